@@ -1,0 +1,40 @@
+"""Batch: everything the core trains on, for every domain and task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Normalised tensors of some training examples.
+
+    Args:
+        target: What the model learns to sample.
+        condition: Fields it is given, on the target's grid.
+        scalars: Numbers it is given: physical parameters, or a class as one-hot (all zeros: no class).
+        mask: True where a cell counts in the loss.
+    """
+
+    target: Float[Tensor, "batch channel *space"]
+    condition: Float[Tensor, "batch given *space"] | None = None
+    scalars: Float[Tensor, "batch parameter"] | None = None
+    mask: Bool[Tensor, "batch channel *space"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            target=self.target.to(device, non_blocking=True),
+            condition=None
+            if self.condition is None
+            else self.condition.to(device, non_blocking=True),
+            scalars=None if self.scalars is None else self.scalars.to(device, non_blocking=True),
+            mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
+        )

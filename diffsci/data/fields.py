@@ -1,0 +1,82 @@
+"""Fields: a data set after its domain has understood it, in memory, everything still labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from diffsci.grid import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One channel of the stacked array: a variable, at one level where it has levels."""
+
+    variable: str
+    unit: str
+    level: float | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`temperature@850` with a level, else the variable's name."""
+        return self.variable if self.level is None else f"{self.variable}@{self.level:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Values in physical units with the labels that say what they are.
+
+    Args:
+        values: float32; weather has one trajectory, images have one time.
+        channels: What each channel is.
+        grid: Where the values sit.
+        trajectories: Label of each trajectory: an integer, or a name.
+        times: Label of each time: `datetime64[ns]`, a cftime object, or a float with `time_unit`.
+        time_unit: Unit of float times; empty for dates.
+        breaks: True where a frame does not follow the one before it at the regular step.
+        scalars: Numbers per trajectory: physical parameters, or a class as one-hot.
+        scalar_names: Their names; a one-hot class has `label=0`, `label=1`, ...
+        source: Name of the catalog entry or path, for messages.
+        digest: Hash of what was read, hex.
+    """
+
+    values: Float[np.ndarray, "trajectory time channel *space"]
+    channels: tuple[Channel, ...]
+    grid: Grid
+    trajectories: np.ndarray
+    times: np.ndarray
+    breaks: Bool[np.ndarray, " time"]
+    time_unit: str = ""
+    scalars: Float[np.ndarray, "trajectory parameter"] | None = None
+    scalar_names: tuple[str, ...] = ()
+    source: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cases:
+    """What an ensemble is made for: one entry per initialisation, per time, or per sample.
+
+    Args:
+        rows: Trajectory and time index in `Fields` of the last given frame (or the frame).
+        keys: Stable name of each case, such as `2019-03-24T00:00:00`; it keys the members' noise.
+        trajectories: Label of each case's trajectory.
+        times: Label of each case's time; empty where samples belong to no time.
+        leads: Lead of each forecast step, in steps of the data; empty without a lead axis.
+        step: One data step: a `timedelta64[ns]`, or a float in the time unit; none without leads.
+        labels: Further coordinates along the cases, such as the class of an image.
+    """
+
+    rows: Int[np.ndarray, "case 2"]
+    keys: tuple[str, ...]
+    trajectories: np.ndarray
+    times: np.ndarray
+    leads: tuple[int, ...] = ()
+    step: np.timedelta64 | float | None = None
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.keys)

@@ -1,0 +1,89 @@
+"""What every task is: which part of a field is given, and which is to be sampled.
+
+A task works on *normalised states*: `[example, frame, channel, *space]` with mean 0 and variance 1
+per channel over the training period. It knows nothing of geography or of files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from diffsci.data.fields import Fields
+from diffsci.grid import Grid
+
+
+class Task(ABC):
+    """A family member: frozen dataclass."""
+
+    has_leads: bool
+    """Whether the ensemble has a lead axis, made by rolling the model forward."""
+
+    per_cell: bool = False
+    """Whether targets are scaled cell by cell: what is missing has a climatological pattern."""
+
+    @property
+    @abstractmethod
+    def frames(self) -> int:
+        """Consecutive frames of one training window."""
+
+    @property
+    @abstractmethod
+    def given_frames(self) -> int:
+        """How many leading frames of a window are given as they are."""
+
+    @abstractmethod
+    def check(self, fields: Fields) -> None:
+        """Refuse data this task has no meaning for.
+
+        Raises:
+            DataError: Naming what is missing and the fix.
+        """
+
+    @abstractmethod
+    def condition_channels(self, channels: int) -> int:
+        """Channels of `condition` for a state of so many channels; 0 for none."""
+
+    @abstractmethod
+    def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> Tensor | None:
+        """What a user would know of a window: the history frames, the coarse field, or nothing."""
+
+    @abstractmethod
+    def condition(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n given *space"] | None:
+        """The network's condition from what is known, on the target's grid."""
+
+    @abstractmethod
+    def target(
+        self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
+    ) -> Float[Tensor, "n channel *space"]:
+        """What the model learns, before scaling: a state, a tendency, or a residual."""
+
+    @abstractmethod
+    def restore(
+        self, target: Float[Tensor, "n channel *space"], condition: Tensor | None
+    ) -> Float[Tensor, "n channel *space"]:
+        """The state from a sampled target: the inverse of `target`."""
+
+    @abstractmethod
+    def advance(
+        self, condition: Tensor | None, state: Float[Tensor, "n channel *space"]
+    ) -> Tensor | None:
+        """The condition of the next forecast step."""
+
+
+def windows(fields: Fields, frames: int) -> Int[np.ndarray, "window 2"]:
+    """Trajectory and first frame of every run of `frames` consecutive frames without a break."""
+    times = len(fields.times)
+    starts = [
+        start
+        for start in range(times - frames + 1)
+        if not fields.breaks[start + 1 : start + frames].any()
+    ]
+    trajectories = np.arange(len(fields.trajectories))
+    pairs = np.stack(
+        np.meshgrid(trajectories, np.array(starts, dtype=np.int64), indexing="ij"), axis=-1
+    )
+    return pairs.reshape(-1, 2)

@@ -1,0 +1,60 @@
+"""The errors a user can cause, each with the exit code of the command line.
+
+A message names the file, key, variable or coordinate, the value found, what was expected and the fix.
+"""
+
+
+class DiffsciError(ValueError):
+    """Base of all errors a user can cause; the command line prints the message alone, no traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(DiffsciError):
+    """A pipeline file or an argument asks for something that cannot be built."""
+
+    exit_code = 2
+
+
+class DataError(DiffsciError):
+    """The data is missing, malformed, or not what the catalog entry says."""
+
+    exit_code = 3
+
+
+class NumericsError(DiffsciError):
+    """A computation left the finite numbers."""
+
+    exit_code = 4
+
+
+class StorageError(DiffsciError):
+    """A file or folder cannot be written, read back, or belongs to something else."""
+
+    exit_code = 5
+
+
+class FieldError(ConfigError):
+    """One field of a config dataclass is out of range; the loader adds the file and the full key.
+
+    Args:
+        field: Name of the dataclass field, dotted when nested.
+        value: The value found.
+        expected: What would have been accepted, as the end of the sentence "expected ...".
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field}: got {value!r}, expected {expected}")
+        self.field = field
+        self.value = value
+        self.expected = expected
+
+
+def require(condition: bool, field: str, value: object, expected: str) -> None:
+    """Check one field of a config dataclass in its `__post_init__`.
+
+    Raises:
+        FieldError: When `condition` is false.
+    """
+    if not condition:
+        raise FieldError(field, value, expected)

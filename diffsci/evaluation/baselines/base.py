@@ -1,0 +1,72 @@
+"""What every baseline is: an honest ensemble that needs no network."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from diffsci.data.fields import Cases, Fields
+from diffsci.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a baseline may use: the training data, and what is given for each case. Never the truth.
+
+    Args:
+        train: Training fields in physical units.
+        train_given: What would have been given for each training window, in physical units on
+            the full grid: the last history frame, or the interpolated coarse field; none for
+            `generate`.
+        train_truth: What was to be sampled there.
+        given: The same for each case of the test set.
+        cases: The test cases.
+        seed: Of every random choice.
+        members: Members of random ensembles.
+    """
+
+    train: Fields
+    train_given: Float[np.ndarray, "window channel *space"] | None
+    train_truth: Float[np.ndarray, "window channel *space"]
+    given: Float[np.ndarray, "case channel *space"] | None
+    cases: Cases
+    seed: int
+    members: int
+
+
+class Baseline(ABC):
+    """A family member: frozen dataclass."""
+
+    tasks: tuple[str, ...]
+    """The tasks it has a meaning for."""
+
+    @abstractmethod
+    def __call__(self, problem: Problem) -> Float[np.ndarray, "case member lead channel *space"]:
+        """The ensemble, physical units; one member where the baseline is deterministic."""
+
+
+def generator(problem: Problem, baseline: str, key: str) -> np.random.Generator:
+    """Random numbers of one baseline and case, whatever other cases there are."""
+    return np.random.default_rng([problem.seed, zlib.crc32(f"{baseline}/{key}".encode())])
+
+
+def lead_count(problem: Problem) -> int:
+    """Length of the lead axis: 1 where the task has none."""
+    return max(1, len(problem.cases.leads))
+
+
+def required(found: np.ndarray | None, baseline: str, what: str) -> np.ndarray:
+    """The array, once it is known to be there.
+
+    Raises:
+        DataError: When the task gives nothing, so that the baseline has no meaning.
+    """
+    if found is None:
+        raise DataError(
+            f"{baseline}: needs {what}, and this task gives none; take it out of evaluate.baselines"
+        )
+    return found

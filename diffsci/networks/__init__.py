@@ -1,0 +1,1 @@
+"""Networks: one conditional U-Net for all space dims."""

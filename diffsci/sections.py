@@ -1,0 +1,299 @@
+"""The sections of a pipeline file, as frozen dataclasses: the keys of the YAML are these fields.
+
+Plain Python, importing nothing heavy: the loader in `config.py` fills them. A field made by
+`member` holds one object of a family (`use:` names the file), `members` a tuple of them. They are
+built last, since their modules import torch or xarray: a section's own checks leave them alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from diffsci.errors import require
+
+if TYPE_CHECKING:
+    from diffsci.data.domains.base import Domain
+    from diffsci.data.tasks.base import Task
+    from diffsci.diffusion.guidance.base import Guidance
+    from diffsci.diffusion.objectives.base import Objective
+    from diffsci.diffusion.samplers.base import Sampler
+    from diffsci.diffusion.schedules.base import Schedule
+    from diffsci.evaluation.baselines.base import Baseline
+    from diffsci.evaluation.scores.base import Score
+    from diffsci.networks.base import Network
+
+Predict = Literal["epsilon", "x0", "v"]
+
+Field = Any
+"""What `dataclasses.field` gives: whatever the annotation of the field says."""
+
+
+def member(family: str, default: str | None = None, *, optional: bool = False) -> Field:
+    """A field that holds one member of `family`: in YAML a bare name, or a mapping with `use:`."""
+    metadata = {"family": family, "default": default, "optional": optional}
+    if default is None and not optional:
+        return field(metadata=metadata)
+    return field(default=None, metadata=metadata)
+
+
+def members(family: str) -> Field:
+    """A field that holds a tuple of members of `family`, an empty one where the key is left out."""
+    return field(default=(), metadata={"family": family, "many": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a split: which records of which entry.
+
+    Args:
+        entry: Catalog entry or path; none takes that of `data`.
+        time: First and last time stamp, both included, as ISO dates or numbers.
+        samples: First trajectory and the one after the last.
+    """
+
+    entry: str | None = None
+    time: tuple[str | float, str | float] | None = None
+    samples: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples is not None:
+            first, after = self.samples
+            require(
+                0 <= first < after,
+                "samples",
+                self.samples,
+                "[first, one after the last], 0 <= first < last",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which records train, validate and test; no test record may equal a training record."""
+
+    train: Part
+    test: Part
+    valid: Part | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the data is, what it means, and what is asked of it.
+
+    Args:
+        entry: Name of a catalog entry.
+        source: A file, folder or Zarr store to read without an entry; give one of the two.
+        domain: What axes, units and geometry mean.
+        task: What is given and what is sampled.
+        split: Train, valid and test.
+        variables: Take only these of the entry's variables; empty takes all.
+    """
+
+    entry: str | None = None
+    source: str | None = None
+    domain: Domain = member("domains")
+    task: Task = member("tasks")
+    split: Split
+    variables: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [name for name in (self.entry, self.source) if name]
+        require(len(given) == 1, "entry", self.entry, "either `entry` or `source`, and not both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The denoiser: a network, a noise schedule, and what the network predicts."""
+
+    network: Network = member("networks", "unet")
+    schedule: Schedule = member("schedules", "edm")
+    predict: Predict = "v"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The training loop.
+
+    Args:
+        steps: Optimiser steps.
+        batch_size: Examples per step.
+        lr: Peak learning rate of AdamW; falls by a cosine to `lr_end` times it.
+        lr_end: Final rate as a share of `lr`.
+        warmup: Steps over which the rate rises linearly from 0.
+        weight_decay: Of AdamW.
+        clip: Largest gradient norm.
+        ema: Decay of the exponential moving average of the weights, after its own warm-up.
+        objective: Which levels are trained, with which weight.
+        condition_noise: Standard deviation of Gaussian noise added to the condition in training.
+        drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
+        flip: Dims that may be mirrored at random in training, where the physics allows it.
+        shift: Dims along which periodic fields are rolled at random.
+        checkpoint_every: Steps between checkpoints.
+        keep: Newest checkpoints kept.
+        validate_every: Steps between validations.
+        log_every: Steps between log lines and tracked metrics.
+    """
+
+    steps: int
+    batch_size: int = 16
+    lr: float = 1e-3
+    lr_end: float = 0.0
+    warmup: int = 100
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float = 0.999
+    objective: Objective = member("objectives", "edm")
+    condition_noise: float = 0.0
+    drop_scalars: float = 0.0
+    flip: tuple[str, ...] = ()
+    shift: tuple[str, ...] = ()
+    checkpoint_every: int = 500
+    keep: int = 2
+    validate_every: int = 500
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "checkpoint_every",
+            "keep",
+            "validate_every",
+            "log_every",
+        ):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("lr", "clip"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in ("warmup", "weight_decay", "condition_noise"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("lr_end", "drop_scalars"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
+        require(0 <= self.ema < 1, "ema", self.ema, "0 or more and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The ensemble.
+
+    Args:
+        members: Members per case.
+        seed: Of the members' noise; member k of a case depends on it, on k and on the case alone.
+        sampler: How noise becomes a sample.
+        guidance: Changes the denoiser, where wanted.
+        leads: Forecast steps, where the task has leads.
+        every: Take every n-th possible case of the test part.
+        cases: At most so many cases, evenly spread; none takes all.
+        compute_batch: Fields that go through the network at once, always padded to this number: the
+            bits of a member depend on it, and on no other grouping.
+    """
+
+    members: int = 16
+    seed: int = 0
+    sampler: Sampler = member("samplers", "dpmpp")
+    guidance: Guidance | None = member("guidance", optional=True)
+    leads: int = 1
+    every: int = 1
+    cases: int | None = None
+    compute_batch: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("members", "leads", "every", "compute_batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(
+            self.cases is None or self.cases >= 1, "cases", self.cases, "1 or more, or null for all"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Scores and baselines.
+
+    Args:
+        scores: Of the family `scores`; empty takes crps, rmse, spread_skill and rank_histogram.
+        baselines: Of the family `baselines`; empty takes every one that fits the task.
+        resamples: Bootstrap resamples of the cases for the intervals.
+        confidence: Share of the interval between `low` and `high`.
+    """
+
+    scores: tuple[Score, ...] = members("scores")
+    baselines: tuple[Baseline, ...] = members("baselines")
+    resamples: int = 500
+    confidence: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self.resamples >= 1, "resamples", self.resamples, "1 or more")
+        require(0 < self.confidence < 1, "confidence", self.confidence, "a share between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how it computes.
+
+    Args:
+        device: `auto` takes CUDA, then Apple's MPS, then the CPU.
+        threads: Of torch on the CPU; 0 leaves torch's own choice, one per core.
+        precision: `bf16` runs the network under autocast; `auto` takes it where it is native.
+        batch: Fields sampled at once; results do not depend on it.
+        dask: Address of a dask scheduler, for stages that use dask.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    batch: int = 64
+    dask: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 0, "threads", self.threads, "0 (torch's choice) or more")
+        require(self.batch >= 1, "batch", self.batch, "1 or more")
+        known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)
+        require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow.
+
+    Args:
+        enabled: Off: nothing is imported or written.
+        uri: Tracking store; none takes `sqlite:///mlflow.db` in the working directory.
+        experiment: Name; none takes the pipeline's data entry and task.
+    """
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+    def __post_init__(self) -> None:
+        # The address is written into run folders and logs, so it must not hold a password.
+        secret = self.uri is not None and re.search(r"://[^/@]*:[^/@]*@", self.uri) is not None
+        expected = "no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        require(not secret, "uri", "an address with a password", expected)
+        require(self.uri != "", "uri", self.uri, "an address, or null for the default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A whole pipeline file. A section that is absent is a stage that is not run."""
+
+    name: str
+    seed: int = 0
+    data: Data
+    model: Model | None = None
+    train: Train | None = None
+    sample: Sample | None = None
+    evaluate: Evaluate | None = None
+    runtime: Runtime = field(default_factory=Runtime)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        fits = re.fullmatch(r"[^\W_][\w.-]{0,99}", self.name) is not None
+        expected = "up to 100 letters, digits, - _ and ., a letter or digit first (a folder's name)"
+        require(fits, "name", self.name, expected)
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        needs = [("train", "model"), ("sample", "train"), ("evaluate", "sample")]
+        for stage, before in needs:
+            present = getattr(self, stage) is None or getattr(self, before) is not None
+            require(present, stage, "this section alone", f"a section `{before}` before it")

@@ -1,0 +1,176 @@
+"""The U-Net: sizes, boundaries, FiLM, symmetry, and what it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffsci.errors import ConfigError
+from diffsci.grid import Grid
+from diffsci.networks._padding import pad
+from diffsci.networks.base import Ports
+from diffsci.networks.unet import UNet
+
+
+def grid(*sizes, boundary="open"):
+    names = ("z", "y", "x")[-len(sizes) :]
+    return Grid(
+        dims=names,
+        coordinates=tuple(tuple(float(i) for i in range(size)) for size in sizes),
+        units=("1",) * len(sizes),
+        boundary=((boundary, boundary),) * len(sizes),
+    )
+
+
+def built(space, *, target=1, condition=0, scalars=0, zero_ends=False, **fields):
+    spec = UNet(channels=(8, 16, 16), groups=4, blocks=1, embedding=16, **fields)
+    net = spec.build(Ports(target=target, condition=condition, scalars=scalars, grid=space))
+    if not zero_ends:
+        # The zero-initialised ends would hide everything behind them.
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return net.double().eval()
+
+
+@pytest.mark.parametrize("sizes", [(5,), (64,), (37, 49), (8, 8), (1, 7), (5, 6, 7)])
+@pytest.mark.parametrize("boundary", ["open", "periodic", "zero"])
+def test_any_size_keeps_its_size(sizes, boundary):
+    net = built(grid(*sizes, boundary=boundary), target=2, condition=3, scalars=4)
+    x, c = torch.randn(2, 2, *sizes).double(), torch.randn(2, 3, *sizes).double()
+    out = net(x, torch.zeros(2).double(), c, torch.randn(2, 4).double())
+    assert out.shape == x.shape and torch.isfinite(out).all()
+
+
+def test_starts_as_zero():
+    net = built(grid(9, 9), zero_ends=True)
+    assert (
+        net(torch.randn(2, 1, 9, 9).double(), torch.zeros(2).double(), None, None).abs().max() == 0
+    )
+
+
+@pytest.mark.parametrize("sizes", [(32,), (16, 24)])
+def test_shifting_a_periodic_input_shifts_the_output(sizes):
+    """By multiples of the total stride, 4: nothing but the order of sums may change."""
+    net = built(grid(*sizes, boundary="periodic"))
+    x, level = torch.randn(1, 1, *sizes).double(), torch.zeros(1).double()
+    dims = tuple(range(2, 2 + len(sizes)))
+    shift = (4,) * len(sizes)
+    one = net(x, level, None, None).roll(shift, dims)
+    other = net(x.roll(shift, dims), level, None, None)
+    assert (one - other).abs().max() < 1e-12 * one.abs().max().clamp(min=1)
+
+
+def test_level_scalars_and_condition_all_reach_the_output():
+    net = built(grid(8, 8), condition=1, scalars=2)
+    x, c = torch.randn(1, 1, 8, 8).double(), torch.randn(1, 1, 8, 8).double()
+    level, scalars = torch.zeros(1).double(), torch.zeros(1, 2).double()
+    one = net(x, level, c, scalars)
+    assert (net(x, level + 0.1, c, scalars) - one).abs().max() > 1e-6
+    assert (net(x, level, c + 0.1, scalars) - one).abs().max() > 1e-6
+    assert (net(x, level, c, scalars + 0.1) - one).abs().max() > 1e-6
+
+
+def test_attention_sees_the_whole_grid():
+    """A change in one corner reaches the opposite one only through attention."""
+    x, level = torch.randn(1, 1, 64).double(), torch.zeros(1).double()
+    changed = x.clone()
+    changed[..., 0] += 1
+    for attention, reaches in (((), False), ((2,), True)):
+        net = built(grid(64), attention=attention)
+        # Group norm also mixes all cells; frozen to identity, only attention is left.
+        for module in net.modules():
+            if isinstance(module, torch.nn.GroupNorm):
+                module.forward = lambda y: y
+        change = (net(changed, level, None, None) - net(x, level, None, None)).abs()
+        assert (change[0, 0, 60] > 0) == reaches
+
+
+def naive(line, width, low, high):
+    """Extension of one line, index by index, written from the definitions."""
+    size = len(line)
+    out = []
+    for i in range(-width, size + width):
+        kind = low if i < 0 else high
+        if 0 <= i < size:
+            out.append(line[i])
+        elif kind == "periodic":
+            out.append(line[i % size])
+        elif kind == "wall":
+            out.append(line[-i] if i < 0 else line[2 * (size - 1) - i])
+        elif kind == "open":
+            out.append(line[0] if i < 0 else line[-1])
+        else:
+            out.append(0.0 * line[0])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ("periodic", "periodic"),
+        ("wall", "open"),
+        ("open", "open"),
+        ("zero", "wall"),
+        ("open", "zero"),
+    ],
+)
+@pytest.mark.parametrize("width", [1, 2])
+def test_padding_is_the_definition_per_side(low, high, width):
+    x = torch.randn(2, 3, 7, dtype=torch.float64)
+    wanted = np.stack(
+        [np.stack([naive(list(row), width, low, high) for row in example]) for example in x.numpy()]
+    )
+    assert np.array_equal(pad(x, width, ((low, high),)).numpy(), wanted)
+
+
+def test_padding_of_two_dims_is_one_after_the_other():
+    x = torch.randn(1, 1, 5, 6, dtype=torch.float64)
+    both = pad(x, 1, (("wall", "open"), ("periodic", "periodic")))
+    rows = torch.tensor(np.stack(naive(list(x[0, 0].numpy()), 1, "wall", "open")))
+    wanted = torch.tensor(
+        np.stack([naive(list(row), 1, "periodic", "periodic") for row in rows.numpy()])
+    )
+    assert torch.equal(both[0, 0], wanted)
+
+
+def test_pole_padding_continues_a_smooth_field_across_the_pole():
+    """Cell-centred rows: the row beyond the pole is the last row, seen half a turn away."""
+    lat = np.deg2rad(np.arange(-87.5, 90, 5.0))
+    lon = np.deg2rad(np.arange(0, 360, 10.0))
+
+    def field(latitude, longitude):
+        x, y, z = (
+            np.cos(latitude) * np.cos(longitude),
+            np.cos(latitude) * np.sin(longitude),
+            np.sin(latitude),
+        )
+        return x + 2 * y * z + 0.3 * z**2
+
+    inner = torch.tensor(field(lat[:, None], lon[None]))[None, None]
+    outer = pad(inner, 2, (("pole", "pole"), ("periodic", "periodic")))[0, 0]
+    wide = np.deg2rad(np.arange(-97.5, 100, 5.0))
+    around = np.deg2rad(np.arange(-20, 380, 10.0))
+    # The formula itself continues across the pole: latitude beyond 90 is the other side.
+    assert np.abs(outer.numpy() - field(wide[:, None], around[None])).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"channels": (30,)}, "channels"),
+        ({"channels": ()}, "channels"),
+        ({"blocks": 0}, "blocks"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"attention": (3,)}, "attention"),
+        ({"heads": 5, "attention": (0,)}, "heads"),
+        ({"embedding": 7}, "embedding"),
+    ],
+)
+def test_refuses_by_name(fields, named):
+    with pytest.raises(ConfigError, match=rf"^{named}: got"):
+        UNet(**fields)
+
+
+def test_refuses_walls_too_near_for_the_depth():
+    spec = UNet(channels=(8, 8, 8, 8))
+    with pytest.raises(ConfigError, match="at most 3 widths for 5 cells along x"):
+        spec.check(Ports(target=1, condition=0, scalars=0, grid=grid(5, boundary="wall")))

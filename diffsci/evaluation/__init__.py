@@ -1,0 +1,1 @@
+"""Evaluation: scores, baselines, the table, the figures and the pages made of them."""

@@ -1,0 +1,1 @@
+"""The family of scores: one file, one score."""

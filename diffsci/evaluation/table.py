@@ -1,0 +1,254 @@
+"""The table: every forecast, variable and score, by lead and over all leads, with an interval.
+
+A score is a function of the means of per-case statistics, so everything here is a mean: over the
+cases, over the cases drawn again for one bootstrap resample, over the leads. All forecasts see the
+same resamples, which makes differences and ratios of their scores paired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Float
+
+from diffsci.data.fields import Channel
+from diffsci.errors import DataError, NumericsError
+from diffsci.evaluation.checks import check_finite, check_shapes, named
+from diffsci.evaluation.rows import Row, overall, write_rows
+from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.grid import Grid
+
+Key = tuple[str, str, str]
+"""Forecast, variable, score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """All rows, and the statistics behind them.
+
+    Args:
+        rows: In the order forecast, variable, score, lead; over all leads comes first.
+        statistics: `[lead, case, statistic]` of each forecast, variable and score.
+        scores: Name of each score and the score itself.
+        leads: Lead of each entry of the first axis; none where the task has no leads.
+        resamples: Weight of each case in each bootstrap resample; rows sum to 1.
+        confidence: Share of the interval.
+    """
+
+    rows: tuple[Row, ...]
+    statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]]
+    scores: Mapping[str, Score]
+    leads: tuple[float, ...] | None
+    resamples: Float[np.ndarray, "resample case"]
+    confidence: float
+
+    @property
+    def forecasts(self) -> tuple[str, ...]:
+        """`model` first, then the baselines."""
+        return tuple(dict.fromkeys(key[0] for key in self.statistics))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Channel names in order."""
+        return tuple(dict.fromkeys(key[1] for key in self.statistics))
+
+    def means(self, forecast: str, variable: str, score: str) -> Float[np.ndarray, " statistic"]:
+        """Statistics averaged over cases and leads: the rank histogram, the two spectra."""
+        return np.asarray(self.statistics[forecast, variable, score].mean(axis=(0, 1)))
+
+    def row(self, forecast: str, variable: str, score: str, lead: float | None = None) -> Row:
+        """The one row asked for.
+
+        Raises:
+            KeyError: When there is none.
+        """
+        for row in self.rows:
+            found = (row.forecast, row.variable, row.score, row.lead)
+            if found == (forecast, variable, score, lead):
+                return row
+        raise KeyError((forecast, variable, score, lead))
+
+    def skill(
+        self, baseline: str, *, score: str = "crps", forecast: str = "model"
+    ) -> tuple[Row, ...]:
+        """1 - score / baseline's score of each variable over all leads, with its paired interval.
+
+        The rows carry the name `crpss_vs_<baseline>`; 1 is perfect, 0 no better than the baseline.
+        """
+        rows = []
+        for variable in self.variables:
+            ours = self.statistics[forecast, variable, score].mean(axis=0)
+            theirs = self.statistics[baseline, variable, score].mean(axis=0)
+            measure = self.scores[score]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = 1 - measure.value(ours.mean(axis=0)) / measure.value(theirs.mean(axis=0))
+                drawn = 1 - (
+                    measure.value(self.resamples @ ours) / measure.value(self.resamples @ theirs)
+                )
+            like = self.row(forecast, variable, score)
+            low, high = _interval(float(value), drawn, self.confidence, like.count)
+            name = f"{score}s_vs_{baseline}"
+            rows.append(replace(like, score=name, value=float(value), low=low, high=high, unit="1"))
+        return tuple(rows)
+
+    def overall(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Forecast, variable, score -> value over all leads; what is undefined is none."""
+        return overall(self.rows)
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """`scores.csv` and `scores.json` in `folder`."""
+        return write_rows(self.rows, folder)
+
+
+def evaluate(
+    forecasts: Mapping[str, Float[np.ndarray, "case member lead channel *space"]],
+    truth: Float[np.ndarray, "case lead channel *space"],
+    *,
+    channels: Sequence[Channel],
+    grid: Grid,
+    leads: Sequence[float | int] | None,
+    scores: Sequence[Score],
+    resamples: int,
+    confidence: float,
+    seed: int,
+    labels: np.ndarray | None = None,
+    train: Float[np.ndarray, "example channel *space"] | None = None,
+    train_labels: np.ndarray | None = None,
+    keys: Sequence[str] = (),
+) -> Scores:
+    """All scores of all forecasts, area-weighted, with paired bootstrap intervals over the cases.
+
+    Args:
+        forecasts: Name -> members in physical units; `model` comes first in the table.
+        truth: Same units.
+        channels: What each channel is.
+        grid: Where the values sit.
+        leads: Lead of each forecast step; none where there is no lead axis (its length is 1).
+        scores: What to compute; each once.
+        resamples: Bootstrap resamples of the cases.
+        confidence: Share of the interval between `low` and `high`.
+        seed: Of the resamples.
+        labels: Class of each case.
+        train: Training fields, for scores that compare with them.
+        train_labels: Their classes.
+        keys: Names of the cases, for messages.
+
+    Raises:
+        ConfigError: When a score needs classes or training data that are not there.
+        DataError: When the shapes do not fit, or the truth has a value that is not finite.
+        NumericsError: When a forecast has one, naming forecast, variable, case and lead.
+    """
+    measures = named(scores, labels, train, train_labels)
+    check_shapes(forecasts, truth, channels, grid, leads)
+    check_finite("truth", truth[:, None], channels, keys, DataError)
+    for name, values in forecasts.items():
+        check_finite(name, values, channels, keys, NumericsError)
+    cases = len(truth)
+    random = np.random.default_rng(seed)
+    weights = random.multinomial(cases, np.full(cases, 1 / cases), size=resamples) / cases
+    statistics: dict[Key, np.ndarray] = {}
+    rows: list[Row] = []
+    for name in sorted(forecasts, key=lambda name: name != "model"):
+        for index, channel in enumerate(channels):
+            blank = Row(
+                forecast=name,
+                variable=channel.name,
+                score="",
+                lead=None,
+                value=math.nan,
+                low=math.nan,
+                high=math.nan,
+                unit=channel.unit,
+                members=forecasts[name].shape[1],
+                count=cases,
+            )
+            beside = Pairs(
+                members=forecasts[name][:, :, 0, index].astype(np.float64),
+                truth=truth[:, 0, index].astype(np.float64),
+                weights=grid.cell_weights,
+                labels=labels,
+                train=None if train is None else train[:, index].astype(np.float64),
+                train_labels=train_labels,
+                periodic=tuple(sides[0] == "periodic" for sides in grid.boundary),
+            )
+            found = _statistics(
+                beside, forecasts[name][:, :, :, index], truth[:, :, index], measures
+            )
+            for word, values in found.items():
+                statistics[name, channel.name, word] = values
+                score = measures[word]
+                line = replace(blank, score=word, unit=score.unit(channel.unit))
+                rows += _rows(line, score, values, leads, weights, confidence)
+    return Scores(
+        rows=tuple(rows),
+        statistics=statistics,
+        scores=measures,
+        leads=None if leads is None else tuple(float(lead) for lead in leads),
+        resamples=weights,
+        confidence=confidence,
+    )
+
+
+def _statistics(
+    beside: Pairs,
+    members: Float[np.ndarray, "case member lead *space"],
+    truth: Float[np.ndarray, "case lead *space"],
+    measures: Mapping[str, Score],
+) -> dict[str, Float[np.ndarray, "lead case statistic"]]:
+    """Statistics of every score; one lead at a time is held in float64."""
+    found: dict[str, list[np.ndarray]] = {word: [] for word in measures}
+    for lead in range(truth.shape[1]):
+        pairs = replace(
+            beside,
+            members=members[:, :, lead].astype(np.float64),
+            truth=truth[:, lead].astype(np.float64),
+        )
+        for word, score in measures.items():
+            found[word].append(score.statistics(pairs))
+    return {word: np.stack(per_lead) for word, per_lead in found.items()}
+
+
+def _rows(
+    blank: Row,
+    score: Score,
+    statistics: Float[np.ndarray, "lead case statistic"],
+    leads: Sequence[float | int] | None,
+    weights: Float[np.ndarray, "resample case"],
+    confidence: float,
+) -> list[Row]:
+    """The row over all leads, then one per lead."""
+    sets: list[tuple[float | None, np.ndarray]] = [(None, statistics.mean(axis=0))]
+    sets += [(float(lead), found) for lead, found in zip(leads or (), statistics, strict=False)]
+    rows = []
+    for lead, found in sets:
+        value = float(score.value(found.mean(axis=0)))
+        low, high = _interval(value, score.value(weights @ found), confidence, len(found))
+        rows.append(replace(blank, lead=lead, value=value, low=low, high=high))
+    return rows
+
+
+def _interval(
+    value: float, drawn: Float[np.ndarray, " resample"], confidence: float, cases: int
+) -> tuple[float, float]:
+    """Bias-corrected percentile interval; undefined with one case: all resamples are the same.
+
+    Resampling adds noise, and a score such as a sum of absolute values only grows by it. The share
+    of resamples below the value says by how much, and shifts the quantiles back.
+
+    Source:
+        Efron (1987), Better bootstrap confidence intervals, doi:10.2307/2289144; no acceleration.
+    """
+    if cases < 2 or not (np.isfinite(drawn).all() and math.isfinite(value)):
+        return math.nan, math.nan
+    below = float((drawn < value).mean() + (drawn == value).mean() / 2)
+    edge = 0.5 / len(drawn)
+    normal = NormalDist()
+    shift = 2 * normal.inv_cdf(min(max(below, edge), 1 - edge))
+    tail = normal.inv_cdf((1 - confidence) / 2)
+    low, high = np.quantile(drawn, [normal.cdf(shift + tail), normal.cdf(shift - tail)])
+    return min(float(low), value), max(float(high), value)

@@ -1,0 +1,181 @@
+"""Report and comparison: well-formed, self-contained, escaped, and right about what they say."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from diffsci.errors import ConfigError, StorageError
+from diffsci.evaluation.compare import compare
+from diffsci.evaluation.page import best_of
+from diffsci.evaluation.plots import NAMES
+from diffsci.evaluation.report import write_report
+from diffsci.evaluation.rows import Row
+from tests.evaluation.toys import globe, line, results, table
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Holds that tags close in order, and collects text, sources and bold cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text, self.sources, self.best, self.tags = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.sources += [found[key] for key in ("src", "href", "srcset", "data") if key in found]
+        if tag not in VOID:
+            self.open.append((tag, found.get("class") or ""))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.open and "best" in self.open[-1][1]:
+            self.best.append(data.strip())
+
+
+def read(path):
+    """The page, once it is known that nothing in it points outside."""
+    text = path.read_text(encoding="utf-8")
+    page = Reader(text)
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "script" not in page.tags
+    assert "url(" not in text and "@import" not in text
+    return page
+
+
+def fake_figures(folder):
+    """Pages take the bytes of a figure as they are, so these need not be pictures."""
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(b"\x89PNG")
+    return {name: folder / name for name in NAMES}
+
+
+def run_folder(path, found=None, config="model: {width: 32}\n", **record):
+    found = results(line(), leads=(6.0, 12.0)) if found is None else found
+    path.mkdir(parents=True)
+    made = table(found)
+    made.write(path)
+    fake_figures(path / "figures")
+    (path / "config.yaml").write_text(config)
+    (path / "run.json").write_text(json.dumps({"stages": {}, **record}))
+    return path
+
+
+def test_a_report_is_whole_and_escaped(tmp_path):
+    found = results(globe())
+    made = table(found)
+    path = write_report(
+        tmp_path / "report.html",
+        title="a <b> & c",
+        summary="<script>alert(1)</script>",
+        scores=made,
+        figures=fake_figures(tmp_path / "figures"),
+        config="name: <i>x</i>\nlr: 0.001\n",
+        provenance={
+            "Data": {"licence": "OGL & <more>", "citation": None},
+            "Versions": {"torch": "2.0"},
+            "Seconds": {"train": 178.25, "per": {"step": 1.0}},
+        },
+    )
+    page = read(path)
+    text = "".join(page.text)
+    assert "<script>alert(1)</script>" in text  # as text, not as a tag
+    assert "name: <i>x</i>" in text and "OGL & <more>" in text
+    assert "Over 6 test cases" in text and "90 % interval" in text
+    assert "fair form" in text
+    assert "model (5 members)" in text and "persistence (1 member)" in text
+    assert "crpss_vs_persistence" in text
+    assert len(page.sources) == 5
+    row = made.row("model", "air_temperature", "crps")
+    assert f"{row.value:.4g}" in page.best
+    assert f"[{row.low:.4g}, {row.high:.4g}]" in text
+
+
+def test_leads_are_in_the_report(tmp_path):
+    found = results(line(), leads=(6.0, 12.0))
+    path = write_report(
+        tmp_path / "report.html",
+        title="t",
+        summary="s",
+        scores=table(found),
+        figures={},
+        config="",
+        provenance={},
+    )
+    assert "lead 12" in "".join(read(path).text)
+
+
+def test_a_comparison_shows_what_differs_and_what_is_best(tmp_path):
+    one = run_folder(tmp_path / "one", config="model: {width: 32, depth: 3}\ntrain: {lr: 0.1}\n")
+    two = run_folder(tmp_path / "two", config="model: {width: 64, depth: 3}\n")
+    page = read(compare([one, two], tmp_path / "page.html"))
+    text = "".join(page.text)
+    assert "model.width" in text and "model.depth" not in text and "train.lr" in text
+    assert "The runs are scored" not in text
+    assert "Scores by lead" in text
+    # Five figures of each run and the common curves.
+    assert len(page.sources) == 11
+
+
+def test_a_comparison_of_unlike_runs_says_so(tmp_path):
+    one = run_folder(tmp_path / "a" / "run", data_digest="x")
+    other = results(line(), leads=(6.0, 12.0), cases=4, members=3)
+    two = run_folder(tmp_path / "b" / "run", other, data_digest="y")
+    text = "".join(read(compare([one, two], tmp_path / "page.html")).text)
+    assert "different numbers of cases. a/run: 6; b/run: 4" in text
+    assert "The data differ" in text and "different numbers of members" in text
+
+
+def test_equal_pipelines_are_called_equal(tmp_path):
+    one, two = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
+    assert "the same" in "".join(read(compare([one, two], tmp_path / "p.html")).text)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    good = run_folder(tmp_path / "good")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.yaml").write_text("a: 1")
+    with pytest.raises(StorageError, match="empty: not a run with scores, scores.csv, run.json is"):
+        compare([good, empty], tmp_path / "page.html")
+    with pytest.raises(StorageError, match="nowhere: there is no such folder"):
+        compare([good, tmp_path / "nowhere"], tmp_path / "page.html")
+    with pytest.raises(ConfigError, match="expected the folders of 2 or more"):
+        compare([good], tmp_path / "page.html")
+    (good / "run.json").write_text("{")
+    with pytest.raises(StorageError, match="good: config.yaml or run.json cannot be read"):
+        compare([good, good], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def row(value):
+    return Row(
+        forecast="f",
+        variable="v",
+        score="s",
+        lead=None,
+        value=value,
+        low=value,
+        high=value,
+        unit="1",
+        members=1,
+        count=1,
+    )
+
+
+def test_the_best_value_depends_on_the_goal():
+    rows = [row(-0.1), row(0.9), row(3.0), row(float("nan")), None]
+    assert best_of(rows, "0") == {0}
+    assert best_of(rows, "1") == {1}
+    assert best_of(rows, "higher") == {2}
+    assert best_of([row(1.0), None], "0") == set()

@@ -1,0 +1,1 @@
+"""The family of baselines: one file, one honest ensemble without a network."""

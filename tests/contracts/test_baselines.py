@@ -1,0 +1,84 @@
+"""Laws that every baseline keeps, whichever it is."""
+
+import numpy as np
+import pytest
+
+from diffsci import families
+from diffsci.data.fields import Cases, Channel, Fields
+from diffsci.evaluation.baselines.base import Baseline, Problem
+from diffsci.grid import Grid
+
+WINDOWS, MEMBERS, SPACE = 30, 5, (3, 4)
+
+
+def problem(task, members=MEMBERS, seed=0, cases=(0, 1, 2, 3)):
+    random = np.random.default_rng(1)
+    channels = (Channel(variable="t", unit="K"), Channel(variable="q", unit="1"))
+    grid = Grid(
+        dims=("y", "x"),
+        coordinates=((0.0, 1.0, 2.0), (0.0, 1.0, 2.0, 3.0)),
+        units=("m", "m"),
+        boundary=(("open", "open"),) * 2,
+    )
+    values = random.normal(size=(1, WINDOWS, 2, *SPACE)).astype(np.float32)
+    train = Fields(
+        values=values,
+        channels=channels,
+        grid=grid,
+        trajectories=np.arange(1),
+        times=np.arange(float(WINDOWS)),
+        breaks=np.zeros(WINDOWS, dtype=bool),
+        source="toy",
+    )
+    given = random.normal(size=(4, 2, *SPACE)).astype(np.float32)
+    rows = list(cases)
+    return Problem(
+        train=train,
+        train_given=None if task == "generate" else values[0] + np.float32(1),
+        train_truth=values[0],
+        given=None if task == "generate" else given[rows],
+        cases=Cases(
+            rows=np.zeros((len(rows), 2), dtype=np.int64),
+            keys=tuple(f"case-{row}" for row in rows),
+            trajectories=np.zeros(len(rows)),
+            times=np.arange(len(rows)),
+            leads=(1, 2, 3) if task == "forecast" else (),
+        ),
+        seed=seed,
+        members=members,
+    )
+
+
+@pytest.fixture(params=families.names("baselines"))
+def baseline(request):
+    return families.load("baselines", request.param)()
+
+
+def test_it_is_a_baseline_for_known_tasks(baseline):
+    assert isinstance(baseline, Baseline)
+    assert set(baseline.tasks) <= {"generate", "forecast", "downscale"}
+    assert baseline.tasks
+
+
+def test_it_gives_finite_members_for_each_case_lead_and_channel(baseline):
+    for task in baseline.tasks:
+        found = baseline(problem(task))
+        leads = 3 if task == "forecast" else 1
+        assert found.shape[0] == 4
+        assert found.shape[1] in (1, MEMBERS)
+        assert found.shape[2:] == (leads, 2, *SPACE)
+        assert np.isfinite(found).all()
+
+
+def test_the_seed_alone_decides(baseline):
+    for task in baseline.tasks:
+        one, again = baseline(problem(task)), baseline(problem(task))
+        np.testing.assert_array_equal(one, again)
+        if one.shape[1] > 1:
+            assert not np.array_equal(one, baseline(problem(task, seed=1)))
+
+
+def test_a_case_does_not_depend_on_the_others(baseline):
+    for task in baseline.tasks:
+        whole, part = baseline(problem(task)), baseline(problem(task, cases=(2,)))
+        np.testing.assert_array_equal(part[0], whole[2])

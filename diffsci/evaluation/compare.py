@@ -1,0 +1,254 @@
+"""Compare: runs on one page; what differs in how they were made, and in what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+from matplotlib import rc_context
+
+from diffsci.errors import ConfigError, StorageError
+from diffsci.evaluation import canvas
+from diffsci.evaluation.curves import BY_LEAD
+from diffsci.evaluation.page import (
+    best_of,
+    folded,
+    goal_of,
+    goal_words,
+    page,
+    picture,
+    table,
+    value_cell,
+)
+from diffsci.evaluation.plots import NAMES
+from diffsci.evaluation.rows import Row, read_rows
+from diffsci.files import write_text
+
+PARTS = ("scores.csv", "config.yaml", "run.json")
+"""Files that make a folder a run that can be compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a comparison reads of a run's folder."""
+
+    label: str
+    folder: Path
+    rows: tuple[Row, ...]
+    config: Mapping[str, str]
+    record: Mapping[str, object]
+
+    def find(
+        self, forecast: str, variable: str, score: str, lead: float | None = None
+    ) -> Row | None:
+        """The row asked for, or none."""
+        wanted = (forecast, variable, score, lead)
+        for row in self.rows:
+            if (row.forecast, row.variable, row.score, row.lead) == wanted:
+                return row
+        return None
+
+
+def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page that lays the runs side by side, by default `compare.html` where one is.
+
+    Raises:
+        ConfigError: With fewer than two runs.
+        StorageError: When a folder is no run with scores, naming it and what is missing.
+    """
+    if len(runs) < 2:
+        raise ConfigError(f"compare: got {len(runs)} run, expected the folders of 2 or more")
+    out = Path("compare.html") if out is None else out
+    read = [_read(Path(folder), label) for folder, label in zip(runs, _labels(runs), strict=True)]
+    title = "Comparison of " + ", ".join(run.label for run in read)
+    body = [f"<h1>{escape(title)}</h1>", *_warnings(read), "<h2>Scores of the models</h2>"]
+    body.append(
+        '<p class="soft">Over all leads and cases, with the intervals of each run. The best value '
+        "of a line is bold and starred; where intervals overlap, the order may be chance.</p>"
+    )
+    body.append(_scores(read, "model"))
+    for name in dict.fromkeys(row.forecast for run in read for row in run.rows):
+        if name != "model":
+            body.append(folded(f"Scores of the baseline {name}", _scores(read, name)))
+    body += ["<h2>What differs in the pipeline files</h2>", _differences(read), *_curves(read)]
+    body.append("<h2>Pictures</h2>")
+    body += _pictures(read)
+    write_text(out, page(title, body))
+    return out
+
+
+def _labels(runs: Sequence[Path]) -> list[str]:
+    """The folder's name, with those above it where two are called the same."""
+    resolved = [Path(folder).resolve() for folder in runs]
+    depth = 1
+    while True:
+        labels = ["/".join(path.parts[-depth:]) for path in resolved]
+        if len(set(labels)) == len(labels) or depth > max(len(path.parts) for path in resolved):
+            return labels
+        depth += 1
+
+
+def _read(folder: Path, label: str) -> Run:
+    if not folder.is_dir():
+        raise StorageError(f"{folder}: there is no such folder; give the folder of a run")
+    missing = [name for name in PARTS if not (folder / name).is_file()]
+    if missing:
+        raise StorageError(
+            f"{folder}: not a run with scores, {', '.join(missing)} is missing; "
+            "finish it with `diffsci run` on its pipeline file, with an `evaluate` section"
+        )
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise StorageError(
+            f"{folder}: config.yaml or run.json cannot be read ({str(error).splitlines()[0]})"
+        ) from error
+    return Run(
+        label=label,
+        folder=folder,
+        rows=read_rows(folder / "scores.csv"),
+        config=dict(_flat(config if isinstance(config, dict) else {})),
+        record=record if isinstance(record, dict) else {},
+    )
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", json.dumps(value, default=str)
+
+
+def _warnings(runs: Sequence[Run]) -> Iterator[str]:
+    """What makes scores of these runs no fair comparison."""
+    ours = [[row for row in run.rows if row.forecast == "model"] for run in runs]
+
+    def told(what: str, found: Sequence[object], advice: str) -> Iterator[str]:
+        if len(set(map(str, found))) > 1:
+            each = "; ".join(f"{run.label}: {text}" for run, text in zip(runs, found, strict=True))
+            yield f'<p class="note"><b>{escape(what)}</b> {escape(each)}. {escape(advice)}</p>'
+
+    yield from told(
+        "The runs are scored on different numbers of cases.",
+        [max((row.count for row in rows), default=0) for rows in ours],
+        "Their scores are not those of one test set.",
+    )
+    yield from told(
+        "The test sets differ.",
+        [_test(run) for run in runs],
+        "Their scores are not those of one test set.",
+    )
+    yield from told(
+        "The data differ.",
+        [run.record.get("data_digest") or run.record.get("data", "unknown") for run in runs],
+        "What was read had another content.",
+    )
+    yield from told(
+        "The ensembles have different numbers of members.",
+        [max((row.members for row in rows), default=0) for rows in ours],
+        "Only the fair CRPS and spread over skill compare.",
+    )
+
+
+def _test(run: Run) -> str:
+    keys = ("data.entry", "data.source", "data.split.test", "sample.every", "sample.cases")
+    return ", ".join(f"{key}={value}" for key, value in run.config.items() if key.startswith(keys))
+
+
+def _scores(runs: Sequence[Run], forecast: str) -> str:
+    """One line a variable and score, one column a run."""
+    lines = []
+    wanted = dict.fromkeys(
+        (row.variable, row.score) for run in runs for row in run.rows if row.forecast == forecast
+    )
+    for variable, score in wanted:
+        rows = [run.find(forecast, variable, score) for run in runs]
+        goal = goal_of(score)
+        best = best_of(rows, goal)
+        units = {row.unit for row in rows if row}
+        lines.append(
+            [
+                escape(variable),
+                f"<b>{escape(score)}</b>",
+                escape(", ".join(sorted(units - {"1"}))),
+                # Values in different units have no best.
+                *(value_cell(row, len(units) == 1 and at in best) for at, row in enumerate(rows)),
+                f'<span class="soft">{goal_words(goal)}</span>',
+            ]
+        )
+    return table(["variable", "score", "unit", *(run.label for run in runs), ""], lines)
+
+
+def _differences(runs: Sequence[Run]) -> str:
+    """Only the keys that are not the same everywhere."""
+    keys = sorted({key for run in runs for key in run.config})
+    lines = []
+    for key in keys:
+        values = [run.config.get(key) for run in runs]
+        if len(set(values)) > 1:
+            cells = ["–" if value is None else escape(value) for value in values]
+            lines.append([f"<code>{escape(key)}</code>", *cells])
+    if not lines:
+        return "<p>Nothing: the pipeline files are the same.</p>"
+    return table(["key", *(run.label for run in runs)], lines)
+
+
+def _curves(runs: Sequence[Run]) -> Iterator[str]:
+    """Scores of all models against lead in one picture; nothing without leads."""
+    rows = [row for run in runs for row in run.rows if row.forecast == "model"]
+    rows = [row for row in rows if row.lead is not None and row.score in BY_LEAD]
+    variables = list(dict.fromkeys(row.variable for row in rows))[:6]
+    words = [word for word in BY_LEAD if any(row.score == word for row in rows)]
+    if len({row.lead for row in rows}) < 2:
+        return
+    with rc_context(canvas.STYLE), TemporaryDirectory() as folder:
+        made = canvas.figure(3.9 * len(words), 2.9 * len(variables) + 0.5)
+        panels = made.subplots(len(variables), len(words), squeeze=False)
+        for variable, line in zip(variables, panels, strict=True):
+            for word, axes in zip(words, line, strict=True):
+                unit = ""
+                for index, run in enumerate(runs):
+                    found = [
+                        row
+                        for row in run.rows
+                        if (row.forecast, row.variable, row.score) == ("model", variable, word)
+                        and row.lead is not None
+                    ]
+                    lead = [float(row.lead or 0) for row in found]
+                    unit = found[0].unit if found else unit
+                    low, high = [row.low for row in found], [row.high for row in found]
+                    shade = canvas.colour(index)
+                    axes.fill_between(lead, low, high, color=shade, alpha=0.15, linewidth=0)
+                    look = canvas.line(index, len(found))
+                    axes.plot(lead, [row.value for row in found], label=run.label, **look)
+                if goal_of(word) == "1":
+                    axes.axhline(1, color=canvas.FAINT, linewidth=1, zorder=1)
+                axes.set_title(variable.replace("_", " "), loc="left")
+                axes.set_ylabel(canvas.with_unit(canvas.score_words(word), unit))
+                axes.set_xlabel("lead")
+                axes.grid(True)
+        canvas.legend_below(made, panels[0, 0])
+        path = canvas.save(made, Path(folder) / "scores_by_lead.png")
+        caption = "Models of all runs; bands are the intervals of each run, not of differences."
+        yield "<h2>Scores by lead</h2>"
+        yield picture(path, caption, "scores by lead of all runs")
+
+
+def _pictures(runs: Sequence[Run]) -> Iterator[str]:
+    """Each figure of all runs side by side."""
+    for name in NAMES:
+        shown = [
+            picture(run.folder / "figures" / name, escape(run.label), f"{name} of {run.label}")
+            for run in runs
+            if (run.folder / "figures" / name).is_file()
+        ]
+        if shown:
+            yield f"<h3>{escape(Path(name).stem.replace('_', ' '))}</h3>"
+            yield f'<div class="side">{"".join(shown)}</div>'

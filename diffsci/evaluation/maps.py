@@ -1,0 +1,276 @@
+"""Maps: members beside the truth in one colour range: the eye judges what scores average.
+
+What is drawn follows the data: space-time panels for one space dim with leads, lines for one
+without, a gallery for samples that answer to no single truth, maps else. Of three space dims the
+middle slice of the first is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from diffsci.evaluation.canvas import (
+    DIFFERENCE,
+    FAINT,
+    SPREAD,
+    TRUTH,
+    VALUES,
+    Results,
+    colour,
+    degrees,
+    edges,
+    figure,
+    spread_cases,
+    with_unit,
+)
+from diffsci.evaluation.gallery import gallery
+from diffsci.grid import Grid
+
+MEMBERS = 4
+
+
+def sample_maps(results: Results, channel: int) -> Figure:
+    """The picture of samples that fits the data, for one channel."""
+    results = _sliced(results)
+    flat = len(results.grid.dims) == 1
+    if results.leads is not None and flat and len(results.leads) > 1:
+        return _space_time(results, channel)
+    if results.given is None and results.leads is None:
+        return gallery(results, channel)
+    if flat:
+        return _lines(results, channel)
+    return _fields(results, channel)
+
+
+def _sliced(results: Results) -> Results:
+    """The last two space dims, at the middle of those before them."""
+    while len(results.grid.dims) > 2:
+        grid = results.grid
+        middle = grid.sizes[0] // 2
+        results = replace(
+            results,
+            forecasts={name: _take(v, 4, middle) for name, v in results.forecasts.items()},
+            truth=_take(results.truth, 3, middle),
+            given=None if results.given is None else _take(results.given, 2, middle),
+            grid=replace(
+                grid,
+                dims=grid.dims[1:],
+                coordinates=grid.coordinates[1:],
+                units=grid.units[1:],
+                boundary=grid.boundary[1:],
+            ),
+        )
+    return results
+
+
+def _take(values: np.ndarray, axis: int, index: int) -> np.ndarray:
+    return values[(slice(None),) * axis + (index,)]
+
+
+def value_range(truth: np.ndarray) -> tuple[str, float, float]:
+    """Colour map and limits of values: diverging about 0 where the truth swings to both sides."""
+    low, high = float(truth.min()), float(truth.max())
+    if low < 0 < high and min(-low, high) > 0.4 * max(-low, high):
+        reach = max(-low, high)
+        return DIFFERENCE, -reach, reach
+    return VALUES, low, high if high > low else low + 1
+
+
+def _robust_top(values: np.ndarray) -> float:
+    """Colour limit without the largest half percent: a few cells must not dim all others."""
+    known = values[np.isfinite(values)]
+    return (float(np.percentile(known, 99.5)) if known.size else 0.0) or 1.0
+
+
+def _norm(look: ScalarMappable) -> Normalize:
+    assert isinstance(look.norm, Normalize)
+    return look.norm
+
+
+def _fields(results: Results, channel: int) -> Figure:
+    """Two lines a case: the fields, and below them what each adds to the given field."""
+    leads = results.leads or (0.0,)
+    if len(leads) > 1:
+        places = [(len(results.truth) // 2, lead) for lead in spread_cases(len(leads), 3)]
+    else:
+        places = [(case, 0) for case in spread_cases(len(results.truth), 2)]
+    count = min(MEMBERS, results.model.shape[1])
+    titles = ["given", "truth", "ensemble mean", *(f"member {m + 1}" for m in range(count))]
+    lines = []
+    for case, lead in places:
+        members = results.model[case, :, lead, channel].astype(np.float64)
+        truth = results.truth[case, lead, channel]
+        given = np.full_like(truth, np.nan)
+        if results.given is not None:
+            given = results.given[case, channel]
+        name = results.key(case)
+        if len(leads) > 1:
+            name += f"\nlead {leads[lead]:g} {results.lead_unit}"
+        deviation = members.std(axis=0, ddof=1) if len(members) > 1 else np.full_like(truth, np.nan)
+        lines.append((name, deviation, given, [truth, members.mean(axis=0), *members[:count]]))
+    return _draw_fields(results, channel, titles, lines)
+
+
+def _draw_fields(
+    results: Results, channel: int, titles: list[str], lines: list[tuple[Any, ...]]
+) -> Figure:
+    grid, (high, wide) = results.grid, _extent(results.grid)
+    columns = len(titles)
+    width = 1.75
+    height = min(3.0, max(0.8, width * high / wide))
+    made = figure(width * columns + 0.9, (height + 0.12) * 2 * len(lines) + 1.15)
+    layout = made.add_gridspec(
+        2 * len(lines) + 1, columns, height_ratios=[height] * 2 * len(lines) + [0.1]
+    )
+    shown = np.stack([field for _, _, given, fields in lines for field in (given, *fields[:1])])
+    palette, low, top = value_range(shown[np.isfinite(shown)])
+    added = [field - given for _, _, given, fields in lines for field in fields[:1]]
+    reach = _robust_top(np.abs(added))
+    most = _robust_top(np.stack([deviation for _, deviation, _, _ in lines]))
+    value = ScalarMappable(Normalize(low, top), palette)
+    extra = ScalarMappable(Normalize(-reach, reach), DIFFERENCE)
+    wide_spread = ScalarMappable(Normalize(0, most), SPREAD)
+    for place, (name, deviation, given, fields) in enumerate(lines):
+        upper = [(given, value), *((field, value) for field in fields)]
+        lower = [(deviation, wide_spread), *((field - given, extra) for field in fields)]
+        for down, row in enumerate((upper, lower)):
+            for column, (field, look) in enumerate(row):
+                axes = made.add_subplot(layout[2 * place + down, column])
+                bottom = place == len(lines) - 1 and down == 1
+                panel(axes, field, grid, look, left=column == 0, bottom=bottom)
+                if place == 0:
+                    below = "spread" if column == 0 else f"{titles[column]} − given"
+                    axes.set_title(titles[column] if down == 0 else below)
+                if column == 0 and down == 0:
+                    axes.set_ylabel(name)
+    item, third = results.channels[channel], columns // 3
+    for look, start, end, text, beyond in (
+        (value, 0, third, item.name, "neither"),
+        (wide_spread, third, 2 * third, "spread (standard deviation)", "max"),
+        (extra, 2 * third, columns, "difference from given", "both"),
+    ):
+        bar = made.add_subplot(layout[-1, start:end])
+        label = with_unit(text, item.unit)
+        made.colorbar(look, cax=bar, orientation="horizontal", label=label, extend=beyond)
+    return made
+
+
+def _extent(grid: Grid) -> tuple[float, float]:
+    """Height and width of a map in equal lengths; longitude shrinks with the cosine of latitude."""
+    spans = [abs(float(np.ptp(edges(values)))) for values in grid.coordinates]
+    if grid.dims[-2] == "latitude" and spans[0] < 120:
+        spans[1] *= float(np.cos(np.deg2rad(np.mean(grid.coordinates[-2]))))
+    elif grid.dims[-2] != "latitude" and grid.units[-1] != grid.units[-2]:
+        return 1.0, 1.0
+    return spans[0], spans[1]
+
+
+def panel(
+    axes: Axes, field: np.ndarray, grid: Grid, look: ScalarMappable, *, left: bool, bottom: bool
+) -> None:
+    """One map with the ticks of its outer sides."""
+    (vertical, horizontal), (name, other) = grid.units[-2:], grid.dims[-2:]
+    if np.isfinite(field).any():
+        axes.pcolormesh(
+            edges(grid.coordinates[-1]),
+            edges(grid.coordinates[-2]),
+            field,
+            cmap=look.get_cmap(),
+            norm=_norm(look),
+            rasterized=True,
+        )
+    else:
+        axes.set_xlim(*sorted(edges(grid.coordinates[-1])[[0, -1]]))
+        axes.set_ylim(*sorted(edges(grid.coordinates[-2])[[0, -1]]))
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=FAINT)
+    high, wide = _extent(grid)
+    spans = [abs(float(np.ptp(edges(values)))) for values in grid.coordinates[-2:]]
+    axes.set_aspect((high / wide) * (spans[1] / spans[0]))
+    axes.spines[:].set_visible(True)
+    for axis, unit, shown, dim in (
+        (axes.yaxis, vertical, left, name),
+        (axes.xaxis, horizontal, bottom, other),
+    ):
+        axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 3, 5, 10]))
+        axis.set_major_formatter(FuncFormatter(lambda value, _, unit=unit: degrees(value, unit)))
+        axis.set_tick_params(length=2.5, labelsize=7, label1On=shown)
+        if shown and not unit.startswith("degrees"):
+            axis.set_label_text(with_unit(dim, unit))
+
+
+def _space_time(results: Results, channel: int) -> Figure:
+    """Space across, lead upwards: truth, two members, their mean and their spread."""
+    cases = spread_cases(len(results.truth), 3)
+    titles = ["truth", "member 1", "member 2", "ensemble mean", "spread"]
+    made = figure(2.1 * len(titles) + 0.8, 2.6 * len(cases) + 0.9)
+    layout = made.add_gridspec(
+        len(cases) + 1, len(titles), height_ratios=[1.0] * len(cases) + [0.045]
+    )
+    palette, low, high = value_range(results.truth[cases, :, channel])
+    value = ScalarMappable(Normalize(low, high), palette)
+    members = results.model[cases][:, :, :, channel].astype(np.float64)
+    many = members.shape[1] > 1
+    deviation = members.std(axis=1, ddof=1) if many else np.zeros_like(members[:, 0])
+    spread = ScalarMappable(Normalize(0, float(deviation.max()) or 1), SPREAD)
+    space = edges(results.grid.coordinates[0])
+    time = edges(results.leads or ())
+    for row, case in enumerate(cases):
+        second = members[row, 1 if many else 0]
+        shown = (
+            results.truth[case, :, channel],
+            members[row, 0],
+            second,
+            members[row].mean(axis=0),
+            deviation[row],
+        )
+        for column, field in enumerate(shown):
+            look = spread if column == len(shown) - 1 else value
+            axes = made.add_subplot(layout[row, column])
+            axes.pcolormesh(
+                space, time, field, cmap=look.get_cmap(), norm=_norm(look), rasterized=True
+            )
+            axes.tick_params(labelleft=column == 0, labelbottom=row == len(cases) - 1, length=2.5)
+            if row == 0:
+                axes.set_title(titles[column])
+            if column == 0:
+                axes.set_ylabel(f"{results.key(case)}\n{with_unit('lead', results.lead_unit)}")
+            if row == len(cases) - 1:
+                axes.set_xlabel(with_unit(results.grid.dims[0], results.grid.units[0]))
+    item = results.channels[channel]
+    for look, columns, text in (
+        (value, slice(0, 3), item.name),
+        (spread, slice(3, 5), "spread (standard deviation)"),
+    ):
+        bar = made.add_subplot(layout[-1, columns])
+        made.colorbar(look, cax=bar, orientation="horizontal", label=with_unit(text, item.unit))
+    return made
+
+
+def _lines(results: Results, channel: int) -> Figure:
+    """Truth, members and their mean along the one space dim, one panel a case."""
+    cases = spread_cases(len(results.truth), 3)
+    made = figure(8.0, 2.2 * len(cases) + 0.6)
+    space = results.grid.coordinates[0]
+    panels = made.subplots(len(cases), 1, sharex=True, squeeze=False)[:, 0]
+    for case, axes in zip(cases, panels, strict=True):
+        members = results.model[case, :, 0, channel]
+        axes.plot(space, members.T, color=colour(0), alpha=0.25, linewidth=0.8)
+        axes.plot(space, members.mean(axis=0), color=colour(0), linewidth=2, label="ensemble mean")
+        axes.plot(space, results.truth[case, 0, channel], color=TRUTH, linewidth=1.6, label="truth")
+        if results.given is not None:
+            given = results.given[case, channel]
+            axes.plot(space, given, "--", color=FAINT, linewidth=1.4, label="given")
+        axes.set_title(results.key(case), loc="left")
+        axes.set_ylabel(with_unit(results.channels[channel].name, results.channels[channel].unit))
+        axes.grid(True)
+    panels[-1].set_xlabel(with_unit(results.grid.dims[0], results.grid.units[0]))
+    made.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return made

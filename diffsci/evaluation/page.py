@@ -1,0 +1,157 @@
+"""Page: what reports and comparisons share. One file, nothing fetched: it opens offline, for ever.
+
+Everything that comes from data, config or file names is escaped; pictures are part of the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from diffsci import families
+from diffsci.evaluation.rows import Row
+
+CSS = """
+:root { color-scheme: light dark; --ink: #1d2433; --soft: #5b6475; --line: #d9dee7; --paper: #fff;
+  --wash: #f4f6fa; --accent: #0072b2; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9f0; --soft: #a2abbd; --line: #39414f;
+  --paper: #161a22; --wash: #1f2530; --accent: #56b4e9; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
+h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
+  border-bottom: 1px solid var(--line); }
+h3 { font-size: 1.02rem; margin: 1.4rem 0 .4rem; }
+p, li { max-width: 75ch; }
+.soft, figcaption { color: var(--soft); font-size: .92rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
+td.number { white-space: nowrap; }
+td.best { font-weight: 700; }
+td.best .interval { font-weight: 400; }
+td.best::after { content: " \\2605"; color: var(--accent); }
+.interval { color: var(--soft); font-size: .85em; }
+figure { margin: 1.2rem 0 1.8rem; }
+figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px;
+  border: 1px solid var(--line); padding: .5rem; }
+figcaption { max-width: 85ch; margin-top: .35rem; }
+.side { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
+.side figure { margin: 0; }
+details { margin: .8rem 0; }
+summary { cursor: pointer; color: var(--accent); }
+pre { background: var(--wash); padding: 1rem; border-radius: 6px; overflow-x: auto;
+  font-size: .85rem; line-height: 1.45; }
+.note { background: var(--wash); border-left: 4px solid var(--accent); padding: .6rem 1rem;
+  margin: 1rem 0; }
+"""
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole HTML document."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table; the cells of `lines` are finished HTML, those of `head` are text."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    rows = "\n".join(
+        "<tr>"
+        + "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in line)
+        + "</tr>"
+        for line in lines
+    )
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{top}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>"
+    )
+
+
+def picture(path: Path, caption: str, alternative: str) -> str:
+    """A PNG inside the page, with a caption of finished HTML."""
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def folded(title: str, content: str) -> str:
+    """Content behind a line that opens it; works without a script."""
+    return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
+
+
+def number(value: float) -> str:
+    """Four significant digits, or a dash for what is undefined."""
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+def value_cell(row: Row | None, best: bool) -> str:
+    """The score with its interval."""
+    if row is None:
+        return '<td class="number">–</td>'
+    text = number(row.value)
+    if not math.isnan(row.low):
+        text += f' <span class="interval">[{number(row.low)}, {number(row.high)}]</span>'
+    return f'<td class="number{" best" if best else ""}">{text}</td>'
+
+
+def goal_of(score: str) -> str:
+    """Where the best value of a score lies, by its name."""
+    if score in families.names("scores"):
+        goal: str = getattr(families.load("scores", score), "goal", "0")
+        return goal
+    return "higher" if "_vs_" in score else "0"
+
+
+def best_of(rows: Sequence[Row | None], goal: str) -> set[int]:
+    """Places of the best values; empty where fewer than two are defined."""
+    known = [
+        (place, row.value) for place, row in enumerate(rows) if row and math.isfinite(row.value)
+    ]
+    if len(known) < 2:
+        return set()
+    if goal == "higher":
+        cost = {place: -value for place, value in known}
+    else:
+        cost = {place: abs(value - float(goal)) for place, value in known}
+    least = min(cost.values())
+    return {place for place, found in cost.items() if found == least}
+
+
+def goal_words(goal: str) -> str:
+    """How to read a value."""
+    return {"0": "nearer to 0 is better", "1": "nearer to 1 is better"}.get(
+        goal, "higher is better"
+    )
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """A table of names and values; nested mappings become nested names."""
+    lines = [(f"<b>{escape(name)}</b>", escape(text)) for name, text in _flat(values)]
+    return table(("", ""), lines)
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name} ")
+        elif isinstance(value, float):
+            yield f"{above}{name}", f"{value:.4g}"
+        elif isinstance(value, list | tuple):
+            yield f"{above}{name}", ", ".join(str(item) for item in value)
+        else:
+            yield f"{above}{name}", "–" if value is None else str(value)

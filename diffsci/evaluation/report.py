@@ -1,0 +1,186 @@
+"""Report: a run on one page, self-contained; the first thing a reader sees of a model.
+
+It answers in this order: how good is it, against what, how sure is that; what does it look like;
+how was it made. A number stands with its unit, its interval, its members and its cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+
+from diffsci import families
+from diffsci.evaluation.page import (
+    best_of,
+    facts,
+    folded,
+    goal_of,
+    goal_words,
+    page,
+    picture,
+    table,
+    value_cell,
+)
+from diffsci.evaluation.rows import Row
+from diffsci.evaluation.scores.crps import Crps
+from diffsci.evaluation.table import Scores
+from diffsci.files import write_text
+
+CAPTIONS = {
+    "sample_maps.png": (
+        "<b>Samples.</b> Truth and members share one colour range, so they can be compared by "
+        "eye. A good member looks like a truth, only not like this one in its details; the "
+        "ensemble mean is smoother than either, and the spread is large where the members "
+        "disagree."
+    ),
+    "scores_by_lead.png": (
+        "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "
+        "(below: too sure of itself). Where a line meets climatology, the forecast knows no "
+        "more than the season does. Bands are bootstrap intervals over the cases."
+    ),
+    "member_spread.png": (
+        "<b>Does the spread know the error?</b> All points in ten groups from small to large "
+        "spread. On the dashed line the spread predicts the error; above it the ensemble is too "
+        "sure of itself, below it not sure enough; a level line would be a spread that knows "
+        "nothing."
+    ),
+    "rank_histogram.png": (
+        "<b>Rank histogram.</b> How often the truth falls between which members. Flat is "
+        "reliable; a U means too little spread, a dome too much, a slope a bias. Neighbouring "
+        "points fall together, so some waviness is chance."
+    ),
+    "spectra.png": (
+        "<b>Spectra.</b> Power of single members against that of the truth at each scale; "
+        "below, their ratio. Less than 1 at high wavenumbers means blurred members, more means "
+        "noise. The mean is removed and a Hann window applied along axes that are not periodic."
+    ),
+}
+"""How to read each figure; finished HTML."""
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    summary: str,
+    scores: Scores,
+    figures: Mapping[str, Path],
+    config: str,
+    provenance: Mapping[str, Mapping[str, object]],
+) -> Path:
+    """Write the page of a run.
+
+    Args:
+        path: The HTML file.
+        title: Name of the run.
+        summary: One paragraph: what was given, what was sampled, by which model, on which cases.
+        scores: The table.
+        figures: File name -> path of a PNG, in the order to show.
+        config: The resolved pipeline file, YAML.
+        provenance: Heading -> name -> value: data licence and citation, versions, digests, seconds.
+
+    Returns:
+        `path`.
+
+    Raises:
+        StorageError: When the page cannot be written.
+    """
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary)}</p>", "<h2>Scores</h2>"]
+    body += _scores(scores)
+    body.append("<h2>Figures</h2>")
+    body += _figures(figures)
+    body.append("<h2>How it was made</h2>")
+    body += [f"<h3>{escape(head)}</h3>\n{facts(values)}" for head, values in provenance.items()]
+    body.append(folded("Resolved pipeline file", f"<pre>{escape(config)}</pre>"))
+    write_text(path, page(title, body))
+    return path
+
+
+def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
+    """The wide ones one below the other, then the rest side by side."""
+    wide: list[str] = []
+    narrow: list[str] = []
+    for name, source in figures.items():
+        words = Path(name).stem.replace("_", " ")
+        shown = picture(source, CAPTIONS.get(name, f"<b>{escape(words)}.</b>"), words)
+        (wide if name.startswith(("sample_maps", "scores_by_lead")) else narrow).append(shown)
+    yield from wide
+    if narrow:
+        yield f'<div class="side">{"".join(narrow)}</div>'
+
+
+def _scores(scores: Scores) -> Iterator[str]:
+    """What the numbers are, the tables, the skill, and the leads folded away."""
+    cases = scores.rows[0].count
+    share = f"{100 * scores.confidence:g} %"
+    yield (
+        f'<p class="soft">Over {cases} test cases, area-weighted'
+        + (" and over all leads" if scores.leads and len(scores.leads) > 1 else "")
+        + f"; in brackets the {share} interval of a bootstrap over the cases, the same resamples "
+        "for every forecast. The best value of a line is bold and starred.</p>"
+    )
+    crps = scores.scores.get("crps")
+    if isinstance(crps, Crps):
+        yield f'<p class="soft">{_fairness(crps)}</p>'
+    for variable in scores.variables:
+        yield f"<h3>{escape(variable)}</h3>"
+        yield _variable(scores, variable, None)
+    skill = [row for name in scores.forecasts[1:] for row in _skill(scores, name)]
+    if skill:
+        yield "<h3>Skill of the model against the baselines</h3>"
+        yield table(
+            ("variable", "skill", "value"),
+            ((escape(row.variable), escape(row.score), value_cell(row, False)) for row in skill),
+        )
+        yield (
+            '<p class="soft">1 - CRPS of the model / CRPS of the baseline, paired over the cases: '
+            "1 is perfect, 0 no better than the baseline. An interval that excludes 0 is a "
+            "difference beyond the chance of these cases.</p>"
+        )
+    words = "".join(
+        f"<li><b>{escape(word)}</b>: {escape(families.summary('scores', word))}</li>"
+        for word in scores.scores
+    )
+    yield folded("What each score means", f"<ul>{words}</ul>")
+    if scores.leads and len(scores.leads) > 1:
+        content = "".join(
+            f"<h3>{escape(variable)}, lead {lead:g}</h3>{_variable(scores, variable, lead)}"
+            for variable in scores.variables
+            for lead in scores.leads
+        )
+        yield folded("Scores of every lead", content)
+
+
+def _fairness(crps: Crps) -> str:
+    if crps.fair:
+        return (
+            "CRPS is the fair form, whose expectation does not depend on the number of members; "
+            "for a forecast of one member it is the absolute error."
+        )
+    return (
+        "CRPS is that of the ensemble's empirical distribution, which favours larger ensembles: "
+        "compare only forecasts of equally many members."
+    )
+
+
+def _skill(scores: Scores, baseline: str) -> tuple[Row, ...]:
+    if "crps" not in scores.scores or scores.forecasts[0] != "model":
+        return ()
+    return scores.skill(baseline)
+
+
+def _variable(scores: Scores, variable: str, lead: float | None) -> str:
+    """One line a score, one column a forecast."""
+    lines = []
+    members = {}
+    for word in scores.scores:
+        rows = [scores.row(name, variable, word, lead) for name in scores.forecasts]
+        members = {row.forecast: row.members for row in rows}
+        best = best_of(rows, goal_of(word))
+        unit = "" if rows[0].unit == "1" else rows[0].unit
+        cells = [value_cell(row, place in best) for place, row in enumerate(rows)]
+        hint = f'<span class="soft">{goal_words(goal_of(word))}</span>'
+        lines.append([f"<b>{escape(word)}</b>", escape(unit), *cells, hint])
+    head = [f"{name} ({count} member{'s' if count > 1 else ''})" for name, count in members.items()]
+    return table(["score", "unit", *head, ""], lines)

@@ -1,0 +1,101 @@
+"""Messages about a pipeline file: place, full key, value found, what was expected, a near name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from diffsci.errors import ConfigError
+from diffsci.families import did_you_mean
+from diffsci.yamltext import Node, Plain, scalar, shorten
+
+Hint = Any
+"""A type hint."""
+
+SIMPLE: dict[Hint, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    NoneType: "null",
+    Any: "a value",
+}
+"""Types whose values are taken as they are, in words."""
+
+
+def show(value: Plain) -> str:
+    """A value as a message prints it."""
+    words = {None: "null", True: "true", False: "false"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    return shorten(repr(value))
+
+
+def fault(node: Node, key: str, text: str) -> ConfigError:
+    """The error about one key: place, full key, what is wrong."""
+    return ConfigError(": ".join(part for part in (node.where, key, text) if part))
+
+
+def join(key: str, name: str) -> str:
+    """A full key."""
+    return f"{key}.{name}" if key else name
+
+
+def describe(hint: Hint) -> str:
+    """What a type accepts, in words."""
+    origin: Hint = get_origin(hint)
+    args = get_args(hint)
+    if hint in SIMPLE:
+        return SIMPLE[hint]
+    if origin in (Union, UnionType):
+        return " or ".join(describe(arg) for arg in args)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple and args[-1] is Ellipsis:
+        return f"a list, each item {describe(args[0])}"
+    if origin is tuple:
+        return f"a list [{', '.join(describe(arg) for arg in args)}]"
+    if dataclasses.is_dataclass(hint):
+        return f"a mapping with {', '.join(field.name for field in dataclasses.fields(hint))}"
+    return "a mapping"
+
+
+def wrong(node: Node, key: str, hint: Hint) -> ConfigError:
+    """The error about a value of another type, with the likely slip."""
+    text = f"got {show(node.plain())}, expected {describe(hint)}"
+    numeric = any(kind in (int, float) for kind in (hint, *get_args(hint)))
+    if isinstance(node.value, str) and numeric:
+        try:
+            number = isinstance(scalar(node.value), int | float)
+        except ValueError:
+            number = False
+        text += " without quotes" if number else ""
+    if hint is str and isinstance(node.value, bool | int | float):
+        text += " (put it in quotes)"
+    return fault(node, key, text)
+
+
+def unknown(
+    name: str, node: Node, key: str, known: Iterable[str], deeper: Sequence[str] = ()
+) -> ConfigError:
+    """The error about a key that does not exist; `deeper` are keys of that name elsewhere."""
+    known = list(known)
+    near = did_you_mean(name, known)
+    if deeper:
+        near = f"; did you mean {' or '.join(map(repr, deeper))}?"
+    listed = f"; there are {', '.join(known)}" if known else "; there are none here"
+    return fault(node, join(key, name), f"unknown key{near or listed}")
+
+
+def near_path(path: Path, pattern: str) -> str:
+    """Did you mean: what lies beside a missing file or folder under a similar name."""
+    try:
+        beside = {other.stem: str(path.parent / other.name) for other in path.parent.glob(pattern)}
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.stem, beside, n=1, cutoff=0.6)
+    return f"; did you mean {beside[near[0]]!r}?" if near else ""

@@ -1,0 +1,1 @@
+"""Labelled arrays: from files to tensors, and from samples back to files."""

@@ -1,0 +1,1 @@
+"""Domains: what axes, units and geometry mean."""

@@ -1,0 +1,222 @@
+"""Trajectories of partial differential equations: sample, time and one to three space dims.
+
+What lies beyond each edge comes from the entry or from the file's attribute `boundary`; without
+either an edge is open. Numbers per trajectory are its physical parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from diffsci.data import axes, forecast_layout, stacking
+from diffsci.data import times as stamps
+from diffsci.data.catalog import Entry
+from diffsci.data.domains.base import Domain
+from diffsci.data.fields import Cases, Channel, Fields
+from diffsci.data.problems import Report
+from diffsci.data.time_axis import decoded, ordered, tell_gaps
+from diffsci.errors import FieldError
+from diffsci.grid import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pde(Domain):
+    """Simulated trajectories in one to three space dims, with parameters and boundaries."""
+
+    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
+        """See `Domain.canonical`: dims sample, time, [z, y,] x; parameters along sample."""
+        report = report or Report(entry.location)
+        ds = axes.renamed(raw, entry, report)
+        kinds = {kind: axes.find(ds, kind, report) for kind in ("sample", "time", "z", "y", "x")}
+        kinds = {kind: name if name in ds.dims else None for kind, name in kinds.items()}
+        ds = axes.settle(ds, kinds)
+        ds = _split_components(ds, entry)
+        ds = _with_lead_dims(ds)
+        space = self._space(ds, entry, report)
+        names = stacking.choose(ds, entry, space, report)
+        parameters = [
+            str(n)
+            for n, v in ds.variables.items()
+            if v.dims == ("sample",) and n != "sample" and v.dtype.kind in "fiub"
+        ]
+        ds = axes.squeeze_foreign(
+            ds[[*names, *parameters]], names, ("sample", "time", *space), report
+        )
+        ds = ordered(decoded(ds, entry, report, dates=False), report)
+        for dim in space:
+            ds = _space_coordinate(ds, dim, report)
+        for name in names:
+            ds[name] = stacking.in_units(ds[name], name, entry, report, default="1")
+        ds = ds.transpose("sample", "time", *space)
+        unit = str(raw[kinds["time"]].attrs.get("units", "")) if kinds["time"] in raw.coords else ""
+        unit = entry.time.units if entry.time else unit
+        ds.attrs = {
+            "boundary": axes.boundaries(raw, entry),
+            "time_unit": unit or "1",
+            "parameters": parameters,
+        }
+        return ds
+
+    def _space(self, ds: xr.Dataset, entry: Entry, report: Report) -> tuple[str, ...]:
+        named = [ds[n] for n in entry.variables if n in ds.data_vars]
+        fields = named or [v for v in ds.data_vars.values() if v.dtype.kind in "fiu"]
+        longest = max((v.dims for v in fields), key=len, default=())
+        space = [str(d) for d in longest if d not in ("sample", "time") and ds.sizes[d] > 1]
+        if not 1 <= len(space) <= 3:
+            report.stop(
+                "dims",
+                f"{len(space)} space dims ({', '.join(space) or 'none'}), expected 1 to 3",
+                f"name them sample, time, z, y, x under `rename:` in {entry.yaml}",
+            )
+        order = {"z": 0, "y": 1, "x": 2}
+        return tuple(sorted(space, key=lambda dim: order.get(dim, -1)))
+
+    def fields(self, canonical: xr.Dataset, source: str, report: Report | None = None) -> Fields:
+        """See `Domain.fields`: every trajectory shares the times."""
+        report = report or Report(source)
+        first = next(v for v in canonical.data_vars.values() if v.ndim > 1)
+        space = tuple(str(d) for d in first.dims if d not in ("sample", "time"))
+        values, channels = stacking.gather(
+            canonical, ("sample", "time"), "component", space, report
+        )
+        times = stamps.canonical_stamps(canonical["time"].values)
+        _, breaks = stamps.regular_step(times)
+        tell_gaps(times, breaks, report)
+        names = tuple(str(name) for name in canonical.attrs["parameters"])
+        scalars = None
+        if names:
+            columns = [np.asarray(canonical[n].values, dtype=np.float64) for n in names]
+            scalars = np.stack(columns, axis=1)
+            for name, column in zip(names, columns, strict=True):
+                bad = np.flatnonzero(~np.isfinite(column))
+                if len(bad):
+                    report.add(
+                        "parameter-missing",
+                        f"{len(bad)} trajectories have no value, the first is {bad[0]}",
+                        "write the parameter of every trajectory, or leave those out",
+                        variable=name,
+                    )
+        return Fields(
+            values=values,
+            channels=channels,
+            grid=_grid(canonical, space, report),
+            trajectories=np.asarray(canonical["sample"].values),
+            times=times,
+            breaks=breaks,
+            time_unit=str(canonical.attrs["time_unit"]),
+            scalars=scalars,
+            scalar_names=names,
+            source=source,
+        )
+
+    def cases(self, fields: Fields, rows: np.ndarray, leads: tuple[int, ...]) -> Cases:
+        """See `Domain.cases`: the key of a case is its trajectory and its time."""
+        trajectories, times = fields.trajectories[rows[:, 0]], fields.times[rows[:, 1]]
+        step, _ = stamps.regular_step(fields.times)
+        return Cases(
+            rows=rows.astype(np.int64),
+            keys=tuple(
+                f"sample={s},time={stamps.name(t)}"
+                for s, t in zip(trajectories, times, strict=True)
+            ),
+            trajectories=trajectories,
+            times=times,
+            leads=leads,
+            step=step if leads else None,
+        )
+
+    def label(
+        self,
+        values: Float[np.ndarray, "case member lead channel *space"],
+        cases: Cases,
+        channels: tuple[Channel, ...],
+        grid: Grid,
+        members: np.ndarray | None,
+        time_unit: str = "",
+    ) -> xr.Dataset:
+        """See `Domain.label`: sample, number, [time since the start,] [z, y,] x."""
+        names = ("sample", "time", "component")
+        ds = forecast_layout.build(values, cases, channels, grid, members, names)
+        return forecast_layout.with_samples(ds, cases, time_unit)
+
+    def unlabel(
+        self, dataset: xr.Dataset, channels: tuple[Channel, ...], grid: Grid
+    ) -> Float[np.ndarray, "case member lead channel *space"]:
+        """See `Domain.unlabel`."""
+        order = ("sample", "number", "time")
+        return stacking.collect(dataset, channels, order, "component", grid.dims)
+
+
+def _split_components(ds: xr.Dataset, entry: Entry) -> xr.Dataset:
+    """A dim `field` or `channel` becomes variables: by its names, else numbered."""
+    dim = next((str(d) for d in ds.dims if str(d).lower() in ("field", "channel")), None)
+    if dim is None:
+        return ds
+    labels = ds[dim].values if dim in ds.coords else np.arange(ds.sizes[dim])
+    for name in [str(n) for n, v in ds.data_vars.items() if dim in v.dims]:
+        parts = {
+            str(label) if labels.dtype.kind in "UTO" else f"{name}_{label}": ds[name].isel(
+                {dim: i}, drop=True
+            )
+            for i, label in enumerate(labels)
+        }
+        ds = ds.drop_vars(name).assign(parts)
+    return ds
+
+
+def _with_lead_dims(ds: xr.Dataset) -> xr.Dataset:
+    """One trajectory, or one time, gets its axis; missing labels are counted."""
+    for dim, start in (("sample", np.arange), ("time", lambda n: np.arange(n, dtype=np.float64))):
+        if dim not in ds.dims:
+            lone = {n: v.expand_dims(dim) for n, v in ds.data_vars.items() if v.ndim}
+            ds = ds.drop_vars(dim, errors="ignore").assign(lone)
+        if dim not in ds.coords:
+            ds = ds.assign_coords({dim: start(ds.sizes[dim])})
+    return ds
+
+
+def _space_coordinate(ds: xr.Dataset, dim: str, report: Report) -> xr.Dataset:
+    """Cell numbers where the file has no coordinate; ascending; refused where it is not regular."""
+    if dim not in ds.coords:
+        return ds.assign_coords({dim: (dim, np.arange(ds.sizes[dim], dtype=np.float64))})
+    values = np.asarray(ds[dim].values, dtype=np.float64)
+    order = np.argsort(values)
+    steps = np.diff(values[order])
+    # 1e-3 of a cell: coordinates stored as float32 wander by 1e-7 of their range.
+    if len(steps) and (steps.min() <= 0 or steps.max() - steps.min() > 1e-3 * steps.mean()):
+        report.add(
+            "mesh",
+            f"cells from {steps.min():g} to {steps.max():g} wide, expected a regular mesh",
+            "interpolate to a regular mesh, since the network knows no other",
+            coordinate=dim,
+        )
+    return ds if (np.diff(order) > 0).all() else ds.isel({dim: order})
+
+
+def _grid(ds: xr.Dataset, space: tuple[str, ...], report: Report) -> Grid:
+    told: dict[str, Any] = dict(ds.attrs.get("boundary", {}))
+    sides = []
+    for dim in space:
+        found = told.get(dim, told.get("*", "open"))
+        sides.append((found, found) if isinstance(found, str) else tuple(found))
+    try:
+        return Grid(
+            dims=space,
+            coordinates=tuple(
+                tuple(np.asarray(ds[dim].values, dtype=np.float64).tolist()) for dim in space
+            ),
+            units=tuple(str(ds[dim].attrs.get("units", "1")) for dim in space),
+            boundary=tuple(sides),
+        )
+    except FieldError as error:
+        report.stop(
+            "boundary",
+            str(error),
+            "write `boundary: {x: periodic}`, say, in the catalog entry",
+            coordinate="boundary",
+        )

@@ -1,0 +1,247 @@
+"""Weather and climate on latitude and longitude: canonical by coordinates, never by position.
+
+Canonical is: time, [level,] latitude ascending, longitude ascending within 0..360. A box across
+Greenwich keeps continuous longitudes instead, such as -10..20. A global box is periodic in
+longitude, and its outermost latitudes touch the poles where their cells reach them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from diffsci.data import axes, forecast_layout, stacking
+from diffsci.data import times as stamps
+from diffsci.data.catalog import Entry
+from diffsci.data.domains.base import Domain
+from diffsci.data.fields import Cases, Channel, Fields
+from diffsci.data.problems import Report
+from diffsci.data.time_axis import decoded, ordered, tell_gaps
+from diffsci.grid import Boundary, Grid
+
+_SPACE = ("latitude", "longitude")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather(Domain):
+    """Fields on latitude and longitude, with dates and optional pressure levels."""
+
+    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
+        """See `Domain.canonical`: dims time, [level,] latitude, longitude."""
+        report = report or Report(entry.location)
+        ds = axes.renamed(raw, entry, report)
+        kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level", *_SPACE)}
+        if kinds["level"] not in ds.dims:
+            kinds["level"] = None
+        ds = axes.settle(ds, kinds)
+        for kind in _SPACE:
+            if kind not in ds.coords or kind not in ds.dims:
+                self._no_axis(ds, kind, entry, report)
+        if "time" not in ds.coords:
+            report.stop(
+                "axis-missing",
+                f"no time coordinate among {', '.join(map(str, ds.dims))}",
+                f"name it under `rename:` in {entry.yaml}, such as `T: time`",
+                coordinate="time",
+            )
+        if "time" not in ds.dims:
+            lone = [n for n, v in ds.data_vars.items() if set(_SPACE) <= set(v.dims)]
+            ds = ds.assign({n: ds[n].expand_dims("time") for n in lone})
+        names = stacking.choose(ds, entry, ("time", *_SPACE), report)
+        ds = axes.squeeze_foreign(ds[names], names, ("time", "level", *_SPACE), report)
+        keep = [name for name in ds.coords if name in ("time", "level", *_SPACE)]
+        ds = ds.drop_vars([name for name in ds.coords if name not in keep])
+        ds = ordered(decoded(ds, entry, report, dates=True), report)
+        ds = _longitudes(_latitudes(ds, report), report)
+        if "level" in ds.dims:
+            ds = _levels(ds, report)
+        # Assigned one by one: a variable without levels stays without.
+        for name in names:
+            ds[name] = stacking.in_units(ds[name], name, entry, report)
+        ds = ds.transpose("time", "level", *_SPACE, missing_dims="ignore")
+        ds.attrs = {"boundary": axes.boundaries(raw, entry)}
+        return ds
+
+    def _no_axis(self, ds: xr.Dataset, kind: str, entry: Entry, report: Report) -> None:
+        flat = axes.curvilinear(ds)
+        if flat:
+            report.stop(
+                "curvilinear",
+                f"{flat} depends on two dims: curvilinear grids are not supported yet",
+                "regrid to latitude and longitude, or read it by its y and x as `domain: pde`",
+                coordinate=flat,
+            )
+        report.stop(
+            "axis-missing",
+            f"no {kind} coordinate among the dims {', '.join(map(str, ds.dims))}",
+            f"name it under `rename:` in {entry.yaml}, such as `{kind[:3]}_0: {kind}`",
+            coordinate=kind,
+        )
+
+    def fields(self, canonical: xr.Dataset, source: str, report: Report | None = None) -> Fields:
+        """See `Domain.fields`: one trajectory; levels are channels."""
+        report = report or Report(source)
+        values, channels = stacking.gather(canonical, ("sample", "time"), "level", _SPACE, report)
+        times = stamps.canonical_stamps(canonical["time"].values)
+        _, breaks = stamps.regular_step(times)
+        tell_gaps(times, breaks, report)
+        return Fields(
+            values=values,
+            channels=channels,
+            grid=_grid(canonical),
+            trajectories=np.zeros(1, dtype=np.int64),
+            times=times,
+            breaks=breaks,
+            source=source,
+        )
+
+    def cases(self, fields: Fields, rows: np.ndarray, leads: tuple[int, ...]) -> Cases:
+        """See `Domain.cases`: the key of a case is its time."""
+        times = fields.times[rows[:, 1]]
+        step, _ = stamps.regular_step(fields.times)
+        return Cases(
+            rows=rows.astype(np.int64),
+            keys=tuple(stamps.name(stamp) for stamp in times),
+            trajectories=fields.trajectories[rows[:, 0]],
+            times=times,
+            leads=leads,
+            step=step if leads else None,
+        )
+
+    def label(
+        self,
+        values: Float[np.ndarray, "case member lead channel *space"],
+        cases: Cases,
+        channels: tuple[Channel, ...],
+        grid: Grid,
+        members: np.ndarray | None,
+        time_unit: str = "",
+    ) -> xr.Dataset:
+        """See `Domain.label`: time, number, prediction_timedelta, [level,] latitude, longitude."""
+        case_dim = "time" if len(cases.times) else "sample"
+        ds = forecast_layout.build(
+            values, cases, channels, grid, members, (case_dim, "prediction_timedelta", "level")
+        )
+        if case_dim == "sample":
+            return ds.assign_coords(sample=("sample", cases.trajectories, {"long_name": "sample"}))
+        standard = "forecast_reference_time" if cases.leads else "time"
+        ds = ds.assign_coords(
+            time=("time", cases.times, {"standard_name": standard, "axis": "T"}),
+        )
+        if not cases.leads:
+            return ds
+        step = cases.step
+        assert isinstance(step, np.timedelta64)
+        lead = np.array([step * n for n in cases.leads]).astype("timedelta64[ns]")
+        valid = np.array(
+            [[stamps.later(t, one) for one in lead] for t in cases.times], dtype=cases.times.dtype
+        )
+        return ds.assign_coords(
+            prediction_timedelta=(
+                "prediction_timedelta",
+                lead,
+                {"standard_name": "forecast_period", "long_name": "time since initialisation"},
+            ),
+            valid_time=(("time", "prediction_timedelta"), valid, {"standard_name": "time"}),
+        )
+
+    def unlabel(
+        self, dataset: xr.Dataset, channels: tuple[Channel, ...], grid: Grid
+    ) -> Float[np.ndarray, "case member lead channel *space"]:
+        """See `Domain.unlabel`."""
+        case_dim = "sample" if "sample" in dataset.dims else "time"
+        order = (case_dim, "number", "prediction_timedelta")
+        return stacking.collect(dataset, channels, order, "level", grid.dims)
+
+
+def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:
+    """Degrees to 1e-4 (11 m): float32 and float64 files of one grid then agree bit for bit."""
+    values = np.asarray(ds[dim].values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        report.stop("coordinate", f"{dim} has NaN", "write the coordinate anew", coordinate=dim)
+    return np.round(values, 4)
+
+
+def _latitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
+    values = _rounded(ds, "latitude", report)
+    if np.abs(values).max() > 90 or len(set(values)) < len(values):
+        report.stop(
+            "coordinate",
+            f"values from {values.min():g} to {values.max():g}, "
+            f"{len(values) - len(set(values))} of them twice: "
+            "expected distinct latitudes within -90 to 90",
+            "correct the file's coordinate",
+            coordinate="latitude",
+        )
+    ds = ds.assign_coords(latitude=("latitude", values, {"units": "degrees_north"}))
+    order = np.argsort(values)
+    return ds if (np.diff(order) > 0).all() else ds.isel(latitude=order)
+
+
+def _longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
+    values = np.round(_rounded(ds, "longitude", report) % 360, 4) % 360
+    if len(set(values)) < len(values):
+        report.stop(
+            "coordinate",
+            "one meridian is there twice (0 and 360, say)",
+            "drop the repeated column, such as `ds.isel(longitude=slice(0, -1))`",
+            coordinate="longitude",
+        )
+    order = np.argsort(values)
+    values = values[order]
+    if len(values) > 1:
+        gaps = np.append(np.diff(values), values[0] + 360 - values[-1])
+        start = 0 if _is_global(values) else (int(np.argmax(gaps)) + 1) % len(values)
+        values, order = np.roll(values, -start), np.roll(order, -start)
+        seam = np.flatnonzero(np.diff(values) < 0)
+        if len(seam):
+            values[: seam[0] + 1] -= 360
+    if not np.array_equal(order, np.arange(len(order))):
+        ds = ds.isel(longitude=order)
+    return ds.assign_coords(longitude=("longitude", np.round(values, 4), {"units": "degrees_east"}))
+
+
+def _is_global(longitudes: np.ndarray) -> bool:
+    """Whether regular longitudes close the circle, the last cell ending where the first begins."""
+    if len(longitudes) < 4:
+        return False
+    steps = np.diff(longitudes)
+    spacing = float(np.median(steps))
+    # 2e-4: each value was rounded to 1e-4 degrees.
+    regular = np.abs(steps - spacing).max() < 1e-3 * spacing + 2e-4
+    return bool(
+        regular and abs(longitudes[-1] + spacing - longitudes[0] - 360) < 0.01 * spacing + 2e-4
+    )
+
+
+def _levels(ds: xr.Dataset, report: Report) -> xr.Dataset:
+    attributes = dict(ds["level"].attrs)
+    values = np.asarray(ds["level"].values, dtype=np.float64)
+    if str(attributes.get("units", "")) in ("Pa", "pascal", "Pascal"):
+        values, attributes["units"] = values / 100, "hPa"
+    if len(set(values)) < len(values):
+        report.stop("coordinate", "levels are there twice", "drop the copies", coordinate="level")
+    ds = ds.assign_coords(level=("level", np.round(values, 6), attributes))
+    return ds.isel(level=np.argsort(values))
+
+
+def _grid(ds: xr.Dataset) -> Grid:
+    latitude, longitude = (np.asarray(ds[dim].values, dtype=np.float64) for dim in _SPACE)
+    around = _is_global(longitude)
+    half = float(np.diff(latitude).mean()) / 2 if len(latitude) > 1 else 0.0
+    south: Boundary = "pole" if around and latitude[0] - half <= -90 + 1e-3 * half else "open"
+    north: Boundary = "pole" if around and latitude[-1] + half >= 90 - 1e-3 * half else "open"
+    side: Boundary = "periodic" if around else "open"
+    sides = {"latitude": (south, north), "longitude": (side, side)}
+    told = {str(k): tuple(v) for k, v in ds.attrs.get("boundary", {}).items() if k in _SPACE}
+    sides |= told
+    return Grid(
+        dims=_SPACE,
+        coordinates=(tuple(latitude.tolist()), tuple(longitude.tolist())),
+        units=("degrees_north", "degrees_east"),
+        boundary=(sides["latitude"], sides["longitude"]),
+        geometry="sphere",
+    )

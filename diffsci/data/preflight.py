@@ -1,0 +1,112 @@
+"""Preflight: all faults of a data set in one pass, before a minute of training is spent on it.
+
+It reads what a run would read, by the same code, with a report that collects instead of raising.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from diffsci import families
+from diffsci.data import axes, files, generated, reader
+from diffsci.data.catalog import Entry, load_entry
+from diffsci.data.domains.base import Domain
+from diffsci.data.fields import Fields
+from diffsci.data.problems import Problem, Report
+from diffsci.errors import ConfigError, DataError, StorageError
+
+__all__ = ["Problem", "check_entry", "infer_domain"]
+
+
+def check_entry(
+    name_or_path: str, domain: Domain | None = None, roots: tuple[Path, ...] = ()
+) -> list[Problem]:
+    """Every problem found; an empty list is a clean bill.
+
+    Args:
+        name_or_path: Catalog entry or path of data.
+        domain: What it is to be read as; none takes what the entry or the dims say.
+        roots: Folders that may hold a `data_catalog`.
+    """
+    try:
+        entry = load_entry(name_or_path, roots)
+    except (ConfigError, DataError) as error:
+        return [_problem("entry", name_or_path, error)]
+    problems: list[Problem] = []
+    report = Report(entry.location, problems)
+    raw = _opened(entry, problems)
+    if raw is None:
+        return problems
+    try:
+        domain = domain or infer_domain(raw, entry)
+        fields = domain.fields(domain.canonical(raw, entry, report), entry.location, report)
+        _constant(fields, report)
+    except (DataError, ConfigError) as error:
+        if not problems:
+            problems.append(_problem("data", entry.location, error))
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        # A consequence of a fault that is already told, or a file that breaks while it is read.
+        if not problems:
+            report.add(
+                "unreadable",
+                f"cannot be read to the end ({type(error).__name__}: {error})",
+                "the file may be cut off: fetch it again",
+            )
+    finally:
+        raw.close()
+    return list(dict.fromkeys(problems))
+
+
+def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
+    """The domain that the entry names, else the one whose axes the data has.
+
+    Raises:
+        ConfigError: For an entry that names no known domain.
+    """
+    name = entry.domain
+    if name is None:
+        quiet = Report(entry.location, [])
+        geographic = axes.find(raw, "latitude", quiet) and axes.find(raw, "longitude", quiet)
+        flat = axes.curvilinear(raw)
+        classes = "label" in raw.variables
+        name = "weather" if geographic or flat else "image" if classes else "pde"
+    found: Domain = families.load("domains", name)()
+    return found
+
+
+def _opened(entry: Entry, problems: list[Problem]) -> xr.Dataset | None:
+    """The raw data; every broken file is a problem of its own, and the whole is then not read."""
+    try:
+        if entry.source.generator is None:
+            for path in files.locate(entry):
+                try:
+                    files.open_one(path, entry).close()
+                except DataError as error:
+                    problems.append(_problem("unreadable", str(path), error))
+        elif not generated.store_path(generated.solver(entry)).exists():
+            return None  # Its parameters are in order; making the data is left to the run.
+        return None if problems else reader.open_raw(entry)
+    except (DataError, StorageError, ConfigError) as error:
+        problems.append(_problem("missing", entry.location, error))
+        return None
+
+
+def _problem(code: str, file: str, error: Exception) -> Problem:
+    text = str(error).removeprefix(f"{file}: ")
+    value, _, fix = text.partition("; ")
+    return Problem(code=code, file=file, value=value, fix=fix)
+
+
+def _constant(fields: Fields, report: Report) -> None:
+    for number, channel in enumerate(fields.channels):
+        values = fields.values[:, :, number]
+        if np.isfinite(values).all() and values.min() == values.max():
+            report.add(
+                "constant",
+                f"all its values are {float(values.min()):g} {channel.unit}",
+                "leave it out by `variables:`, there is nothing to learn",
+                variable=channel.name,
+            )

@@ -1,0 +1,102 @@
+"""Problems: every fault of a data set has one form, whether it stops a run or fills a list.
+
+The code that reads data says what is wrong to a `Report`. A strict report raises on the first
+fault; a collecting one keeps going, so that `diffsci check` names all faults in one pass with the
+very messages a run would give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
+from diffsci.errors import DataError
+
+WARNINGS = ("gap",)
+"""Codes that do not stop a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One fault of a data set.
+
+    Args:
+        code: Stable word for programs, such as `nan` or `units-missing`.
+        file: File, store or entry it was found in.
+        variable: Variable, where it is about one.
+        coordinate: Coordinate, or where along it.
+        value: What was found.
+        fix: What to do.
+    """
+
+    code: str
+    file: str
+    variable: str = ""
+    coordinate: str = ""
+    value: str = ""
+    fix: str = ""
+
+    @property
+    def warning(self) -> bool:
+        """Whether data with this problem can still be used."""
+        return self.code in WARNINGS
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            text
+            for text in (
+                f"variable {self.variable}" if self.variable else "",
+                self.coordinate,
+            )
+            if text
+        )
+        return f"{self.file}: {where + ': ' if where else ''}{self.value}; {self.fix}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+class Report:
+    """Where faults are told.
+
+    Args:
+        file: File, store or entry that the faults are about.
+        problems: List that collects them; none makes the report strict.
+    """
+
+    def __init__(self, file: str, problems: list[Problem] | None = None) -> None:
+        self.file = file
+        self.problems = problems
+
+    def add(
+        self, code: str, value: str, fix: str, *, variable: str = "", coordinate: str = ""
+    ) -> None:
+        """Tell one fault that reading can go on after.
+
+        Raises:
+            DataError: In a strict report, unless it is a mere warning.
+        """
+        problem = Problem(
+            code=code,
+            file=self.file,
+            variable=variable,
+            coordinate=coordinate,
+            value=value,
+            fix=fix,
+        )
+        if self.problems is not None:
+            self.problems.append(problem)
+        elif not problem.warning:
+            raise DataError(str(problem))
+
+    def stop(
+        self, code: str, value: str, fix: str, *, variable: str = "", coordinate: str = ""
+    ) -> NoReturn:
+        """Tell one fault that nothing can be read after.
+
+        Raises:
+            DataError: Always.
+        """
+        self.add(code, value, fix, variable=variable, coordinate=coordinate)
+        raise DataError(f"{self.file}: {value}; {fix}")

@@ -1,0 +1,213 @@
+"""The reader: from a catalog entry to `Fields` in memory, with every failure told by file and fix.
+
+Data is opened without dask and read only where it is selected. What a solver makes is kept in a
+cache folder under a digest of the solver's code and parameters, written under a temporary name
+first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from diffsci.data import files, generated
+from diffsci.data import times as stamps
+from diffsci.data.catalog import Entry, load_entry
+from diffsci.data.domains.base import Domain
+from diffsci.data.fields import Fields
+from diffsci.data.problems import Report
+from diffsci.errors import ConfigError, DataError, DiffsciError
+from diffsci.families import did_you_mean
+
+if TYPE_CHECKING:
+    from diffsci.sections import Part
+
+
+def open_raw(entry: Entry) -> xr.Dataset:
+    """The data set as its files have it: lazy, unpacked, times decoded where the file says how.
+
+    Raises:
+        DataError: For a missing package, missing or broken files (all of them named), or files
+            that do not fit together.
+    """
+    if entry.source.generator is not None:
+        return files.open_one(generated.store(entry), replace(entry, engine="zarr", open_kwargs={}))
+    return files.open_all(files.locate(entry), entry)
+
+
+def read(
+    name_or_path: str,
+    domain: Domain,
+    part: Part,
+    roots: tuple[Path, ...] = (),
+    variables: tuple[str, ...] = (),
+) -> Fields:
+    """One part of a data set in memory.
+
+    Args:
+        name_or_path: Catalog entry or path of data; `part.entry` goes before it.
+        domain: What axes, units and geometry mean.
+        part: Which times and samples.
+        roots: Folders that may hold a `data_catalog`.
+        variables: Take only these; empty takes all of the entry.
+
+    Raises:
+        ConfigError: For an unknown entry.
+        DataError: For data that is missing, malformed, or empty after the selection.
+    """
+    entry = load_entry(part.entry or name_or_path, roots)
+    raw = open_raw(entry)
+    try:
+        canonical = _only(domain.canonical(raw, entry), variables, entry)
+        fields = domain.fields(select(canonical, part, entry), entry.name)
+    except DiffsciError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{entry.location}: cannot be read to the end ({type(error).__name__}: {error}); "
+            "the file may be cut off: fetch it again"
+        ) from error
+    finally:
+        raw.close()
+    return replace(fields, digest=digest(fields))
+
+
+def _only(canonical: xr.Dataset, variables: tuple[str, ...], entry: Entry) -> xr.Dataset:
+    if not variables:
+        return canonical
+    fields = [str(name) for name, v in canonical.data_vars.items() if v.ndim > 1]
+    for name in variables:
+        if name not in fields:
+            raise ConfigError(
+                f"variables: {entry.name} has no {name!r}{did_you_mean(name, fields)}; "
+                f"there are {', '.join(fields)}"
+            )
+    return canonical.drop_vars([name for name in fields if name not in variables])
+
+
+def select(canonical: xr.Dataset, part: Part, entry: Entry) -> xr.Dataset:
+    """The records of one part, by coordinates.
+
+    Raises:
+        DataError: When nothing, or less than was asked for, lies there; with the range that does.
+    """
+    if part.samples is not None:
+        count = canonical.sizes.get("sample", 0)
+        if count == 0 or part.samples[1] > count:
+            there = (
+                f"it has samples 0 to {count - 1}" if count else "it has no samples: select by time"
+            )
+            raise DataError(
+                f"{entry.location}: samples {list(part.samples)} are not all there; {there}"
+            )
+        canonical = canonical.isel(sample=slice(*part.samples))
+    if part.time is not None:
+        canonical = _select_time(canonical, part.time, entry)
+    return canonical
+
+
+def _select_time(
+    canonical: xr.Dataset, bounds: tuple[str | float, str | float], entry: Entry
+) -> xr.Dataset:
+    if "time" not in canonical.dims:
+        raise DataError(
+            f"{entry.location}: no time axis to select {list(bounds)} on; use `samples`"
+        )
+    times = canonical["time"].values
+    valid = f"it has {stamps.name(times[0])} to {stamps.name(times[-1])}"
+    try:
+        if stamps.is_dates(times):
+            # YAML reads a year as a number.
+            first, last = (f"{b:g}" if isinstance(b, float) else str(b) for b in bounds)
+            chosen = canonical.sel(time=slice(first, last))
+        else:
+            low, high = (float(bound) for bound in bounds)
+            # A millionth of a step: output times are sums of rounded steps.
+            slack = 1e-6 * (float(np.median(np.diff(times))) if len(times) > 1 else 1.0)
+            chosen = canonical.isel(time=(times >= low - slack) & (times <= high + slack))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{entry.location}: time {list(bounds)} is not understood ({error}); {valid}"
+        ) from error
+    if chosen.sizes["time"] == 0:
+        raise DataError(f"{entry.location}: nothing within time {list(bounds)}; {valid}")
+    return chosen
+
+
+def digest(fields: Fields) -> str:
+    """SHA-256 of the values and of the labels that say what they are."""
+    labels = {
+        "channels": [(c.name, c.unit) for c in fields.channels],
+        "grid": fields.grid.to_dict(),
+        "times": [stamps.name(stamp) for stamp in fields.times],
+        "time_unit": fields.time_unit,
+        "trajectories": [str(label) for label in fields.trajectories],
+        "scalar_names": fields.scalar_names,
+        "shape": fields.values.shape,
+    }
+    total = hashlib.sha256(json.dumps(labels, sort_keys=True).encode())
+    total.update(np.ascontiguousarray(fields.values, dtype="<f4").data)
+    if fields.scalars is not None:
+        total.update(np.ascontiguousarray(fields.scalars, dtype="<f8").data)
+    return total.hexdigest()
+
+
+def describe(entry: Entry) -> str:
+    """An entry and what its data holds, in words."""
+    lines = [entry.name if not entry.title else f"{entry.name}: {entry.title}"]
+    told = {
+        "description": entry.description.strip(),
+        "providers": ", ".join(entry.providers),
+        "license": entry.license,
+        "attribution": entry.attribution,
+        "citation": entry.citation,
+        "version": entry.version,
+        "domain": entry.domain,
+        "source": entry.location,
+    }
+    lines += [f"  {key + ':':<13}{value}" for key, value in told.items() if value]
+    if entry.source.generator is not None:
+        keys = ", ".join(f"{k}={v}" for k, v in entry.source.generator.items() if k != "use")
+        return "\n".join([*lines, f"  {'made with:':<13}{keys}", *_variables(entry)])
+    raw = open_raw(entry)
+    try:
+        sizes = ", ".join(f"{dim} {size}" for dim, size in raw.sizes.items())
+        lines.append(f"  {'dims:':<13}{sizes}")
+        for name, values in raw.coords.items():
+            if values.ndim == 1 and values.size and values.dtype.kind in "fiuMO":
+                flat = values.values
+                lines.append(f"  {'':<13}{name}: {_word(flat[0])} to {_word(flat[-1])}")
+        declared = _variables(entry)
+        return "\n".join([*lines, *(declared or _found(raw))])
+    finally:
+        raw.close()
+
+
+def _word(value: object) -> str:
+    try:
+        return stamps.name(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _variables(entry: Entry) -> list[str]:
+    return [
+        f"  {'variable:':<13}{name} [{v.units or '?'}] {v.long_name or ''}".rstrip()
+        for name, v in entry.variables.items()
+    ]
+
+
+def _found(raw: xr.Dataset) -> list[str]:
+    return [
+        f"  {'variable:':<13}{n}({', '.join(map(str, v.dims))}) [{v.attrs.get('units', '?')}]"
+        for n, v in raw.data_vars.items()
+    ]
+
+
+__all__ = ["Report", "describe", "digest", "open_raw", "read", "select"]

@@ -1,0 +1,1 @@
+"""Tasks: which part is given, and which is to be sampled."""

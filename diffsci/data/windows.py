@@ -1,0 +1,259 @@
+"""Windows: training examples as tensors, evaluation cases, and the leak check.
+
+Small data lives in memory as normalised float32 tensors; a batch is then one gather. What a
+single-frame task derives from a state (its condition, its scaled target) is made once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from diffsci.batch import Batch
+from diffsci.data import times as stamps
+from diffsci.data.domains.base import Domain
+from diffsci.data.fields import Cases, Fields
+from diffsci.data.statistics import Statistics
+from diffsci.data.tasks.base import Task, windows
+from diffsci.errors import DataError
+from diffsci.grid import Grid
+
+_PREPARE_BYTES = 2**30
+"""Targets and conditions of a single-frame task are kept up to this size, else made anew."""
+
+_BLOCK = 256
+
+
+class Examples:
+    """Training examples of one part: `len` of them, and any batch of them by index.
+
+    Args:
+        fields: The part, in physical units.
+        task: What is given and what is to be sampled.
+        statistics: Of the training part.
+    """
+
+    def __init__(self, fields: Fields, task: Task, statistics: Statistics) -> None:
+        task.check(fields)
+        self.task = task
+        self.statistics = statistics
+        self.grid: Grid = fields.grid
+        self.windows: Int[np.ndarray, "window 2"] = windows(fields, task.frames)
+        if len(self.windows) == 0:
+            raise DataError(
+                f"{fields.source}: no window of {task.frames} frames in {len(fields.times)} times; "
+                "widen the part, or look for gaps with `diffsci check`"
+            )
+        self.states = torch.from_numpy(statistics.encode(fields.values))
+        self.scalars = _scalars(fields, statistics)
+        self._mean = torch.as_tensor(statistics.target_mean, dtype=torch.float32)
+        self._scale = torch.as_tensor(1 / statistics.target_std, dtype=torch.float32)
+        self._steps = torch.arange(task.frames)
+        self._ready: tuple[Tensor, Tensor | None] | None = None
+        given = task.condition_channels(self.states.shape[2])
+        size = self.states.nbytes * (self.states.shape[2] + given) / self.states.shape[2]
+        if task.frames == 1 and size <= _PREPARE_BYTES:
+            self._ready = self._prepare()
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the target."""
+        return int(self.states.shape[2])
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels of the condition; 0 for none."""
+        return self.task.condition_channels(self.channels)
+
+    @property
+    def parameters(self) -> int:
+        """Scalars of each example; 0 for none."""
+        return 0 if self.scalars is None else int(self.scalars.shape[1])
+
+    def batch(self, index: Int[np.ndarray, " batch"]) -> Batch:
+        """The examples of these numbers: target of unit variance, condition, scalars."""
+        if self._ready is not None:
+            rows = torch.from_numpy(index)
+            target, condition = self._ready
+            target = target[rows]
+            condition = None if condition is None else condition[rows]
+        else:
+            target, condition = self._make(self.windows[index])
+        scalars = None
+        if self.scalars is not None:
+            scalars = self.scalars[torch.from_numpy(self.windows[index, 0])]
+        return Batch(target=target, condition=condition, scalars=scalars)
+
+    def _make(
+        self, rows: Int[np.ndarray, "batch 2"]
+    ) -> tuple[Float[Tensor, "batch channel *space"], Tensor | None]:
+        trajectory, start = torch.from_numpy(rows).unbind(dim=1)
+        window = self.states[trajectory[:, None], start[:, None] + self._steps]
+        condition = self.task.condition(self.task.observe(window, self.grid), self.grid)
+        target = (self.task.target(window, condition) - self._mean) * self._scale
+        return target, self.statistics.scale_condition(condition)
+
+    def _prepare(self) -> tuple[Tensor, Tensor | None]:
+        parts = [
+            self._make(self.windows[first : first + _BLOCK])
+            for first in range(0, len(self), _BLOCK)
+        ]
+        conditions = [condition for _, condition in parts if condition is not None]
+        target = torch.cat([target for target, _ in parts])
+        return target, torch.cat(conditions) if conditions else None
+
+
+def _scalars(
+    fields: Fields, statistics: Statistics
+) -> Float[Tensor, "trajectory parameter"] | None:
+    if fields.scalars is None:
+        return None
+    return torch.from_numpy(statistics.encode_scalars(fields.scalars))
+
+
+def choose_rows(
+    fields: Fields, task: Task, leads: int = 1, every: int = 1, cases: int | None = None
+) -> Int[np.ndarray, "case 2"]:
+    """Trajectory and time index of each case's last given frame (its only frame without leads).
+
+    Args:
+        fields: The test part.
+        task: What is given.
+        leads: Forecast steps; without meaning where the task has no leads.
+        every: Take every n-th possible case.
+        cases: At most so many of those, evenly spread.
+
+    Raises:
+        DataError: When there is no case at all.
+    """
+    stride = task.frames - task.given_frames
+    needed = task.given_frames + leads * stride if task.has_leads else task.frames
+    rows = windows(fields, needed)
+    if len(rows) == 0:
+        raise DataError(
+            f"{fields.source}: no case: it takes {needed} consecutive times without a gap, and the "
+            f"part has {len(fields.times)}; lower `sample.leads`, or widen the part"
+        )
+    rows = rows + np.array([0, max(task.given_frames - 1, 0)])
+    rows = np.asarray(rows[::every])
+    if cases is not None and cases < len(rows):
+        rows = rows[np.round(np.linspace(0, len(rows) - 1, cases)).astype(np.int64)]
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What an ensemble is made from, and what it is scored against.
+
+    Args:
+        cases: What the case axis is.
+        given: Normalised, what the task observes; none where nothing is given.
+        scalars: Normalised scalars of each case; none where there are none.
+        truth: Physical units; the lead axis has length 1 where the task has none.
+    """
+
+    cases: Cases
+    given: Float[Tensor, "case ..."] | None
+    scalars: Float[Tensor, "case parameter"] | None
+    truth: Float32[np.ndarray, "case lead channel *space"]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+
+def cases_given(
+    fields: Fields,
+    task: Task,
+    domain: Domain,
+    statistics: Statistics,
+    leads: int = 1,
+    every: int = 1,
+    cases: int | None = None,
+) -> Evaluation:
+    """The cases of the test part: labels, what is given, and the truth; see `choose_rows`."""
+    rows = choose_rows(fields, task, leads, every, cases)
+    stride = task.frames - task.given_frames
+    steps = tuple(stride * n for n in range(1, leads + 1)) if task.has_leads else ()
+    chosen = domain.cases(fields, rows, steps)
+    gives = task.condition_channels(len(fields.channels)) > 0
+    if not gives and fields.scalars is None:
+        chosen = _nameless(chosen)
+    scalars = _scalars(fields, statistics)
+    ahead = np.array(steps or (0,), dtype=np.int64)
+    return Evaluation(
+        cases=chosen,
+        given=_given(fields, task, statistics, rows),
+        scalars=None if scalars is None else scalars[torch.from_numpy(rows[:, 0])],
+        truth=fields.values[rows[:, :1], rows[:, 1:] + ahead],
+    )
+
+
+def _given(
+    fields: Fields, task: Task, statistics: Statistics, rows: Int[np.ndarray, "case 2"]
+) -> Tensor | None:
+    """What the task observes of the frames up to each row, and of nothing later."""
+    back = np.arange(-max(task.given_frames - 1, 0), 1)
+    parts = []
+    for first in range(0, len(rows), _BLOCK):
+        block = rows[first : first + _BLOCK]
+        physical = fields.values[block[:, :1], block[:, 1:] + back]
+        given = task.observe(torch.from_numpy(statistics.encode(physical)), fields.grid)
+        if given is None:
+            return None
+        parts.append(given)
+    return torch.cat(parts)
+
+
+def _nameless(cases: Cases) -> Cases:
+    """Samples given nothing belong to no time: they are numbered."""
+    return dataclasses.replace(
+        cases,
+        keys=tuple(f"sample={number}" for number in range(len(cases))),
+        trajectories=np.arange(len(cases)),
+        times=cases.times[:0],
+    )
+
+
+def assert_no_leak(train: Fields, test: Fields) -> None:
+    """Refuse a test part that holds a field of the training part, bit for bit.
+
+    Raises:
+        DataError: Naming both, how many fields, and the first of them.
+    """
+    known = set(_hashes(train))
+    leaked = [place for key, place in _hashes(test).items() if key in known]
+    if not leaked:
+        return
+    first, last = (_name(test, *place) for place in (leaked[0], leaked[-1]))
+    raise DataError(
+        f"{test.source}: {len(leaked)} of {len(test.trajectories) * len(test.times)} test fields "
+        f"equal a training field of {train.source} bit for bit, the first at {first}, the last at "
+        f"{last}; choose another `split.test`"
+    )
+
+
+def _name(fields: Fields, trajectory: int, time: int) -> str:
+    words = [f"sample {fields.trajectories[trajectory]}"] if len(fields.trajectories) > 1 else []
+    if len(fields.times) > 1 or not words:
+        words.append(f"time {stamps.name(fields.times[time])}")
+    return ", ".join(words)
+
+
+def _hashes(fields: Fields) -> dict[bytes, tuple[int, int]]:
+    """Hash of each field that is not constant, and where it is."""
+    found = {}
+    for trajectory, series in enumerate(fields.values):
+        for time, state in enumerate(series):
+            if state.min() < state.max():
+                key = hashlib.blake2b(np.ascontiguousarray(state).data, digest_size=16).digest()
+                found[key] = (trajectory, time)
+    return found

@@ -1,0 +1,86 @@
+"""Preflight: all faults in one pass, none on clean data."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffsci.data import preflight
+from diffsci.data.catalog import entries
+from diffsci.data.domains.weather import Weather
+from tests.data import makers
+
+
+@pytest.mark.parametrize("name", [name for name in entries() if not name.startswith("ks")])
+def test_shipped_data_is_clean(name):
+    assert preflight.check_entry(name) == []
+
+
+@pytest.mark.parametrize("make", [makers.weather, makers.global_weather, makers.pde, makers.images])
+def test_clean_files_raise_no_alarm(make, tmp_path):
+    make().to_netcdf(tmp_path / "a.nc")
+    assert preflight.check_entry(str(tmp_path / "a.nc")) == []
+
+
+def test_all_faults_are_told_at_once(tmp_path):
+    ds = makers.weather(times=10)
+    ds = ds.assign(u=ds["t2m"] * 1, v=ds["t2m"] * 0 + 5, w=ds["t2m"] * 1)
+    ds["u"][3, 2, 1] = np.nan
+    ds["v"].attrs["units"] = "m s-1"
+    ds["u"].attrs["units"] = ds["t2m"].attrs["units"] = "K"
+    ds["w"].attrs.clear()
+    ds = ds.isel(time=[0, 1, 2, 2, 3, 6, 5, 8, 9])
+    ds.to_netcdf(tmp_path / "a.nc")
+    (tmp_path / "e.yaml").write_text(
+        "source: a.nc\nrename: {nothing: something}\nvariables:\n  t2m: {units: Pa}\n"
+        "  u: {}\n  v: {}\n  w: {}\n  missing: {units: K}\n"
+    )
+    found = preflight.check_entry(str(tmp_path / "e.yaml"), Weather())
+    by_code = {problem.code: problem for problem in found}
+    wanted = {"rename-missing", "variable-missing", "units", "units-missing", "nan", "constant",
+              "time-duplicate", "time-unsorted", "gap"}  # fmt: skip
+    assert set(by_code) == wanted
+    assert by_code["nan"].variable == "u" and "latitude=45" in by_code["nan"].value
+    assert by_code["units-missing"].variable == "w"
+    assert by_code["gap"].warning and not by_code["nan"].warning
+    keys = ["code", "file", "variable", "coordinate", "value", "fix"]
+    assert all(list(p) == keys for p in json.loads(json.dumps([p.to_dict() for p in found])))
+    assert all(problem.fix for problem in found)
+
+
+def test_every_broken_file_is_a_problem_of_its_own(tmp_path):
+    makers.weather().to_netcdf(tmp_path / "0.nc")
+    (tmp_path / "1.nc").write_bytes(b"")
+    (tmp_path / "2.nc").write_bytes(b"<html>")
+    found = preflight.check_entry(str(tmp_path / "*.nc"))
+    assert [problem.file for problem in found] == [str(tmp_path / f"{i}.nc") for i in (1, 2)]
+
+
+def test_what_cannot_be_found_is_one_problem(tmp_path):
+    for name in ("no_such_entry", str(tmp_path / "no.nc")):
+        (problem,) = preflight.check_entry(name)
+        assert problem.code == "entry" and name in problem.file
+
+
+def test_irregular_meshes_and_missing_parameters(tmp_path):
+    raw = makers.pde()
+    raw = raw.assign_coords(x=np.cumsum(np.linspace(1, 2, 16)))
+    raw["viscosity"][2] = np.nan
+    raw.to_netcdf(tmp_path / "a.nc")
+    codes = [p.code for p in preflight.check_entry(str(tmp_path / "a.nc"))]
+    assert codes == ["mesh", "parameter-missing"]
+
+
+def test_ks_is_not_generated_by_a_check(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFSCI_CACHE", str(tmp_path))
+    assert preflight.check_entry("ks_train") == [] and not list(tmp_path.iterdir())
+
+
+def test_domains_are_inferred():
+    from diffsci.data.catalog import Entry, Source
+
+    entry = Entry(name="a", source=Source(path="a.nc"))
+    for make, name in ((makers.weather, "Weather"), (makers.pde, "Pde"), (makers.images, "Image")):
+        assert type(preflight.infer_domain(make(), entry)).__name__ == name
+    assert isinstance(preflight.infer_domain(xr.Dataset(), entry), object)

@@ -1,0 +1,76 @@
+"""Tracker: where a run reports to, whatever is behind it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracker(ABC):
+    """Where a run reports to. No method raises, and none waits for a server."""
+
+    run_id: str | None
+    """MLflow's name of the run: hand it to `start` to go on with the same run."""
+
+    address: str
+    """The page that shows the run among the others of its experiment."""
+
+    @abstractmethod
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Values at one step."""
+
+    @abstractmethod
+    def artifact(self, path: Path, under: str = "") -> None:
+        """A file, at the artifact root or under a folder; it must stay until `finish`."""
+
+    @abstractmethod
+    def artifacts(self, folder: Path, under: str) -> None:
+        """All files of a folder."""
+
+    @abstractmethod
+    def image(self, key: str, path: Path, step: int) -> None:
+        """A picture of a series with a step slider, such as validation samples."""
+
+    @abstractmethod
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Further tags."""
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """The run's description, in Markdown."""
+
+    @abstractmethod
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Send what is left, for some seconds at most, and close the run; again does nothing."""
+
+
+class NullTracker(Tracker):
+    """Tracking that is switched off, or that could not start."""
+
+    run_id = None
+    address = ""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Nothing."""
+
+    def artifact(self, path: Path, under: str = "") -> None:
+        """Nothing."""
+
+    def artifacts(self, folder: Path, under: str) -> None:
+        """Nothing."""
+
+    def image(self, key: str, path: Path, step: int) -> None:
+        """Nothing."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def finish(self, status: Status = "FINISHED") -> None:
+        """Nothing."""

@@ -1,0 +1,305 @@
+import importlib.util
+import logging
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from diffsci import tracking
+from diffsci.sections import Tracking
+from diffsci.tracker import NullTracker
+from diffsci.tracking_store import Store, newest_experiment, repair
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A store with its tables: making them takes longer than most tests here."""
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    tracking._mlflow().MlflowClient(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch, empty_store):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, "mlflow.db")
+
+
+def start(section=None, **changes):
+    given = {
+        "run_name": "toy-s0",
+        "experiment": "toy-generate",
+        "params": {"seed": 0, "train": {"lr": 0.1}},
+        "tags": {"diffsci.pipeline": "toy"},
+    }
+    return tracking.start(section or Tracking(), **(given | changes))
+
+
+def client():
+    from mlflow import MlflowClient
+
+    # MLflow keeps one store for each address, wherever a relative one was meant to be.
+    return MlflowClient(f"sqlite:///{Path.cwd()}/mlflow.db")
+
+
+def series(run_id, key):
+    return [(point.step, point.value) for point in client().get_metric_history(run_id, key)]
+
+
+def warnings_of(caplog):
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_run_is_in_the_store_as_it_was_told(tmp_path, caplog):
+    for name in ("report.html", "sample_maps.png"):
+        (tmp_path / name).write_text(name)
+    details = tmp_path / "details"
+    details.mkdir()
+    (details / "a.txt").write_text("a")
+    tracker = start(dataset=("toy", "package:toy:data.nc", "f" * 64))
+    for step in range(5):
+        tracker.metrics({"train/loss": 1.0 / (step + 1), "train/lr": 0.1}, step=step)
+    tracker.metrics({"test/crps": 0.5, "test/inf": math.inf, "test/nan": math.nan, "test/a@1": 2.0})
+    tracker.artifact(tmp_path / "report.html")
+    tracker.artifact(tmp_path / "sample_maps.png")
+    tracker.artifacts(details, "details")
+    tracker.artifact(tmp_path / "missing.png")
+    tracker.note("a **note**")
+    tracker.finish()
+    tracker.finish()
+
+    run = client().get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "toy-s0"
+    assert run.data.params == {"seed": "0", "train.lr": "0.1"}
+    assert run.data.tags["diffsci.pipeline"] == "toy"
+    assert run.data.tags["mlflow.note.content"] == "a **note**"
+    assert series(run.info.run_id, "train/loss") == [(i, 1.0 / (i + 1)) for i in range(5)]
+    assert run.data.metrics["test/a_1"] == 2.0
+    assert math.isnan(run.data.metrics["test/nan"])
+    assert run.data.metrics["test/inf"] > 1e308  # how the store writes infinity
+    names = {item.path for item in client().list_artifacts(run.info.run_id)}
+    assert names == {"report.html", "sample_maps.png", "details"}
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("toy", "f" * 36)
+    assert tracker.address.endswith(
+        "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
+    )
+    assert len(warnings_of(caplog)) == 1 and "missing.png" in warnings_of(caplog)[0]
+    assert Path("mlartifacts/toy-generate").is_dir() and not Path("mlruns").exists()
+
+
+def test_a_resumed_run_repeats_no_point_and_keeps_its_first_params(caplog):
+    first = start()
+    for step in (0, 1, 2):
+        first.metrics({"train/loss": float(step)}, step=step)
+    first.metrics({"test/crps": 0.5, "test/rmse": math.nan})
+    first.finish("KILLED")
+    again = start(run_id=first.run_id, params={"seed": 0, "train": {"lr": 0.2}, "new": 1})
+    assert again.run_id == first.run_id
+    assert client().get_run(first.run_id).info.status == "RUNNING"
+    for step in (1, 2, 3):
+        again.metrics({"train/loss": float(step)}, step=step)
+    again.metrics({"test/crps": 0.4, "test/rmse": math.nan})
+    again.finish()
+
+    run = client().get_run(first.run_id)
+    assert series(first.run_id, "train/loss") == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]
+    assert len(series(first.run_id, "test/rmse")) == 1
+    assert run.data.metrics["test/crps"] == 0.4  # scored anew
+    assert run.data.params == {"seed": "0", "train.lr": "0.1", "new": "1"}
+    assert run.info.status == "FINISHED"
+    (warning,) = warnings_of(caplog)
+    assert "train.lr" in warning
+
+
+def test_a_run_that_mlflow_forgot_is_begun_anew(caplog):
+    tracker = start(run_id="0" * 32)
+    assert tracker.run_id not in (None, "0" * 32)
+    tracker.finish("FAILED")
+    assert client().get_run(tracker.run_id).info.status == "FAILED"
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_switched_off_it_imports_and_writes_nothing():
+    code = (
+        "import sys; from diffsci import tracking; from diffsci.sections import Tracking;"
+        "t = tracking.start(Tracking(enabled=False), run_name='a', experiment='b', params={},"
+        " tags={}); t.metrics({'a': 1.0}, 0); t.finish();"
+        "assert t.run_id is None and t.address == '';"
+        "assert not {'mlflow', 'torch', 'xarray'} & set(sys.modules)"
+    )
+    root = Path(tracking.__file__).parent.parent
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)}
+    )
+    assert [path.name for path in Path().iterdir()] == ["mlflow.db"]
+
+
+def _locked():
+    connection = sqlite3.connect("locked.db", isolation_level=None)
+    connection.execute("CREATE TABLE a (b)")
+    connection.execute("BEGIN EXCLUSIVE")
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://127.0.0.1:9", "does not answer"),
+        ("file:./mlruns", "sqlite:///FILE.db"),
+        ("./mlruns", "sqlite:///FILE.db"),
+        ("nonsense://x", "not tracked"),
+        ("sqlite:///no/such/folder/a.db", "does not exist"),
+        ("sqlite:///garbage.db", "not a database"),
+        ("sqlite:///locked.db", "locked"),
+    ],
+)
+def test_a_store_that_fails_costs_one_warning_and_seconds(uri, said, caplog):
+    Path("garbage.db").write_text(
+        "this is no database, and it is long enough to be seen as none" * 9
+    )
+    holder = _locked()
+    began = time.perf_counter()
+    tracker = start(Tracking(uri=uri))
+    assert time.perf_counter() - began < 5.0
+    holder.close()
+    assert isinstance(tracker, NullTracker)
+    tracker.metrics({"a": 1.0}, 0)
+    tracker.finish()
+    (warning,) = warnings_of(caplog)
+    assert said in warning and "the run goes on" in warning
+    assert "\n" not in warning
+
+
+def test_a_password_in_the_environment_is_said_to_nobody(caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:CANARY@127.0.0.1:9")
+    assert isinstance(start(), NullTracker)
+    assert len(warnings_of(caplog)) == 1 and "CANARY" not in caplog.text
+
+
+def test_a_frozen_server_holds_the_start_for_three_seconds_at_most(caplog):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        began = time.perf_counter()
+        tracker = start(Tracking(uri=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert time.perf_counter() - began < 3.0
+    assert isinstance(tracker, NullTracker)
+    assert len(warnings_of(caplog)) == 1
+
+
+def test_a_connection_that_comes_too_late_leaves_no_run_open(caplog, monkeypatch):
+    monkeypatch.setattr(tracking, "LOCAL_SECONDS", 0.05)
+    describe, late = tracking._describe, []
+
+    def slowly(*arguments):
+        time.sleep(0.5)
+        late.append(describe(*arguments))
+        return late[0]
+
+    monkeypatch.setattr(tracking, "_describe", slowly)
+    assert isinstance(start(), NullTracker)
+    end = time.monotonic() + 20.0
+    while time.monotonic() < end and not (late and late[0]._finished):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert client().get_run(late[0].run_id).info.status == "FAILED"
+    (warning,) = warnings_of(caplog)
+    assert "no answer" in warning
+
+
+def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 0.5)
+    tracker = start()
+
+    def broken(*_args, **_named):
+        raise ConnectionError("gone: http://me:CANARY@host")
+
+    monkeypatch.setattr(tracker._client, "log_batch", broken)
+    tracker.metrics({"train/loss": 1.0}, step=0)
+    tracker.finish()
+    told = warnings_of(caplog)
+    assert len(told) == 2 and "the run goes on" in told[0] and "could not be sent" in told[1]
+    assert "CANARY" not in "".join(told)
+
+
+def test_without_psutil_a_run_is_tracked_all_the_same(caplog, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "psutil" else find(name, *a)
+    )
+    tracker = start()
+    tracker.metrics({"test/crps": 1.0})
+    tracker.finish()
+    assert client().get_run(tracker.run_id).info.status == "FINISHED"
+    (warning,) = warnings_of(caplog)
+    assert "psutil" in warning
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_that_begin_on_a_new_store_at_once_lose_nothing(count):
+    Path("mlflow.db").unlink()
+    code = (
+        "import sys; from diffsci import tracking; from diffsci.sections import Tracking\n"
+        "t = tracking.start(Tracking(), run_name='p' + sys.argv[1], experiment='e', params={}, "
+        "tags={})\n"
+        "for i in range(150): t.metrics({'train/loss': float(i)}, i)\n"
+        "t.finish()\nprint(t.run_id)"
+    )
+    root = Path(tracking.__file__).parent.parent
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(root)},
+        )
+        for number in range(count)
+    ]
+    answers = [worker.communicate(timeout=120) for worker in workers]
+    assert [said for _, said in answers] == [""] * count
+    counts = [len(series(run_id.strip(), "train/loss")) for run_id, _ in answers]
+    assert counts == [150] * count
+
+
+def test_a_moved_project_shows_its_artifacts(tmp_path, monkeypatch):
+    (tmp_path / "old").mkdir()
+    shutil.move("mlflow.db", "old")
+    monkeypatch.chdir(tmp_path / "old")
+    (tmp_path / "report.html").write_text("report")
+    tracker = start()
+    tracker.artifact(tmp_path / "report.html")
+    tracker.finish()
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    monkeypatch.chdir(tmp_path / "new")
+    database = tmp_path / "new" / "mlflow.db"
+    assert repair(database) == 2  # the experiment's place and the run's
+    assert repair(database) == 0
+    assert newest_experiment(database) == "1"
+    (item,) = client().list_artifacts(tracker.run_id)
+    assert item.path == "report.html"
+
+
+def test_where_a_store_is():
+    assert Store.of(None).database == Path("mlflow.db").resolve()
+    assert Store.of("sqlite:////data/x.db").uri == "sqlite:////data/x.db"
+    server = Store.of("https://me:CANARY@tracking/")
+    assert server.database is None and server.artifacts is None
+    assert server.page("7").startswith("https://tracking/#/experiments/7/runs?")
+
+
+def test_the_usual_variable_of_mlflow_is_heeded(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    shutil.move("mlflow.db", "other.db")
+    start().finish()
+    assert newest_experiment(Path("other.db")) == "1" and not Path("mlflow.db").exists()

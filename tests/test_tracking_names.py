@@ -1,0 +1,48 @@
+from diffsci.tracking_names import flatten, metric_name, reason, redact
+
+
+def test_params_are_flat_comparable_and_free_of_places():
+    params = {
+        "name": "a",
+        "data": {"entry": "a1b", "source": "mine.nc", "split": {"train": {"entry": "/data/x.nc"}}},
+        "model": {"network": {"channels": [32, 64], "use": "unet"}, "predict": "v"},
+        "train": {"lr": 0.001, "clip": None},
+        "runtime": {"dask": "tcp-host", "device": "auto"},
+        "tracking": {"uri": "sqlite:///x.db", "experiment": "e"},
+        "extends": ["a.yaml"],
+        "home": "~someone",
+    }
+    assert flatten(params) == {
+        "name": "a",
+        "data.entry": "a1b",
+        "model.network.channels": "32,64",
+        "model.network.use": "unet",
+        "model.predict": "v",
+        "train.lr": "0.001",
+        "train.clip": "none",
+        "runtime.device": "auto",
+    }
+
+
+def test_secrets_are_masked_by_name_and_long_values_cut():
+    flat = flatten({"a": {"api_key": "CANARY", "token": "CANARY", "tokens": 3}, "long": "x" * 6001})
+    assert flat["a.api_key"] == flat["a.token"] == "***"
+    assert flat["a.tokens"] == "3"
+    assert len(flat["long"]) <= 6000 and flat["long"].endswith("[cut]")
+
+
+def test_metric_names_are_mapped_to_what_mlflow_takes():
+    assert metric_name("test/crps") == "test/crps"
+    assert metric_name("test/temperature@850[hPa]=x") == "test/temperature_850_hPa__x"
+    assert metric_name("/../a//./b") == "a/b"
+    assert metric_name("é") == "_"
+    assert metric_name("..") == "unnamed"
+    assert len(metric_name("x" * 300)) == 250
+
+
+def test_passwords_leave_addresses_and_reasons():
+    assert redact("http://me:CANARY@host/x and s3://k@b") == "http://***@host/x and s3://***@b"
+    assert reason(OSError("cannot reach http://me:CANARY@host.\nmore")) == (
+        "cannot reach http://***@host"
+    )
+    assert reason(OSError()) == "OSError"

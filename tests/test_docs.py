@@ -1,0 +1,136 @@
+"""What README and docs tell a reader to type is tried here, as it stands there."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from click.testing import CliRunner
+
+from diffsci import families
+from diffsci.cli import main
+from diffsci.diffusion.schedules.edm import EDM
+from diffsci.grid import Boundary
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def my_data(tmp_path, monkeypatch):
+    """Files as the README's reader has them: odd names, other units, latitude from the north."""
+    (tmp_path / "my_data").mkdir()
+    time = np.arange("1990-01-01", "2021-01-01", 30, dtype="datetime64[D]").astype("datetime64[ns]")
+    values = np.random.default_rng(0).normal(12, 8, (len(time), 12, 16)).astype("float32")
+    ds = xr.Dataset(
+        {"T2M": (("time", "XLAT", "lon"), values, {"units": "degC"})},
+        {"time": time, "XLAT": np.linspace(60, 49, 12), "lon": np.linspace(0, 15, 16)},
+    )
+    half = len(time) // 2
+    ds.isel(time=slice(None, half)).to_netcdf(tmp_path / "my_data" / "t2m_a.nc")
+    ds.isel(time=slice(half, None)).to_netcdf(tmp_path / "my_data" / "t2m_b.nc")
+    ds.rename(T2M="t2m", XLAT="lat").to_netcdf(tmp_path / "my_data" / "t2m.nc")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def diffsci(*arguments):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md"])
+def test_own_data_as_written(page, my_data):
+    entry, pipeline, *_ = blocks(ROOT / page, "yaml")
+    assert len(entry.strip().splitlines()) <= 12
+    for folder, name, text in (
+        ("data_catalog", "my_temperature.yaml", entry),
+        ("pipelines", "mine.yaml", pipeline),
+    ):
+        (my_data / folder).mkdir()
+        (my_data / folder / name).write_text(text)
+    output = diffsci("check", "data_catalog/my_temperature.yaml", "pipelines/mine.yaml")
+    assert "fault:" not in output
+    diffsci("run", "pipelines/mine.yaml", "--dry-run")
+    # A bare path in place of the entry, as the README says.
+    bare = pipeline.replace("entry: my_temperature", "source: my_data/t2m.nc")
+    assert bare != pipeline
+    (my_data / "pipelines" / "bare.yaml").write_text(bare)
+    diffsci("run", "pipelines/bare.yaml", "--dry-run")
+
+
+def test_the_member_of_the_docs_is_a_sampler():
+    (source,) = blocks(ROOT / "docs/add_a_member.md", "python")
+    # As a file has it, in a module whose name the dataclass can look up.
+    import sys
+    import types
+
+    module = types.ModuleType("diffsci_docs_euler")
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source, "euler.py", "exec"), vars(module))
+        euler, schedule = module.Euler, EDM()
+        m, s = 0.7, 1.6
+
+        def denoise(x, t):
+            a, d = schedule(t)
+            return m + a * s**2 / (a**2 * s**2 + d**2) * (x - a * m)
+
+        def law(t):
+            a, d = schedule(torch.tensor(t, dtype=torch.float64))
+            return a * m, torch.sqrt(a**2 * s**2 + d**2)
+
+        (m_1, d_1), (m_0, d_0) = law(1.0), law(0.0)
+        x_1 = torch.linspace(-2, 2, 9, dtype=torch.float64) * d_1 + m_1
+        exact = m_0 + d_0 * (x_1 - m_1) / d_1
+        errors = [
+            (euler(steps=n)(denoise, schedule, x_1, None) - exact).abs().max().item()
+            for n in (128, 256, 512)
+        ]
+        # First order: halving the step halves the error; measured 0.97 and 0.99.
+        for coarse, fine in zip(errors[:-1], errors[1:], strict=True):
+            assert 0.9 < np.log2(coarse / fine) < 1.1
+        assert euler().order == 1 and euler(steps=7).calls == 7
+    finally:
+        del sys.modules[module.__name__]
+
+
+def test_the_table_of_families_is_complete():
+    text = (ROOT / "docs/add_a_member.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| `(diffsci/[\w/]+)` \|", text, flags=re.MULTILINE)
+    assert dict(rows) == {
+        name: package.replace(".", "/") for name, (package, _) in families.FAMILIES.items()
+    }
+
+
+def test_boundaries_are_named_as_they_are():
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"One of (`periodic`[^.]*)\.", text)
+    assert re.findall(r"`(\w+)`", told) == list(get_args(Boundary))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_commands_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        if target.endswith(".png"):
+            continue
+        assert (page.parent / target).exists(), target
+    known = set(main.commands)
+    typed = re.findall(r"`diffsci ([a-z]+)\b", text)
+    for block in blocks(page, "bash"):
+        typed += re.findall(r"(?:^|bin/)diffsci ([a-z]+)\b", block, flags=re.MULTILINE)
+    for command in typed:
+        assert command in known, command
+    for path in re.findall(r"\b(?:pipelines|configs)/[\w/]+\.yaml", text):
+        if path != "pipelines/mine.yaml":
+            assert (ROOT / path).exists(), path

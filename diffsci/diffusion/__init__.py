@@ -1,0 +1,1 @@
+"""The core: the six steps, in torch alone."""

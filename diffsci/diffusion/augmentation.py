@@ -1,0 +1,182 @@
+"""Augmentation: data plus ever less faithful copies of itself, a Gaussian AR(1) process.
+
+At level t the copy is x_t = c_t x_0 + d_t eps, with the signal scale c and the noise std d of the
+schedule. Between two levels s < t it is made by x_t = lambda x_s + sigma eps,
+
+    lambda = c_t / c_s (`step_scale`),    sigma^2 = d_t^2 - lambda^2 d_s^2 (`step_std`),
+
+and seen backwards, knowing the clean field, x_s is exactly normal:
+
+    q(x_s | x_t, x_0) = N(a x_0 + b x_t, v),
+    a = c_s sigma^2 / d_t^2,    b = lambda d_s^2 / d_t^2,    v = d_s^2 sigma^2 / d_t^2.
+
+All of it holds for any jump, not for neighbouring levels alone, which is what sampling in few
+steps needs. We write it with kept = SNR_t / SNR_s, the share of the precision of x_s that x_t
+kept, so that the only subtraction is 1 - kept.
+
+Source: Turner et al. (2024), Denoising Diffusion Probabilistic Models in Six Simple Steps,
+arXiv:2402.04384.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffsci.diffusion.schedules.base import Schedule
+from diffsci.errors import ConfigError, require
+
+Spacing = Literal["karras", "log_snr", "time"]
+"""How a sampler spaces its levels: sigma^(1/7), log(sigma) or t itself in equal steps."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The law of x_t given x_0 at one level, or at one level per example.
+
+    Args:
+        t: The level, in the dtype and on the device of the fields.
+        signal_scale: Multiplier of x_0.
+        noise_std: Multiplier of the unit noise.
+    """
+
+    t: Float[Tensor, "*levels"]
+    signal_scale: Float[Tensor, "*levels"]
+    noise_std: Float[Tensor, "*levels"]
+
+    @property
+    def norm(self) -> Float[Tensor, "*levels"]:
+        """Standard deviation of x_t for data of unit variance."""
+        return torch.hypot(self.signal_scale, self.noise_std)
+
+    @property
+    def noise_to_signal(self) -> Float[Tensor, "*levels"]:
+        """noise_std / signal_scale, the literature's sigma."""
+        return self.noise_std / self.signal_scale
+
+    @property
+    def snr(self) -> Float[Tensor, "*levels"]:
+        """Signal-to-noise ratio of the variances."""
+        return (self.signal_scale / self.noise_std) ** 2
+
+    def over(self, field: Float[Tensor, "..."]) -> Level:
+        """The same level shaped to multiply a field whose leading dims are those of `t`."""
+        shape = self.t.shape + (1,) * (field.ndim - self.t.ndim)
+        return Level(
+            self.t.reshape(shape), self.signal_scale.reshape(shape), self.noise_std.reshape(shape)
+        )
+
+
+def level(schedule: Schedule, t: Float[Tensor, "*levels"]) -> Level:
+    """The level of a schedule at t."""
+    return Level(t, *schedule(t))
+
+
+@dataclass(frozen=True)
+class Jump:
+    """From a level to a cleaner one, in any distance."""
+
+    now: Level
+    after: Level
+
+    @property
+    def step_scale(self) -> Float[Tensor, "*levels"]:
+        """The lambda of x_now = lambda x_after + sigma eps."""
+        return self.now.signal_scale / self.after.signal_scale
+
+    @property
+    def step_std(self) -> Float[Tensor, "*levels"]:
+        """The sigma of x_now = lambda x_after + sigma eps."""
+        return self.now.noise_std * torch.sqrt(1 - self._kept)
+
+    @property
+    def weight_x_0(self) -> Float[Tensor, "*levels"]:
+        """The a in the mean a x_0 + b x_now of x_after given both."""
+        return self.after.signal_scale * (1 - self._kept)
+
+    @property
+    def weight_x_t(self) -> Float[Tensor, "*levels"]:
+        """The b in the mean a x_0 + b x_now of x_after given both."""
+        return self._kept / self.step_scale
+
+    @property
+    def posterior_std(self) -> Float[Tensor, "*levels"]:
+        """Standard deviation of x_after given x_0 and x_now."""
+        return self.after.noise_std * torch.sqrt(1 - self._kept)
+
+    @property
+    def _kept(self) -> Float[Tensor, "*levels"]:
+        return (self.after.noise_to_signal / self.now.noise_to_signal) ** 2
+
+
+def step_times(schedule: Schedule, steps: int, spacing: Spacing) -> Float[Tensor, " times"]:
+    """Levels from 1 down to 0, `steps` + 1 of them, in float64 on the CPU.
+
+    Args:
+        schedule: Gives the noise of each t; with `time` it is not asked.
+        steps: Number of jumps.
+        spacing: `karras` and `log_snr` make the sigmas independent of the schedule but for its
+            ends.
+    """
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    if spacing == "time":
+        return times
+    high, low = level(schedule, torch.tensor([1.0, 0.0], dtype=torch.float64)).noise_to_signal
+    if spacing == "karras":
+        root = 1 / 7
+        sigma = (low**root + times * (high**root - low**root)) ** 7
+    else:
+        sigma = torch.exp(torch.log(low) + times * torch.log(high / low))
+    inner = schedule.level_of(sigma[1:-1])
+    return torch.cat([times[:1], inner, times[-1:]])
+
+
+def descent(
+    schedule: Schedule, steps: int, spacing: Spacing, like: Float[Tensor, "..."]
+) -> list[Jump]:
+    """The jumps of a sampler from t = 1 to t = 0.
+
+    Scales stay 0-dimensional float64 tensors on the CPU: they combine with fields of any dtype and
+    device, keep the field's dtype, and no step makes the host wait. `t` alone lies with the field.
+
+    Raises:
+        ConfigError: When the noise of the schedule does not fall strictly between finite,
+            positive ends.
+    """
+    times = step_times(schedule, steps, spacing)
+    signal_scale, noise_std = schedule(times)
+    sigma = noise_std / signal_scale
+    if not (bool((sigma[:-1] > sigma[1:]).all()) and sigma[-1] > 0 and sigma[0] < math.inf):
+        shown = ", ".join(f"{value:.4g}" for value in sigma[[0, 1, -2, -1]].tolist())
+        raise ConfigError(
+            f"schedule {schedule!r}: noise_std / signal_scale must fall strictly, from a finite "
+            f"value at t = 1 to a positive one at t = 0; the first two and last two of {steps} "
+            f"steps are {shown}: clip the schedule at its ends, or take fewer steps"
+        )
+    levels = [Level(*parts) for parts in zip(times.to(like), signal_scale, noise_std, strict=True)]
+    return [Jump(now, after) for now, after in pairwise(levels)]
+
+
+def pure_noise(
+    schedule: Schedule, unit_noise: Float[Tensor, "batch *shape"]
+) -> Float[Tensor, "batch *shape"]:
+    """Where sampling starts: x_1, from standard normal numbers (draw 0 of a `Noise`)."""
+    _, noise_std = schedule(torch.ones((), dtype=torch.float64))
+    return noise_std * unit_noise
+
+
+def check_descent(steps: int, spacing: str) -> None:
+    """Refuse step counts and spacings that no sampler has.
+
+    Raises:
+        FieldError: Naming the field.
+    """
+    require(steps >= 1, "steps", steps, "1 or more")
+    known = get_args(Spacing)
+    require(spacing in known, "spacing", spacing, f"one of {known}")

@@ -1,0 +1,1 @@
+"""Objectives: at which levels to train, and with what weight."""

@@ -1,0 +1,50 @@
+"""Levels where there is something to learn: log-normal around the scale of the data.
+
+The weight SNR + 1 makes the loss a plain mean squared error of v (see parameterisation.py), of unit
+size at every level for an untrained network that puts out zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffsci.diffusion.augmentation import level
+from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.schedules.base import Schedule
+from diffsci.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDM(Objective):
+    """Mean squared error of v at log-normal noise-to-signal ratios: weight SNR + 1.
+
+    Args:
+        p_mean: Mean of log(noise_std / signal_scale).
+        p_std: Standard deviation of log(noise_std / signal_scale).
+
+    Source:
+        Karras et al. (2022), arXiv:2206.00364, table 1, for data of unit variance.
+    """
+
+    p_mean: float = -1.2
+    p_std: float = 1.2
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.p_mean), "p_mean", self.p_mean, "a finite number")
+        require(0 < self.p_std < math.inf, "p_std", self.p_std, "a finite number above 0")
+
+    def levels(
+        self, uniform: Float[Tensor, " batch"], schedule: Schedule
+    ) -> Float[Tensor, " batch"]:
+        """Log-normal in noise_std / signal_scale, clipped to the schedule's ends."""
+        normal = torch.special.ndtri(uniform)
+        return schedule.level_of(torch.exp(self.p_mean + self.p_std * normal))
+
+    def weight(self, t: Float[Tensor, " batch"], schedule: Schedule) -> Float[Tensor, " batch"]:
+        """The signal-to-noise ratio plus 1."""
+        return level(schedule, t).snr + 1

@@ -1,0 +1,1 @@
+"""Schedules: how much signal and noise each level holds."""

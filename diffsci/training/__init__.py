@@ -1,0 +1,1 @@
+"""Training: a loop that yields steps, its state, its checkpoints, and several processes."""

@@ -1,0 +1,89 @@
+"""Augmentation: symmetries of the physics, and noise on what is given, drawn anew in each step.
+
+A mirrored or rolled example is another solution only where the equations and the boundary allow it:
+mirrors change the sign of vector components and of the Coriolis force, rolls need a periodic dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Int, Shaped
+from torch import Tensor
+
+from diffsci.batch import Batch
+from diffsci.errors import require
+from diffsci.grid import Grid
+from diffsci.sections import Train
+from diffsci.training.order import Draws
+
+
+def check(section: Train, grid: Grid) -> None:
+    """Refuse mirrors and rolls that the grid has no meaning for.
+
+    Raises:
+        FieldError: Naming the key, the dims there are, and those that are periodic.
+    """
+    for field in ("flip", "shift"):
+        for dim in getattr(section, field):
+            require(dim in grid.dims, field, dim, f"dims of the data, which are {list(grid.dims)}")
+    periodic = [
+        dim for dim, sides in zip(grid.dims, grid.boundary, strict=True) if "periodic" in sides
+    ]
+    for dim in section.shift:
+        require(dim in periodic, "shift", dim, f"periodic dims, which are {periodic}")
+
+
+def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Batch:
+    """The batch after the mirrors, rolls, noise and dropped scalars that `section` asks for."""
+    for dim in section.flip:
+        axis = _axis(grid, dim)
+        batch = _fields(batch, partial(mirror, chosen=draws.uniform() < 0.5, axis=axis))
+    for dim in section.shift:
+        axis = _axis(grid, dim)
+        size = batch.target.shape[2 + axis]
+        by = (draws.uniform() * size).long()
+        batch = _fields(batch, partial(roll, by=by, axis=axis))
+    condition, scalars = batch.condition, batch.scalars
+    if section.condition_noise and condition is not None:
+        condition = condition + section.condition_noise * draws.normal(condition)
+    if section.drop_scalars and scalars is not None:
+        kept = draws.uniform() >= section.drop_scalars
+        scalars = torch.where(kept[:, None], scalars, torch.zeros_like(scalars))
+    return replace(batch, condition=condition, scalars=scalars)
+
+
+def mirror(
+    x: Shaped[Tensor, "batch channel *space"], chosen: Bool[Tensor, " batch"], axis: int
+) -> Shaped[Tensor, "batch channel *space"]:
+    """The chosen examples with one space axis reversed."""
+    return torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), x.flip(2 + axis), x)
+
+
+def roll(
+    x: Shaped[Tensor, "batch channel *space"], by: Int[Tensor, " batch"], axis: int
+) -> Shaped[Tensor, "batch channel *space"]:
+    """Each example rolled along one space axis by its own number of cells, as `torch.roll` does."""
+    size = x.shape[2 + axis]
+    source = (torch.arange(size, device=x.device) - by[:, None]) % size
+    shape = [len(x), *[1] * (x.ndim - 1)]
+    shape[2 + axis] = size
+    return x.gather(2 + axis, source.reshape(shape).expand_as(x))
+
+
+def _fields(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The same change to target, condition and mask, which share their grid."""
+    return replace(
+        batch,
+        target=change(batch.target),
+        condition=None if batch.condition is None else change(batch.condition),
+        mask=None if batch.mask is None else change(batch.mask),
+    )
+
+
+def _axis(grid: Grid | None, dim: str) -> int:
+    assert grid is not None, "flip and shift need the grid"
+    return grid.dims.index(dim)

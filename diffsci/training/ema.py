@@ -1,0 +1,85 @@
+"""Exponential moving average of the weights: what is validated, kept and sampled from.
+
+a <- a + (1 - d) (w - a) after each optimiser step, with d = min(decay, (1 + n) / (10 + n)) after n
+updates: a constant decay near 1 would keep the random start in the average of a short run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Live parameters and saved buffers by name, each once even where layers share it."""
+    saved = set(module.state_dict(keep_vars=True))
+    buffers = {name: value for name, value in module.named_buffers() if name in saved}
+    return {name: value.detach() for name, value in module.named_parameters()} | buffers
+
+
+def assign(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy values by name into a module.
+
+    Raises:
+        ValueError: When the names or shapes are not the module's.
+    """
+    live = weights_of(module)
+    shapes = {name: tuple(value.shape) for name, value in live.items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    wrong = sorted(name for name in shapes.keys() | found if shapes.get(name) != found.get(name))
+    if wrong:
+        listed = ", ".join(f"{n}: {found.get(n)} -> {shapes.get(n)}" for n in wrong[:5])
+        raise ValueError(f"{len(wrong)} weights do not fit the network (saved -> built): {listed}")
+    with torch.no_grad():
+        for name, value in live.items():
+            value.copy_(weights[name])
+
+
+class Ema:
+    """The average of a module's parameters; of a buffer, the latest value.
+
+    Args:
+        module: Whose weights are followed.
+        decay: Largest decay.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._live = weights_of(module)
+        self.weights = {name: value.clone() for name, value in self._live.items()}
+        trained = [name for name, _ in module.named_parameters()]
+        self._rest = [name for name in self._live if name not in set(trained)]
+        self._averages = [self.weights[name] for name in trained]
+        self._sources = [self._live[name] for name in trained]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Follow the weights once."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self._averages, self._sources, 1 - decay)
+        for name in self._rest:
+            self.weights[name].copy_(self._live[name])
+        self.updates += 1
+
+    def restore(self, weights: dict[str, Tensor], updates: int) -> None:
+        """Go on from a saved average and its counter."""
+        with torch.no_grad():
+            for name, value in self.weights.items():
+                value.copy_(weights[name])
+        self.updates = updates
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module holds the average inside the block, and its own weights after it."""
+        own = [value.clone() for value in self._live.values()]
+        with torch.no_grad():
+            torch._foreach_copy_(list(self._live.values()), list(self.weights.values()))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self._live.values()), own)

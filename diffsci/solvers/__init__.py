@@ -1,0 +1,1 @@
+"""Solvers: PDEs integrated by classical methods, as training data and as reference."""

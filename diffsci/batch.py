@@ -16,7 +16,7 @@ class Batch:
     Args:
         target: What the model learns to sample.
         condition: Fields it is given, on the target's grid.
-        scalars: Numbers it is given: physical parameters, or a class as one-hot (all zeros: no class).
+        scalars: Numbers it is given: physical parameters, or a class as one-hot (zeros: none).
         mask: True where a cell counts in the loss.
     """
 

@@ -1,11 +1,12 @@
 """The errors a user can cause, each with the exit code of the command line.
 
-A message names the file, key, variable or coordinate, the value found, what was expected and the fix.
+A message names the file, key, variable or coordinate, the value found, what was expected and the
+fix.
 """
 
 
 class DiffsciError(ValueError):
-    """Base of all errors a user can cause; the command line prints the message alone, no traceback."""
+    """Base of all errors a user can cause; the command line prints the message alone."""
 
     exit_code = 1
 

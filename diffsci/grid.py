@@ -15,7 +15,7 @@ from jaxtyping import Float
 from diffsci.errors import DataError, require
 
 Boundary = Literal["periodic", "wall", "open", "zero", "pole"]
-"""What lies beyond an edge: the other side; a mirror; the edge value again; zeros; across the pole."""
+"""What lies beyond an edge: the other side, a mirror, the edge again, zeros, across the pole."""
 
 Geometry = Literal["flat", "sphere"]
 
@@ -29,7 +29,7 @@ class Grid:
         coordinates: One tuple of strictly monotonic values per dim, at cell centres.
         units: Unit of each coordinate, such as `"degrees_north"`.
         boundary: `(low side, high side)` of each dim, in array order.
-        geometry: `sphere` weighs cells by their area between latitude bounds, `flat` by their extent.
+        geometry: `sphere` weighs cells by their area, `flat` by their extent.
     """
 
     dims: tuple[str, ...]
@@ -62,7 +62,8 @@ class Grid:
             steps = np.diff(np.asarray(values))
             if not (np.isfinite(values).all() and ((steps > 0).all() or (steps < 0).all())):
                 raise DataError(
-                    f"coordinate {dim} is not strictly monotonic and finite: sort it or drop duplicates"
+                    f"coordinate {dim} is not strictly monotonic and finite: sort it, or drop "
+                    "duplicates"
                 )
 
     @property
@@ -95,7 +96,7 @@ class Grid:
             shape = [1] * len(self.dims)
             shape[axis] = -1
             weights = weights * np.abs(np.diff(edges)).reshape(shape)
-        return weights / weights.mean()
+        return np.asarray(weights / weights.mean())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -1,4 +1,4 @@
-"""One torch thread and one seed for the whole suite: a result must not depend on the machine's cores."""
+"""One torch thread and one seed for the whole suite: no result depends on the machine's cores."""
 
 import pytest
 import torch

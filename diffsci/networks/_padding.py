@@ -1,8 +1,8 @@
 """Padding by the grid's boundary: what the network sees beyond each edge is what the physics says.
 
-Each side of each dim is extended on its own: periodic takes the cells of the other side, wall mirrors
-about the edge cell, open repeats the edge cell, zero adds zeros, and pole crosses the pole: the same
-rows again, seen from the other side of the globe (rolled by half the longitudes).
+Each side of each dim is extended on its own: periodic takes the cells of the other side, wall
+mirrors about the edge cell, open repeats the edge cell, zero adds zeros, and pole crosses the pole:
+the same rows again, seen from the other side of the globe (rolled by half the longitudes).
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ def _side(x: Tensor, axis: int, width: int, boundary: Boundary, low: bool) -> Te
 def pad(x: Float[Tensor, "batch channel *space"], width: int, sides: Sides) -> Tensor:
     """`x` extended by `width` cells on both sides of every space dim.
 
-    Raises:
-        AssertionError: When a dim is too small for its boundary (`Network.check` refuses it earlier).
+    Dims too small for their boundary are refused earlier, by `Network.check`.
     """
     if width == 0:
         return x

@@ -31,7 +31,10 @@ class Module(nn.Module):
         condition: Float[Tensor, "batch given *space"] | None,
         scalars: Float[Tensor, "batch parameter"] | None,
     ) -> Float[Tensor, "batch channel *space"]:
-        """The network's raw output for inputs of unit variance; `level` is log(noise_std / signal_scale) / 4."""
+        """The raw output for inputs of unit variance.
+
+        `level` is log(noise_std / signal_scale) / 4.
+        """
         raise NotImplementedError
 
 

@@ -2,8 +2,9 @@
 
 Down-sampling keeps every second cell, starting with the first (n becomes ceil(n / 2)); up-sampling
 repeats each cell and crops to the size of the skip, so that odd and prime sizes need no cropping of
-the data. Each resolution hands one skip across. Every convolution pads by the grid's boundary. The level and the scalars enter each block
-by FiLM (a scale and a shift per channel), the condition as further input channels.
+the data. Each resolution hands one skip across. Every convolution pads by the grid's boundary. The
+level and the scalars enter each block by FiLM (a scale and a shift per channel), the condition as
+further input channels.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class _Conv(nn.Module):
 
 
 class _Block(nn.Module):
-    """Residual block: norm, FiLM, SiLU, convolution, twice; the second convolution starts at zero."""
+    """Residual block of two convolutions with FiLM between; the second one starts at zero."""
 
     def __init__(self, spec: UNet, dims: int, fan_in: int, fan_out: int, sides: Sides) -> None:
         super().__init__()
@@ -156,7 +157,8 @@ class _Attention(nn.Module):
         parts = tokens.reshape(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(parts[0], parts[1], parts[2])
         mixed = self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
-        return x + mixed.transpose(1, 2).reshape(batch, width, *space)
+        out: Tensor = x + mixed.transpose(1, 2).reshape(batch, width, *space)
+        return out
 
 
 class _Stage(nn.Module):

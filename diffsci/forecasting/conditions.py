@@ -1,0 +1,214 @@
+"""What a user hands to a trained model: labelled fields or classes, checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.fields import Cases, Fields
+from diffsci.data.tasks.downscale import Downscale, coarse_grid
+from diffsci.errors import DataError
+from diffsci.grid import Grid
+
+if TYPE_CHECKING:
+    from diffsci.forecasting.surrogate import Surrogate
+
+Condition = xr.Dataset | xr.DataArray | Sequence[object] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is known of some cases, ready for the engine.
+
+    Args:
+        cases: Their labels.
+        known: Normalised, as `Task.observe` gives it; none for `generate`.
+        scalars: Encoded, one row per case.
+    """
+
+    cases: Cases
+    known: Tensor | None
+    scalars: Tensor | None
+
+
+def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
+    """The cases a user's condition stands for.
+
+    Raises:
+        DataError: Naming what does not fit, and what would.
+    """
+    task = model.pipeline.data.task
+    if task.condition_channels(len(model.channels)) == 0:
+        return _generated(model, condition)
+    if isinstance(condition, xr.DataArray):
+        condition = condition.to_dataset(name=condition.name or model.channels[0].variable)
+    if not isinstance(condition, xr.Dataset):
+        words = ", ".join(dict.fromkeys(channel.variable for channel in model.channels))
+        raise DataError(
+            f"condition: got {type(condition).__name__}, expected a labelled xarray Dataset with "
+            f"{words}"
+        )
+    fields = _understood(model, condition)
+    states = torch.from_numpy(model.statistics.encode(fields.values))
+    if task.has_leads:
+        return _history(model, fields, states, leads)
+    return _coarse(model, fields, states)
+
+
+def _understood(model: Surrogate, condition: xr.Dataset) -> Fields:
+    """A user's Dataset as the domain sees it, with the model's channels in the model's order."""
+    boundary = dict(zip(model.grid.dims, model.grid.boundary, strict=True))
+    entry = Entry(
+        name="condition",
+        source=Source(path="condition"),
+        variables={c.variable: Variable(units=c.unit) for c in model.channels},
+        boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
+    )
+    domain = model.pipeline.data.domain
+    fields = domain.fields(domain.canonical(condition, entry), "condition")
+    names = [channel.name for channel in fields.channels]
+    wanted = [channel.name for channel in model.channels]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise DataError(f"condition: lacks {', '.join(missing)}; it has {', '.join(names)}")
+    order = [names.index(name) for name in wanted]
+    grid = replace(fields.grid, boundary=model.grid.boundary)
+    return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)
+
+
+def _same_place(found: Grid, wanted: Grid) -> bool:
+    """Whether two grids have the same cells, to a thousandth of a cell."""
+    if found.dims != wanted.dims or found.sizes != wanted.sizes:
+        return False
+    for one, other in zip(found.coordinates, wanted.coordinates, strict=True):
+        cell = abs(other[1] - other[0]) if len(other) > 1 else 1.0
+        if np.abs(np.subtract(one, other)).max() > 1e-3 * cell:
+            return False
+    return True
+
+
+def _describe(grid: Grid) -> str:
+    return ", ".join(
+        f"{dim} {len(at)} from {at[0]:g} to {at[-1]:g}"
+        for dim, at in zip(grid.dims, grid.coordinates, strict=True)
+    )
+
+
+def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Given:
+    """Forecasts start from the last frames of each trajectory."""
+    task = model.pipeline.data.task
+    if not _same_place(fields.grid, model.grid):
+        raise DataError(
+            f"condition: its grid is {_describe(fields.grid)}; "
+            f"the model's is {_describe(model.grid)}"
+        )
+    frames, have = task.given_frames, len(fields.times)
+    if have < frames or fields.breaks[have - frames + 1 :].any():
+        raise DataError(
+            f"condition: got {have} times, expected the last {frames} frames at the data's "
+            "regular step"
+        )
+    rows = np.array([[i, have - 1] for i in range(len(fields.trajectories))])
+    stride = task.frames - frames
+    steps = tuple(stride * (lead + 1) for lead in range(leads))
+    cases = model.pipeline.data.domain.cases(fields, rows, steps)
+    step: np.timedelta64 | float | None = model.step
+    if not model.time_unit and model.step is not None:
+        step = np.timedelta64(int(model.step), "ns")
+    cases = replace(cases, step=step)
+    known = task.observe(states[:, have - frames :], model.grid)
+    return Given(cases=cases, known=known, scalars=_scalars(model, fields))
+
+
+def _coarse(model: Surrogate, fields: Fields, states: Tensor) -> Given:
+    """A coarse field is taken as it is, a fine one is made coarse first; each time is a case."""
+    task = cast(Downscale, model.pipeline.data.task)
+    coarse = coarse_grid(model.grid, task.factor)
+    flat = states.flatten(0, 1)
+    if _same_place(fields.grid, model.grid):
+        known = task.observe(flat[:, None], model.grid)
+    elif _same_place(fields.grid, coarse):
+        known = flat
+    else:
+        raise DataError(
+            f"condition: its grid is {_describe(fields.grid)}; expected the coarse one, "
+            f"{_describe(coarse)}, or the fine one, {_describe(model.grid)}"
+        )
+    times = len(fields.times)
+    rows = np.array([[i, j] for i in range(len(fields.trajectories)) for j in range(times)])
+    scalars = _scalars(model, fields)
+    if scalars is not None:
+        scalars = scalars[rows[:, 0]]
+    cases = model.pipeline.data.domain.cases(fields, rows, ())
+    return Given(cases=cases, known=known, scalars=scalars)
+
+
+def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:
+    """Encoded scalars of each trajectory, in the model's order."""
+    if not model.scalar_names:
+        return None
+    missing = [name for name in model.scalar_names if name not in fields.scalar_names]
+    if missing or fields.scalars is None:
+        raise DataError(f"condition: lacks the parameters {', '.join(missing)}")
+    order = [fields.scalar_names.index(name) for name in model.scalar_names]
+    return torch.from_numpy(model.statistics.encode_scalars(fields.scalars[:, order]))
+
+
+def _generated(model: Surrogate, condition: Condition) -> Given:
+    """Samples of a model that is given no field: classes, parameters, or nothing."""
+    if not model.scalar_names:
+        if condition is not None:
+            raise DataError("condition: this model is given nothing; leave it out")
+        return Given(cases=_numbered(1, {}), known=None, scalars=None)
+    classes = [name for name in model.scalar_names if name.startswith("label=")]
+    if isinstance(condition, xr.Dataset | xr.DataArray):
+        found = (
+            condition if isinstance(condition, xr.Dataset) else condition.to_dataset(name="label")
+        )
+        if not classes:
+            return _parameters(model, found)
+        if "label" not in found.variables:
+            raise DataError("condition: has no variable `label` with the class of each sample")
+        condition = found["label"].values.ravel().tolist()
+    if condition is None or not classes:
+        wanted = "the class of each sample, such as [0, 1, 2]" if classes else "a Dataset with "
+        names = "" if classes else ", ".join(model.scalar_names)
+        raise DataError(f"condition: this model is conditioned; pass {wanted}{names}")
+    scalars = np.zeros((len(condition), len(model.scalar_names)))
+    for row, label in enumerate(condition):
+        if f"label={label}" not in classes:
+            known = ", ".join(name.removeprefix("label=") for name in classes)
+            raise DataError(f"condition: no class {label!r}; there are {known}")
+        scalars[row, model.scalar_names.index(f"label={label}")] = 1
+    encoded = torch.from_numpy(model.statistics.encode_scalars(scalars))
+    labels = {"label": np.asarray(condition)}
+    return Given(cases=_numbered(len(scalars), labels), known=None, scalars=encoded)
+
+
+def _parameters(model: Surrogate, found: xr.Dataset) -> Given:
+    missing = [name for name in model.scalar_names if name not in found.variables]
+    if missing:
+        raise DataError(f"condition: lacks the parameters {', '.join(missing)}")
+    columns = {name: found[name].values.ravel() for name in model.scalar_names}
+    scalars = np.stack([columns[name].astype(np.float64) for name in model.scalar_names], axis=1)
+    encoded = torch.from_numpy(model.statistics.encode_scalars(scalars))
+    return Given(cases=_numbered(len(scalars), columns), known=None, scalars=encoded)
+
+
+def _numbered(count: int, labels: dict[str, np.ndarray]) -> Cases:
+    """Cases without a place in any data set."""
+    numbers = np.arange(count)
+    return Cases(
+        rows=np.stack([numbers, np.zeros_like(numbers)], axis=1),
+        keys=tuple(f"sample={number}" for number in numbers),
+        trajectories=numbers,
+        times=np.zeros(0),
+        labels=labels,
+    )

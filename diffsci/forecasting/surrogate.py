@@ -1,0 +1,262 @@
+"""Surrogate: a trained model with all it needs to make labelled ensembles, and no training data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from diffsci.data.fields import Cases, Channel
+from diffsci.data.statistics import Statistics
+from diffsci.diffusion.denoiser import Denoiser
+from diffsci.errors import ConfigError, StorageError
+from diffsci.files import replace_folder, sha256_of
+from diffsci.forecasting.conditions import Given, given_for
+from diffsci.forecasting.ensemble import Engine, Rows
+from diffsci.grid import Grid
+from diffsci.networks.base import Ports
+from diffsci.runtime import Device
+from diffsci.sections import Pipeline
+from diffsci.training.ema import assign, weights_of
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION, CONFIG, MANIFEST = (
+    "weights.safetensors",
+    "model.json",
+    "config.yaml",
+    "manifest.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surrogate:
+    """A trained model.
+
+    Args:
+        pipeline: What it was made by.
+        denoiser: With the averaged weights, in evaluation mode.
+        statistics: Of the training period.
+        grid: Where its fields sit.
+        channels: What its channels are.
+        scalar_names: The numbers it is given; a class is `label=0`, `label=1`, ...
+        time_unit: Unit of float times.
+        step: One data step in the time unit, or nanoseconds for dates; none where there is none.
+        provenance: Digests and versions, for the stores it makes.
+    """
+
+    pipeline: Pipeline
+    denoiser: Denoiser
+    statistics: Statistics
+    grid: Grid
+    channels: tuple[Channel, ...]
+    scalar_names: tuple[str, ...]
+    time_unit: str
+    step: float | None
+    provenance: dict[str, Any]
+
+    def sample(
+        self,
+        condition: xr.Dataset | xr.DataArray | Sequence[object] | None = None,
+        *,
+        members: int | None = None,
+        seed: int | None = None,
+        leads: int | None = None,
+    ) -> xr.Dataset:
+        """An ensemble in physical units, labelled as the forecast store is.
+
+        Args:
+            condition: What is known. Downscaling: the coarse field (or a fine one, which is made
+                coarse). Forecasting: the last frames. Generating: the classes or parameters of each
+                sample, as a sequence or a Dataset; nothing where the model takes none.
+            members: Members of each case; by default as the pipeline says.
+            seed: Of the noise; by default as the pipeline says.
+            leads: Forecast steps; by default as the pipeline says.
+
+        Raises:
+            ConfigError: For a number out of range.
+            DataError: When the condition does not fit the model: names, units, grid or frames.
+            NumericsError: When sampling leaves the finite numbers.
+        """
+        section = self.pipeline.sample
+        assert section is not None
+        wanted = replace(
+            section,
+            members=section.members if members is None else members,
+            seed=section.seed if seed is None else seed,
+            leads=section.leads if leads is None else leads,
+        )
+        if wanted.leads > 1 and not self.pipeline.data.task.has_leads:
+            raise ConfigError(
+                f"leads: got {wanted.leads}, expected 1: this model does not forecast"
+            )
+        given = given_for(self, condition, wanted.leads)
+        values = self.values(self.engine(), given, range(wanted.members), wanted.seed)
+        return self.label(values, given.cases, np.arange(wanted.members))
+
+    def engine(self, device: Device | None = None) -> Engine:
+        """What computes, on the pipeline's device or another."""
+        section = self.pipeline.sample
+        assert section is not None
+        device = device or Device.of(self.pipeline.runtime)
+        return Engine(
+            denoiser=device.laid_out(self.denoiser).eval(),
+            sampler=section.sampler,
+            guidance=section.guidance,
+            task=self.pipeline.data.task,
+            statistics=self.statistics,
+            grid=self.grid,
+            channels=len(self.channels),
+            compute_batch=section.compute_batch,
+            device=device.name,
+            precision=device.precision,
+        )
+
+    def values(
+        self, engine: Engine, given: Given, members: Sequence[int], seed: int
+    ) -> Float[np.ndarray, "case member lead channel *space"]:
+        """Members of some cases, in physical units."""
+        count = len(given.cases)
+        index = [case for case in range(count) for _ in members]
+        rows = Rows(
+            given=None if given.known is None else given.known[index],
+            scalars=None if given.scalars is None else given.scalars[index],
+            cases=tuple(given.cases.keys[case] for case in index),
+            members=tuple(members) * count,
+        )
+        states = engine.states(rows, max(1, len(given.cases.leads)), seed)
+        physical = self.statistics.decode(states.numpy())
+        return physical.reshape(count, len(members), *physical.shape[1:])
+
+    def label(self, values: np.ndarray, cases: Cases, members: np.ndarray | None) -> xr.Dataset:
+        """Values in the forecast store's layout, with where they come from."""
+        labelled = self.pipeline.data.domain.label(
+            values, cases, self.channels, self.grid, members, self.time_unit
+        )
+        labelled.attrs.update(self.provenance)
+        return labelled
+
+    @property
+    def ports(self) -> Ports:
+        """Channels in and out of the network."""
+        task = self.pipeline.data.task
+        return Ports(
+            target=len(self.channels),
+            condition=task.condition_channels(len(self.channels)),
+            scalars=len(self.scalar_names),
+            grid=self.grid,
+        )
+
+    def save(self, folder: Path, config: str) -> None:
+        """Write all that `load` needs, with checksums, whole or not at all.
+
+        Args:
+            folder: `model/` of a run.
+            config: The resolved pipeline as YAML.
+        """
+        weights = {name: value.contiguous() for name, value in weights_of(self.denoiser).items()}
+        size = sum(value.nbytes for value in weights.values())
+        description = {
+            "format": FORMAT,
+            "grid": self.grid.to_dict(),
+            "channels": [asdict(channel) for channel in self.channels],
+            "scalar_names": list(self.scalar_names),
+            "time_unit": self.time_unit,
+            "step": self.step,
+            "provenance": self.provenance,
+        }
+        with replace_folder(folder, size) as fresh:
+            (fresh / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+            (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
+            (fresh / CONFIG).write_text(config, encoding="utf-8")
+            self.statistics.save(fresh)
+            files = sorted(path for path in fresh.iterdir() if path.is_file())
+            sums = {path.name: sha256_of(path) for path in files}
+            (fresh / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+
+
+def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
+    """A surrogate from its folder; every file is checked against its checksum first.
+
+    Args:
+        folder: `model/` of a run.
+        pipeline: From the folder's `config.yaml`.
+
+    Raises:
+        StorageError: For a file that is missing or damaged, or a newer format.
+    """
+    sums = check_manifest(folder)
+    described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if described["format"] > FORMAT:
+        raise StorageError(
+            f"{folder / DESCRIPTION}: format {described['format']} is newer than {FORMAT}, which "
+            "this diffsci reads; update diffsci"
+        )
+    grid = Grid.from_dict(described["grid"])
+    channels = tuple(
+        Channel(**{**one, "attributes": tuple(tuple(pair) for pair in one["attributes"])})
+        for one in described["channels"]
+    )
+    assert pipeline.model is not None
+    task = pipeline.data.task
+    ports = Ports(
+        target=len(channels),
+        condition=task.condition_channels(len(channels)),
+        scalars=len(described["scalar_names"]),
+        grid=grid,
+    )
+    network = pipeline.model.network.build(ports)
+    denoiser = Denoiser(network, pipeline.model.schedule, pipeline.model.predict)
+    try:
+        assign(denoiser, read_weights(folder / WEIGHTS))
+    except ValueError as error:
+        raise StorageError(f"{folder / WEIGHTS}: does not fit {CONFIG} ({error})") from None
+    return Surrogate(
+        pipeline=pipeline,
+        denoiser=denoiser.eval(),
+        statistics=Statistics.load(folder),
+        grid=grid,
+        channels=channels,
+        scalar_names=tuple(described["scalar_names"]),
+        time_unit=described["time_unit"],
+        step=described["step"],
+        provenance=described["provenance"] | {"diffsci_model": sums[WEIGHTS][:16]},
+    )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file."""
+    tensors: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
+    return tensors
+
+
+def check_manifest(folder: Path) -> dict[str, str]:
+    """Checksum of each file of a model folder, all of them verified.
+
+    Raises:
+        StorageError: Naming the file.
+    """
+    if not (folder / MANIFEST).exists():
+        raise StorageError(
+            f"{folder}: no trained model here ({MANIFEST} is missing); let the run finish training"
+        )
+    sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, wanted in sums.items():
+        path = folder / name
+        if not path.exists():
+            raise StorageError(f"{path}: is missing; restore it, or train again")
+        if sha256_of(path) != wanted:
+            raise StorageError(
+                f"{path}: is damaged or was changed (its sha256 differs); "
+                "restore it, or train again"
+            )
+    return dict(sums)

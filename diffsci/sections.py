@@ -182,7 +182,7 @@ class Sample:
         sampler: How noise becomes a sample.
         guidance: Changes the denoiser, where wanted.
         leads: Forecast steps, where the task has leads.
-        every: Take every n-th possible case of the test part.
+        every: Take every n-th possible start of each trajectory of the test part.
         cases: At most so many cases, evenly spread; none takes all.
         compute_batch: Fields that go through the network at once, always padded to this number: the
             bits of a member depend on it, and on no other grouping.

@@ -129,7 +129,7 @@ def choose_rows(
         fields: The test part.
         task: What is given.
         leads: Forecast steps; without meaning where the task has no leads.
-        every: Take every n-th possible case.
+        every: Take every n-th possible start of each trajectory.
         cases: At most so many of those, evenly spread.
 
     Raises:
@@ -144,7 +144,7 @@ def choose_rows(
             f"part has {len(fields.times)}; lower `sample.leads`, or widen the part"
         )
     rows = rows + np.array([0, max(task.given_frames - 1, 0)])
-    rows = np.asarray(rows[::every])
+    rows = np.asarray(rows[(rows[:, 1] - rows[:, 1].min()) % every == 0])
     if cases is not None and cases < len(rows):
         rows = rows[np.round(np.linspace(0, len(rows) - 1, cases)).astype(np.int64)]
     return rows

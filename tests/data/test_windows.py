@@ -56,6 +56,13 @@ def test_cases_hold_what_is_given_and_what_is_true():
     assert np.array_equal(found.truth[3], fields.values[1, [6, 8]])
 
 
+def test_every_counts_within_each_trajectory():
+    rows = choose_rows(makers.fields(), Forecast(history=2, stride=2), leads=2, every=3)
+    assert rows.tolist() == [[t, s] for t in range(3) for s in (2, 5)]
+    first = choose_rows(makers.fields(), Forecast(), leads=2, every=1000)
+    assert first.tolist() == [[0, 0], [1, 0], [2, 0]]
+
+
 def test_cases_without_leads():
     fields = makers.fields(times=1, trajectories=7, scalars=np.eye(7)[:, :2].copy(),
                            scalar_names=("label=0", "label=1"), space=(6, 6))  # fmt: skip

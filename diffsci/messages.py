@@ -35,14 +35,10 @@ def show(value: Plain) -> str:
     return shorten(repr(value))
 
 
-def fault(node: Node, key: str, text: str) -> ConfigError:
-    """The error about one key: place, full key, what is wrong."""
-    return ConfigError(": ".join(part for part in (node.where, key, text) if part))
-
-
-def join(key: str, name: str) -> str:
-    """A full key."""
-    return f"{key}.{name}" if key else name
+def fault(node: Node, text: str, key: str | None = None) -> ConfigError:
+    """The error about one key: place, full key (that of the node if not given), what is wrong."""
+    named = node.key if key is None else key
+    return ConfigError(": ".join(part for part in (node.where, named, text) if part))
 
 
 def describe(hint: Hint) -> str:
@@ -64,9 +60,9 @@ def describe(hint: Hint) -> str:
     return "a mapping"
 
 
-def wrong(node: Node, key: str, hint: Hint) -> ConfigError:
+def wrong(node: Node, hint: Hint) -> ConfigError:
     """The error about a value of another type, with the likely slip."""
-    text = f"got {show(node.plain())}, expected {describe(hint)}"
+    text = f"got {show(node.value)}, expected {describe(hint)}"
     numeric = any(kind in (int, float) for kind in (hint, *get_args(hint)))
     if isinstance(node.value, str) and numeric:
         try:
@@ -76,19 +72,17 @@ def wrong(node: Node, key: str, hint: Hint) -> ConfigError:
         text += " without quotes" if number else ""
     if hint is str and isinstance(node.value, bool | int | float):
         text += " (put it in quotes)"
-    return fault(node, key, text)
+    return fault(node, text)
 
 
-def unknown(
-    name: str, node: Node, key: str, known: Iterable[str], deeper: Sequence[str] = ()
-) -> ConfigError:
-    """The error about a key that does not exist; `deeper` are keys of that name elsewhere."""
+def unknown(node: Node, name: str, known: Iterable[str], deeper: Sequence[str] = ()) -> ConfigError:
+    """The error about a key of `node` that does not exist; `deeper` are keys of its name below."""
     known = list(known)
     near = did_you_mean(name, known)
     if deeper:
         near = f"; did you mean {' or '.join(map(repr, deeper))}?"
     listed = f"; there are {', '.join(known)}" if known else "; there are none here"
-    return fault(node, join(key, name), f"unknown key{near or listed}")
+    return fault(node.child(name), f"unknown key{near or listed}")
 
 
 def near_path(path: Path, pattern: str) -> str:

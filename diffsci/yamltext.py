@@ -1,15 +1,16 @@
-"""Strict YAML: text to values that remember where they were written.
+"""Strict YAML: text to plain values that remember where they were written.
 
 A file is data only: no tags, no interpolation, no merge keys, bounded aliases and depth.
 Plain scalars are read by the YAML 1.2 core schema (`on`, `3:20` and dates are text, `1e-3` is a
-number); what YAML 1.1 and 1.2 read differently as numbers (`012`) is refused. The parser's event
-stream is walked without recursion, so that hostile nesting costs nothing.
+number); what YAML 1.1 and 1.2 read differently as numbers (`012`) is refused. PyYAML composes the
+text into nodes with marks, once its events have shown that nothing in it is hostile.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from diffsci.errors import ConfigError
 Plain = Any
 """None, bool, int, float, str, or dicts by str and lists of such."""
 
-Event = Any
-"""A parser event or its mark; the C and the Python parser have their own classes."""
+Mark = Any
+"""A mark, event or node of the parser; the C and the Python parser have their own classes."""
 
 MAX_DEPTH = 32
 MAX_NODES = 10_000
@@ -39,34 +40,52 @@ _WORDS = {
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def join(key: str, name: str) -> str:
+    """A full key; the name may be empty, or that of an item of a list."""
+    return f"{key}.{name}" if key and name and name[0] != "[" else key + name
+
+
 @dataclass(frozen=True)
 class Node:
-    """A value and its place.
+    """A value, its full key, and the places of all keys of its tree.
 
     Args:
-        value: None, bool, int, float, str, a dict of nodes by key, or a list of nodes.
-        where: Such as `pipelines/quickstart.yaml:12`; that of the key for a mapping's value.
+        value: None, bool, int, float, str, or dicts and lists of such.
+        places: Full key -> such as `pipelines/quickstart.yaml:12`; the empty key is the whole tree.
+        key: Such as `sample.sampler` or `evaluate.scores[0]`.
     """
 
-    value: Any
-    where: str
+    value: Plain
+    places: Mapping[str, str]
+    key: str = ""
+
+    @property
+    def where(self) -> str:
+        """The place of the key, else of the nearest one above it."""
+        key = self.key
+        while key and key not in self.places:
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return self.places.get(key, "")
 
     def plain(self) -> Plain:
-        """The value alone, with plain dicts and lists inside."""
-        if isinstance(self.value, dict):
-            return {key: node.plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.plain() for node in self.value]
+        """The value alone."""
         return self.value
 
-    def placed(self, where: str) -> Node:
-        """The same value, told to be from elsewhere."""
-        value = self.value
-        if isinstance(value, dict):
-            value = {key: node.placed(where) for key, node in value.items()}
-        elif isinstance(value, list):
-            value = [node.placed(where) for node in value]
-        return Node(value, where)
+    def child(self, name: str) -> Node:
+        """What a mapping holds under a name; none where it has no such key."""
+        return Node(self.value.get(name), self.places, join(self.key, name))
+
+    def items(self) -> list[Node]:
+        """What a list holds."""
+        return [Node(v, self.places, f"{self.key}[{i}]") for i, v in enumerate(self.value)]
+
+    def nearest(self, key: str) -> Node:
+        """What lies at a dotted key below, as far as that exists."""
+        node = self
+        for part in key.split("."):
+            found = isinstance(node.value, dict) and part in node.value
+            node = node.child(part) if found else node
+        return node
 
 
 def shorten(text: str) -> str:
@@ -140,8 +159,8 @@ def read(text: str, name: str, *, lines: bool = True) -> Node:
     """
     reader = _Reader(name, lines)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
-            reader.take(event)
+        reader.guard(text)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", column {mark.column + 1}" if mark and lines else ""
@@ -149,120 +168,95 @@ def read(text: str, name: str, *, lines: bool = True) -> Node:
         raise ConfigError(f"{reader.where(mark)}{place}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if reader.root is None:
+    if root is None:
         raise ConfigError(f"{name}: is empty")
-    return reader.root
-
-
-class _Open:
-    """A mapping or list whose end was not reached yet."""
-
-    def __init__(self, value: dict[str, Node] | list[Node], where: str, anchor: str | None) -> None:
-        self.value = value
-        self.where = where
-        self.anchor = anchor
-        self.key: tuple[str, str] | None = None
-        self.size = 1
-        self.depth = 1
+    value = reader.build(root, "", name, 0)
+    return Node(value, reader.places)
 
 
 class _Reader:
-    """Builds nodes from parser events; a stack stands in for recursion."""
+    """Guards a text, then builds plain values of its nodes and keeps their places."""
 
     def __init__(self, name: str, lines: bool) -> None:
         self.name = name
         self.lines = lines
-        self.root: Node | None = None
-        self.stack: list[_Open] = []
-        self.anchors: dict[str, tuple[Node, int, int]] = {}
+        self.places: dict[str, str] = {}
+        self.count = 0
 
-    def where(self, mark: Event) -> str:
+    def where(self, mark: Mark) -> str:
         return f"{self.name}:{mark.line + 1}" if self.lines and mark else self.name
 
-    def take(self, event: Event) -> None:
-        where = self.where(event.start_mark)
-        if isinstance(event, yaml.DocumentStartEvent) and self.root is not None:
-            raise ConfigError(f"{where}: a second document starts here, expected one")
-        if getattr(event, "tag", None):
-            raise ConfigError(f"{where}: the tag {event.tag!r} is not read: a file is plain data")
-        if isinstance(event, yaml.AliasEvent):
-            self.alias(str(event.anchor), where)
-        elif isinstance(event, yaml.ScalarEvent):
-            self.scalar(event, where)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self.start(event, where)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            done = self.stack.pop()
-            self.attach(Node(done.value, done.where), done.size, done.depth, done.anchor)
+    def guard(self, text: str) -> None:
+        """Refuse what composing would run into: deep nesting, circular aliases; and any tag."""
+        inside: list[str | None] = []
+        anchors: set[str | None] = set()
+        documents = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            where, anchor = self.where(event.start_mark), getattr(event, "anchor", None)
+            documents += isinstance(event, yaml.DocumentStartEvent)
+            if documents > 1:
+                raise ConfigError(f"{where}: a second document starts here, expected one")
+            if tag := getattr(event, "tag", None):
+                raise ConfigError(f"{where}: the tag {tag!r} is not read: a file is plain data")
+            if isinstance(event, yaml.AliasEvent) and anchor not in anchors:
+                raise ConfigError(f"{where}: alias *{anchor} has no complete anchor before it")
+            if isinstance(event, yaml.CollectionStartEvent):
+                inside.append(anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchors.add(inside.pop())
+            else:
+                anchors.add(anchor)
+            if len(inside) > MAX_DEPTH:
+                raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels")
 
-    def start(self, event: Event, where: str) -> None:
-        if self.stack and self.needs_key():
+    def build(self, node: Mark, key: str, where: str, depth: int) -> Plain:
+        """The plain value of a node; a mapping's value is placed at its key."""
+        self.places[key] = where
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise ConfigError(f"{where}: more than {MAX_NODES} values, aliases written out")
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, key, where)
+        if depth >= MAX_DEPTH:
+            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels")
+        if isinstance(node, yaml.SequenceNode):
+            return [
+                self.build(item, f"{key}[{number}]", self.where(item.start_mark), depth + 1)
+                for number, item in enumerate(node.value)
+            ]
+        content: dict[str, Plain] = {}
+        for label, item in node.value:
+            at = self.where(label.start_mark)
+            name = self.name_in(label, key, at)
+            full = join(key, name)
+            if name in content:
+                raise ConfigError(
+                    f"{at}: duplicate key {full}, already given at {self.places[full]}"
+                )
+            content[name] = self.build(item, full, at, depth + 1)
+        return content
+
+    def name_in(self, label: Mark, key: str, where: str) -> str:
+        """The text of a mapping's key."""
+        if not isinstance(label, yaml.ScalarNode):
             raise ConfigError(f"{where}: a mapping or list as a key, expected text")
-        if len(self.stack) >= MAX_DEPTH:
-            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels")
-        mapping = isinstance(event, yaml.MappingStartEvent)
-        self.stack.append(_Open({} if mapping else [], self.place(where), event.anchor))
+        name = self.scalar(label, key, where)
+        if not isinstance(name, str):
+            text = f"the key {shorten(label.value)} is no text; put it in quotes"
+            raise ConfigError(f"{where}: {text}")
+        if name == "<<" and not label.style:
+            raise ConfigError(f"{where}: merge keys `<<` are not read; use `extends`")
+        return name
 
-    def needs_key(self) -> bool:
-        return isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None
-
-    def place(self, where: str) -> str:
-        """A mapping's value is placed at its key."""
-        return self.stack[-1].key[1] if self.stack and self.stack[-1].key else where
-
-    def alias(self, anchor: str, where: str) -> None:
-        if anchor not in self.anchors:
-            raise ConfigError(f"{where}: alias *{anchor} has no complete anchor before it")
-        if self.stack and self.needs_key():
-            raise ConfigError(f"{where}: an alias as a key, expected text")
-        node, size, depth = self.anchors[anchor]
-        if len(self.stack) + depth > MAX_DEPTH:
-            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels")
-        self.attach(node, size, depth, None)
-
-    def scalar(self, event: Event, where: str) -> None:
-        text = event.value
-        plain = event.style in (None, "")
+    def scalar(self, node: Mark, key: str, where: str) -> Plain:
+        text = node.value
         if "${" in text:
             raise ConfigError(f"{where}: {shorten(text)!r}: interpolation `${{...}}` is not read")
         try:
-            value = scalar(text) if plain else text
+            return text if node.style else scalar(text)
         except ValueError as error:
-            key = ".".join(open_.key[0] for open_ in self.stack if open_.key)
             subject = f"{key}: {shorten(text)}".strip() if key else shorten(text)
             raise ConfigError(f"{where}: {subject} {error}") from None
-        if not (self.stack and self.needs_key()):
-            self.attach(Node(value, self.place(where)), 1, 0, event.anchor)
-            return
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: the key {shorten(text)} is no text; put it in quotes")
-        if value == "<<" and plain:
-            raise ConfigError(f"{where}: merge keys `<<` are not read; use `extends`")
-        siblings = self.stack[-1].value
-        assert isinstance(siblings, dict)
-        if value in siblings:
-            path = ".".join([o.key[0] for o in self.stack if o.key] + [value])
-            first = siblings[value].where
-            raise ConfigError(f"{where}: duplicate key {path}, already given at {first}")
-        self.stack[-1].key = (value, where)
-
-    def attach(self, node: Node, size: int, depth: int, anchor: str | None) -> None:
-        if anchor:
-            self.anchors[anchor] = (node, size, depth)
-        if not self.stack:
-            self.root = node
-            return
-        top = self.stack[-1]
-        top.size += size
-        top.depth = max(top.depth, depth + 1)
-        if top.size > MAX_NODES:
-            raise ConfigError(f"{top.where}: more than {MAX_NODES} values, aliases written out")
-        if isinstance(top.value, list):
-            top.value.append(node)
-        else:
-            assert top.key is not None
-            top.value[top.key[0]] = node
-            top.key = None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,0 +1,119 @@
+"""Pipeline files: composed, checked and built, with one short message for whatever is wrong.
+
+All that needs no import is checked first, then the family members are built. `compose.py` tells
+how files and overrides make one tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffsci import __version__, build, families, sections, yamltext
+from diffsci.compose import Composer, find, merge, shipped_root
+from diffsci.errors import ConfigError
+from diffsci.yamltext import Node, Plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A pipeline as it was asked for.
+
+    Args:
+        pipeline: The sections, all objects built.
+        plain: The same as plain values with every default written out; `to_yaml` of it loads again.
+        origin: The file.
+        roots: Folders to look for `data_catalog/` and `configs/` in, nearest first.
+    """
+
+    pipeline: sections.Pipeline
+    plain: dict[str, Plain]
+    origin: Path
+    roots: tuple[Path, ...]
+
+
+def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] = ()) -> Loaded:
+    """A pipeline file (or the `config.yaml` of a run or model folder), checked and built.
+
+    Args:
+        path: The file; a relative one is looked for here, then among the shipped ones.
+        overrides: `KEY=VALUE` texts, such as `train.lr=1e-3` or `sample.sampler=ddim`.
+        roots: Folders to look in before the usual ones.
+
+    Raises:
+        ConfigError: For all that can be wrong without reading data: place, full key, value, what
+            was expected.
+    """
+    origin = find(Path(path))
+    all_roots = _unique([*roots, *roots_of(origin)])
+    composer = Composer(all_roots)
+    tree = merge(composer.file(origin), composer.overrides(overrides))
+    pipeline = build.finish(build.fill(sections.Pipeline, tree))
+    _check_within_files(pipeline, tree)
+    return Loaded(pipeline=pipeline, plain=build.plain_of(pipeline), origin=origin, roots=all_roots)
+
+
+def to_yaml(plain: dict[str, Plain]) -> str:
+    """A pipeline file that `load` takes back to the same pipeline.
+
+    Args:
+        plain: As in `Loaded`.
+    """
+    head = f"# Resolved by diffsci {__version__}: `diffsci run` on this file repeats the run.\n"
+    return head + yamltext.dump(plain)
+
+
+def roots_of(origin: Path | None = None) -> tuple[Path, ...]:
+    """Where `data_catalog/` and `configs/` may be: file's folder, three above, here, shipped."""
+    near: list[Path] = []
+    if origin is not None:
+        folder = origin.resolve().parent
+        near = [folder, *list(folder.parents)[:3]]
+    return _unique([*near, Path.cwd(), shipped_root()])
+
+
+def cross_check(pipeline: sections.Pipeline) -> None:
+    """Refuse what contradicts itself between sections, as far as no data is needed for it.
+
+    Raises:
+        ConfigError: With the full key.
+    """
+    task = families.name_of(pipeline.data.task)
+    if pipeline.sample and pipeline.sample.leads > 1 and not pipeline.data.task.has_leads:
+        raise ConfigError(
+            f"sample.leads: got {pipeline.sample.leads}, expected 1: the task {task} has no leads"
+        )
+    _check_guidance(pipeline)
+    if pipeline.evaluate is None:
+        return
+    for number, baseline in enumerate(pipeline.evaluate.baselines):
+        if task not in baseline.tasks:
+            raise ConfigError(
+                f"evaluate.baselines[{number}]: got {families.name_of(baseline)!r}, which is a "
+                f"baseline of {', '.join(baseline.tasks)}; data.task is {task}"
+            )
+
+
+def _check_guidance(pipeline: sections.Pipeline) -> None:
+    if not (pipeline.sample and pipeline.sample.guidance and pipeline.train):
+        return
+    word = families.name_of(pipeline.sample.guidance)
+    if word == "classifier_free" and pipeline.train.drop_scalars == 0:
+        raise ConfigError(
+            "train.drop_scalars: got 0.0, expected more than 0, such as 0.1: "
+            "sample.guidance classifier_free needs a model that was also trained without scalars"
+        )
+
+
+def _check_within_files(pipeline: sections.Pipeline, tree: Node) -> None:
+    """`cross_check`, with the place of the key it names."""
+    try:
+        cross_check(pipeline)
+    except ConfigError as error:
+        key = str(error).split(":")[0].split("[")[0]
+        raise ConfigError(f"{tree.nearest(key).where}: {error}") from error
+
+
+def _unique(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(path.resolve() for path in paths))

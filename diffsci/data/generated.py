@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import logging
 import os
 import shutil
 import typing
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from diffsci import families
 from diffsci.data.catalog import Entry
 from diffsci.errors import ConfigError, DataError, FieldError, StorageError
 from diffsci.solvers.base import Solver
+
+log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
@@ -87,10 +91,14 @@ def store(entry: Entry) -> Path:
     target = store_path(made_by)
     if target.exists():
         return target
+    log.info("data: making %s once; it is kept in %s", entry.name, target.parent)
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made_by().to_zarr(partial, mode="w", consolidated=False)
+        with warnings.catch_warnings():
+            # Not in the text of Zarr v3 yet; without it every reader warns.
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
+            made_by().to_zarr(partial, mode="w", consolidated=True)
         partial.rename(target)
     except OSError as error:
         # Another process may have finished the same store first: renaming onto a full folder fails.

@@ -187,15 +187,7 @@ class _UNet(Module):
             nn.SiLU(),
             nn.Linear(spec.embedding, spec.embedding),
         )
-        self.scalars = (
-            nn.Sequential(
-                nn.Linear(ports.scalars, spec.embedding),
-                nn.SiLU(),
-                nn.Linear(spec.embedding, spec.embedding),
-            )
-            if ports.scalars
-            else None
-        )
+        self.scalars = _scalar_embedding(ports.scalars, spec.embedding) if ports.scalars else None
         self.stem = _Conv(dims, ports.target + ports.condition, widths[0], sides)
         self.shrink = nn.ModuleList()
         self.down = nn.ModuleList()
@@ -259,6 +251,14 @@ class _UNet(Module):
             assert scalars is not None, "the network was built with scalars and got none"
             embedding = embedding + self.scalars(scalars)
         return F.silu(embedding)
+
+
+def _scalar_embedding(scalars: int, width: int) -> nn.Sequential:
+    """Numbers to a vector as loud as the level's: a class is one small input, heard from the start."""
+    first, last = nn.Linear(scalars, width), nn.Linear(width, width)
+    nn.init.normal_(first.weight)
+    nn.init.normal_(last.weight, std=width**-0.5)
+    return nn.Sequential(first, nn.SiLU(), last)
 
 
 def _double(x: Tensor, size: torch.Size) -> Tensor:

@@ -254,7 +254,7 @@ class _UNet(Module):
 
 
 def _scalar_embedding(scalars: int, width: int) -> nn.Sequential:
-    """Numbers to a vector as loud as the level's: a class is one small input, heard from the start."""
+    """Numbers to a vector as loud as the level's, so that a class is heard from the start."""
     first, last = nn.Linear(scalars, width), nn.Linear(width, width)
     nn.init.normal_(first.weight)
     nn.init.normal_(last.weight, std=width**-0.5)

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.tasks.downscale import Downscale, coarse_grid
+from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.grid import Grid
 
@@ -115,6 +116,7 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
             f"condition: got {have} times, expected the last {frames} frames at the data's "
             "regular step"
         )
+    _require_same_step(model, fields.times[have - frames :])
     rows = np.array([[i, have - 1] for i in range(len(fields.trajectories))])
     stride = task.frames - frames
     steps = tuple(stride * (lead + 1) for lead in range(leads))
@@ -125,6 +127,23 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
     cases = replace(cases, step=step)
     known = task.observe(states[:, have - frames :], model.grid)
     return Given(cases=cases, known=known, scalars=_scalars(model, fields))
+
+
+def _require_same_step(model: Surrogate, times: np.ndarray) -> None:
+    """Refuse frames further apart, or nearer, than those the model was trained on."""
+    step, _ = regular_step(times)
+    if step is None or model.step is None:
+        return
+    scale = 1.0 if model.time_unit else 3.6e12
+    dated = isinstance(step, np.timedelta64)
+    found = float(step / np.timedelta64(1, "ns")) if isinstance(step, np.timedelta64) else step
+    # Months of a calendar have 28 to 31 days; all else agrees to a thousandth.
+    slack = 0.12 if dated and model.step >= 27 * 86_400e9 else 1e-3
+    if dated == bool(model.time_unit) or abs(found - model.step) > slack * model.step:
+        raise DataError(
+            f"condition: its times are {found / scale:g} {model.time_unit or 'h'} apart, those of "
+            f"training {model.step / scale:g}; give frames at that step"
+        )
 
 
 def _coarse(model: Surrogate, fields: Fields, states: Tensor) -> Given:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from diffsci.errors import StorageError
-from diffsci.files import remove_folder, storage_errors, sync, write_json
+from diffsci.files import failpoint, remove_folder, storage_errors, sync, write_json
 
 _CHUNK_BYTES = 4_000_000
 
@@ -161,7 +162,9 @@ class Growing:
                 region={self.case_dim: slice(*block)},
                 write_empty_chunks=True,
             )
+        failpoint("store.chunks")
         write_json(self._record(block), {"cases": list(block)})
+        failpoint("store.block")
 
     def finish(self) -> None:
         """Give the whole store its name.
@@ -174,8 +177,26 @@ class Growing:
             raise StorageError(f"{self.path}: exists already; choose another name with --out")
         with storage_errors(self.path):
             self.folder.rename(self.path)
+            failpoint("store.named")
             sync(self.path.parent)
             shutil.rmtree(self._commits, ignore_errors=True)
+
+
+def stands(path: Path, attributes: dict[str, Any]) -> bool:
+    """Whether a whole store with these attributes is there; then clears the traces of its growth.
+
+    Args:
+        path: Of the store.
+        attributes: Global attributes that say what it was made from.
+    """
+    if not path.exists():
+        return False
+    with open_store(path) as stored:
+        if any(stored.attrs.get(name) != value for name, value in attributes.items()):
+            return False
+    # A kill between the last rename and the removal leaves them.
+    shutil.rmtree(path.with_name(f".{path.name}.commits"), ignore_errors=True)
+    return True
 
 
 def blocks_of(cases: int, bytes_per_case: int, most: int) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,254 @@
+"""A run from its pipeline file to its report: the stages, and how they hand on.
+
+Each stage leaves its product in the run folder, recorded with a digest of what it was made from.
+The same command again goes on from what is there and whole; a finished run is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffsci import config, families
+from diffsci.data.catalog import load_entry
+from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.files import lock, sweep
+from diffsci.run_folder import STAGES, RunFolder, digest_of, versions
+from diffsci.sections import Pipeline
+
+if TYPE_CHECKING:
+    from diffsci.data.preflight import Problem
+    from diffsci.forecasting.surrogate import Surrogate
+
+log = logging.getLogger(__name__)
+
+
+def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -> Path:
+    """Run all stages of a pipeline, or those that are not done yet.
+
+    Args:
+        loaded: The pipeline.
+        out: The run folder; by default `runs/<name>`.
+        dry_run: Build and check everything, say what would be done, and read no data.
+
+    Returns:
+        The run folder.
+    """
+    pipeline = loaded.pipeline
+    folder = out or Path("runs") / pipeline.name
+    loaded = replace(loaded, roots=_roots(loaded))
+    for name in _entries(pipeline):
+        load_entry(name, loaded.roots)
+    if dry_run:
+        RunFolder.owner_check(folder, loaded.plain)
+        _say_plan(pipeline, folder)
+        return folder
+    found = RunFolder.owner_check(folder, loaded.plain)
+    digests = _digests(loaded.plain)
+    wanted = [stage for stage in STAGES if getattr(pipeline, stage) is not None]
+    if (
+        found is not None
+        and found.record["status"] == "done"
+        and all(found.done(stage, digests[stage]) for stage in wanted)
+    ):
+        log.info("%s: all stages are done (%s); nothing to do", folder, ", ".join(wanted))
+        return folder
+    from diffsci.stages import sequence
+
+    with lock(folder):
+        for place in (folder, folder / "checkpoints", folder / "figures"):
+            for name in sweep(place):
+                log.info("%s: cleared what an interrupted run left: %s", place, name)
+        record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain))
+        record.record.update(
+            seed=pipeline.seed,
+            versions=versions(),
+            status="running",
+            roots=[str(root) for root in loaded.roots],
+        )
+        record.save()
+        sequence.Sequence(loaded, record, digests).run()
+    return folder
+
+
+def load(run: Path | str) -> Surrogate:
+    """The trained model of a run, ready to sample.
+
+    Args:
+        run: A run folder, or its `model/` folder.
+
+    Raises:
+        StorageError: When there is no whole model.
+    """
+    from diffsci.forecasting.surrogate import CONFIG, check_manifest, read_surrogate
+
+    given = Path(run)
+    folder = given / "model" if (given / "model").is_dir() else given
+    if not given.exists():
+        raise StorageError(f"{given}: no such folder; expected a run such as runs/quickstart")
+    check_manifest(folder)
+    return read_surrogate(folder, _trained(folder / CONFIG).pipeline)
+
+
+def sample(
+    run: Path,
+    members: int | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+) -> Path:
+    """A new ensemble for the test cases of a run, in a store of its own.
+
+    Args:
+        run: The run folder.
+        members: Members of each case; by default those of the run.
+        seed: Of the noise; by default that of the run.
+        out: The store; by default `forecast-m<members>-s<seed>.zarr` in the run folder.
+        overrides: `KEY=VALUE` texts for `sample.*`, `runtime.*` and `data.split.test.*`.
+
+    Returns:
+        The store.
+
+    Raises:
+        ConfigError: For an override that would make another model.
+        StorageError: When there is no trained model, or the store exists.
+    """
+    from diffsci.stages.resampling import resample
+
+    texts = list(overrides)
+    texts += [f"sample.members={members}"] if members is not None else []
+    texts += [f"sample.seed={seed}"] if seed is not None else []
+    for text in texts:
+        if not text.startswith(("sample.", "runtime.", "data.split.test")):
+            raise ConfigError(
+                f"{text}: a trained model is sampled, so only sample.*, runtime.* and "
+                "data.split.test.* can be given"
+            )
+    if not (run / "model" / "config.yaml").exists():
+        raise StorageError(f"{run}: no trained model here; let `diffsci run` finish training first")
+    loaded = _trained(run / "model" / "config.yaml", texts)
+    return resample(replace(loaded, roots=_roots(loaded)), run, out)
+
+
+def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
+    """The pipeline of a trained model; one that was never to be sampled takes the defaults."""
+    loaded = config.load(file, overrides)
+    return loaded if loaded.pipeline.sample else config.load(file, ["sample={}", *overrides])
+
+
+def check(paths: tuple[Path | str, ...]) -> list[Problem]:
+    """Everything that is wrong with pipelines, catalog entries or data, in one pass.
+
+    Args:
+        paths: Pipeline files, names of catalog entries, or paths of data.
+
+    Raises:
+        ConfigError: For a faulty pipeline file.
+    """
+    from diffsci.data.preflight import check_entry
+
+    problems: list[Problem] = []
+    for path in paths:
+        if not _is_pipeline(path):
+            problems += check_entry(str(path), None, config.roots_of(None))
+            continue
+        loaded = config.load(path)
+        loaded = replace(loaded, roots=_roots(loaded))
+        found: list[Problem] = []
+        for name in _entries(loaded.pipeline):
+            found += check_entry(name, loaded.pipeline.data.domain, loaded.roots)
+        if all(problem.warning for problem in found) and not _to_be_made(loaded):
+            found += _check_preparing(path, loaded)
+        problems += found
+    return problems
+
+
+def _to_be_made(loaded: config.Loaded) -> bool:
+    """Whether a solver has yet to make some of the data, which can take minutes."""
+    from diffsci.data import generated
+
+    entries = [load_entry(name, loaded.roots) for name in _entries(loaded.pipeline)]
+    return any(
+        entry.source.generator is not None
+        and not generated.store_path(generated.solver(entry)).exists()
+        for entry in entries
+    )
+
+
+def _roots(loaded: config.Loaded) -> tuple[Path, ...]:
+    """The pipeline's roots; those of its run too, so that a run folder can stand anywhere."""
+    folder = loaded.origin.resolve().parent
+    recorded: list[str] = []
+    for place in (folder, folder.parent):
+        if loaded.origin.name == "config.yaml" and (place / "run.json").exists():
+            recorded = RunFolder.read(place).record.get("roots", [])
+            break
+    return tuple(dict.fromkeys([*loaded.roots, *map(Path, recorded)]))
+
+
+def _is_pipeline(path: Path | str) -> bool:
+    """Whether a YAML file is a pipeline, not a catalog entry."""
+    file = Path(path)
+    return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
+
+
+def _check_preparing(path: Path | str, loaded: config.Loaded) -> list[Problem]:
+    """What shows when the parts are put together: empty parts, leaks, windows, network size."""
+    from diffsci.data.preflight import Problem
+    from diffsci.stages import learning
+    from diffsci.stages.prepare import prepare
+
+    try:
+        prepared = prepare(loaded.pipeline, loaded.roots)
+        learning.check(loaded.pipeline, prepared.ports)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except DataError as error:
+        return [
+            Problem(
+                code="data", file=str(path), variable="", coordinate="", value=str(error), fix=""
+            )
+        ]
+    return []
+
+
+def _entries(pipeline: Pipeline) -> list[str]:
+    """Names of all catalog entries or paths that the parts of a pipeline read."""
+    split, default = pipeline.data.split, pipeline.data.entry or pipeline.data.source
+    parts = [part for part in (split.train, split.valid, split.test) if part is not None]
+    return list(dict.fromkeys(str(part.entry or default) for part in parts))
+
+
+def _digests(plain: dict[str, Any]) -> dict[str, str]:
+    """What each stage is made from, as far as the pipeline file says it."""
+    learned = {key: plain[key] for key in ("data", "model", "train", "seed")}
+    sampled = {**learned, "sample": plain["sample"]}
+    scored = {**sampled, "evaluate": plain["evaluate"]}
+    return {
+        "train": digest_of(learned),
+        "sample": digest_of(sampled),
+        "evaluate": digest_of(scored),
+    }
+
+
+def _say_plan(pipeline: Pipeline, folder: Path) -> None:
+    log.info("%s would be written by:", folder)
+    log.info("  data: %s", ", ".join(_entries(pipeline)))
+    task, domain = pipeline.data.task, pipeline.data.domain
+    log.info("  domain %s, task %s", families.name_of(domain), families.name_of(task))
+    if pipeline.train:
+        log.info("  train: %d steps of %d", pipeline.train.steps, pipeline.train.batch_size)
+    if pipeline.sample:
+        sampler = pipeline.sample.sampler
+        log.info(
+            "  sample: %d members by %s, %d network calls each",
+            pipeline.sample.members,
+            families.name_of(sampler),
+            sampler.calls,
+        )
+    if pipeline.evaluate:
+        log.info("  evaluate: scores, baselines, figures, report")
+    log.info("nothing was read or written (--dry-run)")

@@ -1,0 +1,191 @@
+"""The run folder: what a run has made so far, from what, and whether it may go on.
+
+`run.json` is the record. A stage is done when its digest, a hash of all it was made from, equals
+the one that is asked for now; a stage made from something else is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import diffsci
+from diffsci.errors import StorageError
+from diffsci.files import write_text
+
+STAGES = ("train", "sample", "evaluate")
+
+# What each stage leaves in the folder; without it the stage is not done, whatever the record says.
+PRODUCTS = {
+    "train": ("model",),
+    "sample": ("forecast.zarr", "truth.zarr"),
+    "evaluate": ("scores.csv", "scores.json", "report.html"),
+}
+
+# What may change between two calls of `run` on one folder, without making another run of it.
+_FREE = ("runtime", "tracking")
+
+
+def digest_of(plain: object) -> str:
+    """Short hash of plain values, independent of the order of keys."""
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as `a.b.c: value`."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    found = {"diffsci": diffsci.__version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "xarray", "zarr", "mlflow", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass
+class RunFolder:
+    """One folder under `runs/`, with its record in memory."""
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, plain: dict[str, Any], config: str) -> RunFolder:
+        """The folder for a pipeline: a new one, or the same run's.
+
+        Args:
+            path: The folder.
+            plain: The resolved pipeline.
+            config: Its text, written to `config.yaml`.
+
+        Raises:
+            StorageError: When the folder holds something else, or another run.
+        """
+        folder = cls.owner_check(path, plain)
+        if folder is None:
+            folder = cls(path, {"name": plain["name"], "status": "new", "stages": {}})
+        folder.record["config"] = plain
+        write_text(path / "config.yaml", config)
+        folder.save()
+        return folder
+
+    @classmethod
+    def owner_check(cls, path: Path, plain: dict[str, Any]) -> RunFolder | None:
+        """The same run's folder, or none where there is nothing yet; writes nothing.
+
+        Raises:
+            StorageError: When the folder holds something else, or another run.
+        """
+        if path.exists() and not path.is_dir():
+            raise StorageError(f"{path}: is a file; choose another folder with --out")
+        if not (path / "run.json").exists():
+            found = sorted(p.name for p in path.iterdir()) if path.exists() else []
+            # A run that was killed at its very beginning leaves its lock and its config alone.
+            debris = (".run.json.", ".config.yaml.")
+            strangers = [name for name in found if name not in (".lock", "config.yaml")]
+            strangers = [name for name in strangers if not name.startswith(debris)]
+            if strangers:
+                raise StorageError(
+                    f"{path}: exists and is not a run's folder (it holds {strangers[0]!r}, and no "
+                    "run.json); choose another with --out"
+                )
+            return None
+        folder = cls.read(path)
+        folder._refuse_other(plain)
+        return folder
+
+    @classmethod
+    def read(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            StorageError: When there is none, or its record cannot be read.
+        """
+        file = path / "run.json"
+        if not file.exists():
+            raise StorageError(f"{path}: no run here (run.json is missing); see `ls runs/`")
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{file}: cannot be read ({error}); restore it or use another --out"
+            ) from None
+        if not (isinstance(record, dict) and isinstance(record.get("stages"), dict)):
+            raise StorageError(f"{file}: is not the record of a run; use another --out")
+        return cls(path, record)
+
+    def _refuse_other(self, plain: dict[str, Any]) -> None:
+        """Refuse a pipeline that would make something else of finished stages."""
+        if not self.holds_products:
+            return  # A run that failed before it made anything may be mended and begun again.
+        old, new = flatten(self.record.get("config", {})), flatten(plain)
+        free = list(_FREE)
+        for stage in reversed(STAGES):
+            # Scores are derived and quick: they may be made again, and so may what has not begun.
+            if stage == "evaluate" or self.record["stages"].get(stage) is None:
+                free.append(stage)
+            else:
+                break
+        changed = [
+            f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key) and key.split(".")[0] not in free
+        ]
+        if changed:
+            shown = "; ".join(changed[:4]) + (
+                f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+            )
+            hint = (
+                "give this one another `name=` or --out, or remove the folder"
+                if any(not text.startswith("sample.") for text in changed)
+                else "`diffsci sample` draws another ensemble from its model into a store of its "
+                "own; give a whole run another `name=` or --out"
+            )
+            raise StorageError(f"{self.path}: holds another run ({shown}); {hint}")
+
+    @property
+    def holds_products(self) -> bool:
+        """Whether there is anything that it took time to make."""
+        checkpoints = self.path / "checkpoints"
+        return (self.path / "model").exists() or any(checkpoints.glob("step-*"))
+
+    def save(self) -> None:
+        """Write the record, whole or not at all."""
+        write_text(self.path / "run.json", json.dumps(self.record, indent=2, default=str) + "\n")
+
+    def done(self, stage: str, digest: str) -> bool:
+        """Whether the stage's product is there and was made from the same."""
+        entry = self.record["stages"].get(stage, {})
+        whole = all((self.path / name).exists() for name in PRODUCTS[stage])
+        return bool(whole and entry.get("status") == "done" and entry.get("digest") == digest)
+
+    def begin(self, stage: str, digest: str) -> None:
+        """Record that a stage has begun."""
+        old = self.record["stages"].get(stage, {})
+        spent = old.get("seconds", 0.0) if old.get("digest") == digest else 0.0
+        self.record["stages"][stage] = {"status": "running", "digest": digest, "seconds": spent}
+        self.save()
+
+    def end(self, stage: str, seconds: float, status: str = "done") -> None:
+        """Record that a stage has ended; seconds add up over interruptions."""
+        entry = self.record["stages"][stage]
+        entry["status"] = status
+        entry["seconds"] = round(entry["seconds"] + seconds, 3)
+        self.save()

@@ -1,0 +1,181 @@
+"""The training stage: consumes the loop's steps, shows them, tracks them, saves checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from diffsci.data.windows import Examples
+from diffsci.diffusion.denoiser import Denoiser
+from diffsci.errors import FieldError
+from diffsci.files import failpoint
+from diffsci.networks.base import Ports
+from diffsci.runtime import Device
+from diffsci.sections import Pipeline
+from diffsci.tracker import Tracker
+from diffsci.training import augment, checkpoint
+from diffsci.training.ema import assign
+from diffsci.training.loop import Step, train
+from diffsci.training.state import RunState
+
+log = logging.getLogger(__name__)
+
+
+def check(pipeline: Pipeline, ports: Ports) -> None:
+    """Refuse settings that do not fit the data.
+
+    Raises:
+        FieldError: With the full key.
+    """
+    if pipeline.model is not None:
+        with _under("model.network"):
+            pipeline.model.network.check(ports)
+    if pipeline.train is not None:
+        with _under("train"):
+            augment.check(pipeline.train, ports.grid)
+
+
+@contextmanager
+def _under(section: str) -> Iterator[None]:
+    """Field errors from inside tell their full key."""
+    try:
+        yield
+    except FieldError as error:
+        raise FieldError(f"{section}.{error.field}", error.value, error.expected) from error
+
+
+def build(pipeline: Pipeline, ports: Ports) -> Denoiser:
+    """The untrained denoiser of a pipeline: the same weights for the same seed."""
+    assert pipeline.model is not None
+    torch.manual_seed(pipeline.seed)
+    network = pipeline.model.network.build(ports)
+    return Denoiser(network, pipeline.model.schedule, pipeline.model.predict)
+
+
+def learn(
+    pipeline: Pipeline,
+    ports: Ports,
+    examples: Examples,
+    valid: Examples | None,
+    folder: Path,
+    device: Device,
+    tracker: Tracker,
+) -> Denoiser:
+    """A trained denoiser with the averaged weights, on the CPU.
+
+    Goes on from the newest whole checkpoint in `folder`.
+
+    Args:
+        pipeline: What to train, and how.
+        ports: Channels and grid of the data.
+        examples: The training set.
+        valid: The validation set.
+        folder: The run's `checkpoints/`.
+        device: Where and how to compute.
+        tracker: Told of losses.
+    """
+    section = pipeline.train
+    assert section is not None
+    check(pipeline, ports)
+    denoiser = device.laid_out(build(pipeline, ports))
+    parameters = sum(p.numel() for p in denoiser.parameters())
+    state = checkpoint.newest(folder, log.warning)
+    begun = 0 if state is None else state.step
+    if begun >= section.steps:
+        log.info("train: all %d steps are done", section.steps)
+    else:
+        log.info(
+            "train: %s parameters, %d examples, steps %d to %d on %s (%s)",
+            f"{parameters:,}",
+            len(examples),
+            begun + 1,
+            section.steps,
+            device.name,
+            device.precision,
+        )
+    steps = train(
+        denoiser,
+        examples,
+        section,
+        objective=section.objective,
+        seed=pipeline.seed,
+        device=torch.device(device.name),
+        precision=device.precision,
+        grid=ports.grid,
+        valid=valid,
+        resume=state,
+    )
+    progress = _Progress(begun, section.steps, section.log_every, tracker)
+    last: RunState | None = state
+    for step in steps:
+        progress.show(step)
+        failpoint("train.step")
+        if step.step % section.checkpoint_every == 0 or step.step == section.steps:
+            last = step.state()
+            checkpoint.save(folder, last, keep=section.keep)
+    progress.close()
+    assert last is not None
+    assign(denoiser, last.ema)
+    return denoiser.cpu().eval()
+
+
+class _Progress:
+    """A bar in a terminal, a line now and then elsewhere, and the tracker's metrics."""
+
+    def __init__(self, begun: int, steps: int, every: int, tracker: Tracker) -> None:
+        self.every, self.steps, self.tracker = every, steps, tracker
+        self.bar = tqdm(
+            total=steps, initial=begun, unit="step", disable=not sys.stderr.isatty(), desc="train"
+        )
+        self.begun, self.started = begun, time.monotonic()
+        self.last_line = self.started
+        self.loss: float | None = None
+        self.validation: float | None = None
+
+    def show(self, step: Step) -> None:
+        """Tell of one step."""
+        # Single losses jump with the noise level drawn; the eye wants their trend.
+        self.loss = step.loss if self.loss is None else 0.98 * self.loss + 0.02 * step.loss
+        self.bar.update(1)
+        if step.validation is not None:
+            self.validation = step.validation
+            self.tracker.metrics({"val/loss": step.validation}, step.step)
+        if step.step % self.every and step.step != self.steps:
+            return
+        rate = (step.step - self.begun) / max(1e-9, time.monotonic() - self.started)
+        self.tracker.metrics(
+            {
+                "train/loss": step.loss,
+                "train/grad_norm": step.grad_norm,
+                "train/lr": step.lr,
+                "train/steps_per_second": rate,
+            },
+            step.step,
+        )
+        valid = "" if self.validation is None else f", validation {self.validation:.4f}"
+        self.bar.set_postfix_str(f"loss {self.loss:.4f}{valid}")
+        now = time.monotonic()
+        # Not a line for each entry of the log where steps take a millisecond.
+        if self.bar.disable and (now - self.last_line > 5 or step.step == self.steps):
+            self.last_line = now
+            left = (self.steps - step.step) / max(1e-9, rate)
+            log.info(
+                "train: step %d of %d, loss %.4f%s, %.1f steps/s, %.0f s left",
+                step.step,
+                self.steps,
+                self.loss,
+                valid,
+                rate,
+                left,
+            )
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        self.bar.close()

@@ -1,0 +1,242 @@
+"""Before learning: the parts of the data in memory, statistics of the training part, the cases."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diffsci.data.fields import Cases, Channel, Fields
+from diffsci.data.reader import read
+from diffsci.data.statistics import Statistics, fit_statistics
+from diffsci.data.times import regular_step
+from diffsci.data.windows import Evaluation, Examples, assert_no_leak, cases_given
+from diffsci.errors import DataError
+from diffsci.grid import Grid
+from diffsci.networks.base import Ports
+from diffsci.sections import Part, Pipeline
+
+log = logging.getLogger(__name__)
+
+_MONTH = 27 * 86_400e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The data of a run.
+
+    Args:
+        name: Entry or file that the run is about.
+        train: Training part, physical units.
+        test: Test part.
+        statistics: Of the training part.
+        examples: The training part as batches.
+        valid: The validation part as batches.
+        evaluation: The test cases.
+        ports: Channels and grid for the network.
+        digests: Digest of each part.
+    """
+
+    name: str
+    train: Fields
+    test: Fields
+    statistics: Statistics
+    examples: Examples
+    valid: Examples | None
+    evaluation: Evaluation
+    ports: Ports
+    digests: dict[str, str]
+
+    @property
+    def lead_unit(self) -> str:
+        """Unit of leads in tables and plots: hours, days, or that of the data's time."""
+        step = self.evaluation.cases.step
+        if step is None:
+            return ""
+        if isinstance(step, np.timedelta64):
+            return "h"
+        return "time units" if self.train.time_unit == "1" else self.train.time_unit
+
+    def step(self) -> float | None:
+        """One step of the data: nanoseconds for dates, else in the unit of its time."""
+        step = self.evaluation.cases.step
+        if isinstance(step, np.timedelta64):
+            return float(step / np.timedelta64(1, "ns"))
+        return None if step is None else float(step)
+
+    def leads(self) -> list[float] | None:
+        """Lead of each forecast step in `lead_unit`; none where there is no lead axis."""
+        return leads_of(self.evaluation.cases)
+
+    def labels(self) -> np.ndarray | None:
+        """Class of each test case, where the data has classes."""
+        return self.evaluation.cases.labels.get("label")
+
+    def train_labels(self, windows: np.ndarray) -> np.ndarray | None:
+        """Class of each of some training windows, where the data has classes."""
+        names = self.train.scalar_names
+        if self.train.scalars is None or not names or not names[0].startswith("label="):
+            return None
+        classes: np.ndarray = self.train.scalars.argmax(axis=1)[windows[:, 0]]
+        return classes
+
+
+def leads_of(cases: Cases) -> list[float] | None:
+    """Leads as numbers: hours for dates, else in the unit of the data's time."""
+    if not cases.leads or cases.step is None:
+        return None
+    if isinstance(cases.step, np.timedelta64):
+        hours = float(cases.step / np.timedelta64(1, "h"))
+        return [hours * lead for lead in cases.leads]
+    # Steps are differences of stored times; ten digits hide their rounding.
+    return [float(f"{float(cases.step) * lead:.10g}") for lead in cases.leads]
+
+
+def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
+    """Read, check and describe the data of a pipeline.
+
+    Raises:
+        DataError: For anything wrong with the data, or a test field that equals a training field.
+    """
+    data, sample = pipeline.data, pipeline.sample
+    name = str(data.entry or data.source)
+
+    def part(chosen: Part) -> Fields:
+        return read(name, data.domain, chosen, roots, data.variables)
+
+    train, test = part(data.split.train), part(data.split.test)
+    valid = part(data.split.valid) if data.split.valid else None
+    given = Known.of(train)
+    for other, word in ((test, "test"), (valid, "valid")):
+        if other is not None:
+            require_alike(given, other, word, steps=data.task.has_leads)
+            assert_no_leak(train, other)
+    data.task.check(train)
+    statistics = fit_statistics(train, data.task)
+    examples = Examples(train, data.task, statistics)
+    evaluation = cases_given(
+        test,
+        data.task,
+        data.domain,
+        statistics,
+        leads=sample.leads if sample else 1,
+        every=sample.every if sample else 1,
+        cases=sample.cases if sample else None,
+    )
+    log.info(
+        "data: %s; %d training examples, %s test cases; %s; %s",
+        name,
+        len(examples),
+        len(evaluation),
+        ", ".join(f"{channel.name} ({channel.unit})" for channel in train.channels[:6]),
+        " x ".join(f"{d} {n}" for d, n in zip(train.grid.dims, train.grid.sizes, strict=True)),
+    )
+    ports = Ports(
+        target=examples.channels,
+        condition=examples.condition_channels,
+        scalars=examples.parameters,
+        grid=train.grid,
+    )
+    digests = {"train": train.digest, "test": test.digest}
+    if valid is not None:
+        digests["valid"] = valid.digest
+    return Prepared(
+        name=Path(name).name,
+        train=train,
+        test=test,
+        statistics=statistics,
+        examples=examples,
+        valid=Examples(valid, data.task, statistics) if valid is not None else None,
+        evaluation=evaluation,
+        ports=ports,
+        digests=digests,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a model knows of the data it was trained on, and any other data must share.
+
+    Args:
+        source: Name for messages.
+        channels: What each channel is.
+        grid: Where the values sit.
+        scalar_names: Parameters or classes.
+        step: One data step: nanoseconds for dates, else in the unit of its time; none where there
+            is a single time.
+        time_unit: Unit of float times.
+    """
+
+    source: str
+    channels: tuple[Channel, ...]
+    grid: Grid
+    scalar_names: tuple[str, ...]
+    step: float | None
+    time_unit: str
+
+    @classmethod
+    def of(cls, fields: Fields) -> Known:
+        """As some fields have it."""
+        step, _ = regular_step(fields.times)
+        if isinstance(step, np.timedelta64):
+            step = float(step / np.timedelta64(1, "ns"))
+        return cls(
+            source=fields.source,
+            channels=fields.channels,
+            grid=fields.grid,
+            scalar_names=fields.scalar_names,
+            step=None if step is None else float(step),
+            time_unit=fields.time_unit,
+        )
+
+
+def require_alike(known: Known, other: Fields, word: str, *, steps: bool) -> None:
+    """Refuse data with other variables, units, grid, parameters or time step than in training.
+
+    Args:
+        known: Of the training part.
+        other: The part to check.
+        word: What the part is called.
+        steps: Whether the time step matters, as it does where a forecast is made.
+
+    Raises:
+        DataError: Naming what differs, and how.
+    """
+    found = Known.of(other)
+    for what, one, two in (
+        ("variables", [c.name for c in known.channels], [c.name for c in found.channels]),
+        ("units", [c.unit for c in known.channels], [c.unit for c in found.channels]),
+        ("parameters", list(known.scalar_names), list(found.scalar_names)),
+        ("grid dims", known.grid.dims, found.grid.dims),
+        ("grid sizes", known.grid.sizes, found.grid.sizes),
+        ("boundaries", known.grid.boundary, found.grid.boundary),
+        ("time unit", known.time_unit, found.time_unit),
+    ):
+        if one != two:
+            raise DataError(
+                f"{other.source}: its {what} are {two} in the {word} part, those of training "
+                f"({known.source}) are {one}; read the same ones from both"
+            )
+    for dim, there, here in zip(
+        known.grid.dims, known.grid.coordinates, found.grid.coordinates, strict=True
+    ):
+        apart = float(np.abs(np.subtract(there, here)).max())
+        cell = abs(there[-1] - there[0]) / max(1, len(there) - 1) or 1.0
+        if apart > 1e-3 * cell:
+            raise DataError(
+                f"{other.source}: {dim} differs by up to {apart:g} between the {word} part and "
+                f"training ({known.source}); regrid one of them"
+            )
+    if steps and known.step and found.step:
+        # Months of a calendar have 28 to 31 days; all else agrees to a thousandth.
+        months = not known.time_unit and known.step >= _MONTH
+        if abs(found.step - known.step) > (0.12 if months else 1e-3) * known.step:
+            unit = known.time_unit or "h"
+            scale = 1 if known.time_unit else 3.6e12
+            raise DataError(
+                f"{other.source}: its times are {found.step / scale:g} {unit} apart in the {word} "
+                f"part, those of training ({known.source}) {known.step / scale:g} {unit}; "
+                "a forecast model knows one step alone, so select times at that step"
+            )

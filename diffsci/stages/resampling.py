@@ -1,0 +1,79 @@
+"""A new ensemble from a trained model: more members, another seed, another sampler."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from diffsci import config
+from diffsci.data.reader import read
+from diffsci.data.windows import cases_given
+from diffsci.errors import StorageError
+from diffsci.files import lock
+from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.run_folder import digest_of
+from diffsci.stages.prepare import Known, require_alike
+from diffsci.stages.sampling import write_ensemble
+from diffsci.stages.sequence import provenance
+
+log = logging.getLogger(__name__)
+
+
+def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
+    """Sample the test cases anew into a store of its own.
+
+    Args:
+        loaded: The model's pipeline, with what is to be different.
+        run: The run folder.
+        out: The store, ending in `.zarr`.
+
+    Raises:
+        StorageError: When the store exists, or its name does not end in `.zarr`.
+    """
+    pipeline = loaded.pipeline
+    section, data = pipeline.sample, pipeline.data
+    assert section is not None
+    store = out or run / f"forecast-m{section.members}-s{section.seed}.zarr"
+    if store.suffix != ".zarr":
+        raise StorageError(f"{store}: the store's name must end in .zarr, by which readers know it")
+    if store.exists():
+        raise StorageError(f"{store}: exists already; choose another name with --out, or remove it")
+    model = read_surrogate(run / "model", pipeline)
+    model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
+    test = read(
+        str(data.entry or data.source), data.domain, data.split.test, loaded.roots, data.variables
+    )
+    known = Known(
+        source=f"the model in {run / 'model'}",
+        channels=model.channels,
+        grid=model.grid,
+        scalar_names=model.scalar_names,
+        step=model.step,
+        time_unit=model.time_unit,
+    )
+    require_alike(known, test, "test", steps=data.task.has_leads)
+    evaluation = cases_given(
+        test,
+        data.task,
+        data.domain,
+        model.statistics,
+        leads=section.leads,
+        every=section.every,
+        cases=section.cases,
+    )
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with lock(run):
+        write_ensemble(
+            model,
+            model.engine(),
+            Given(cases=evaluation.cases, known=evaluation.given, scalars=evaluation.scalars),
+            members=section.members,
+            seed=section.seed,
+            batch=pipeline.runtime.batch,
+            store=store,
+            digest=digest_of([loaded.plain, test.digest, model.provenance["diffsci_model"]]),
+        )
+    log.info("sample: wrote %s", store)
+    return store

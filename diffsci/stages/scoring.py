@@ -1,0 +1,225 @@
+"""The evaluation stage: the model and the baselines in one table, the figures, the report."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from diffsci import families
+from diffsci.data.catalog import load_entry
+from diffsci.evaluation.baselines.base import Baseline, Problem
+from diffsci.evaluation.canvas import Results
+from diffsci.evaluation.plots import figures
+from diffsci.evaluation.report import write_report
+from diffsci.evaluation.scores.base import Score
+from diffsci.evaluation.table import Scores, evaluate
+from diffsci.sections import Evaluate, Pipeline
+from diffsci.stages.prepare import Prepared
+from diffsci.stages.telling import summary
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_SCORES = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "spectrum")
+_BLOCK_BYTES = 64_000_000
+_MOST_BYTES = 1_000_000_000
+
+
+def score(
+    pipeline: Pipeline,
+    prepared: Prepared,
+    model: Float[np.ndarray, "case member lead channel *space"],
+    folder: Path,
+) -> tuple[Scores, dict[str, Path]]:
+    """Score the model and its baselines; write `scores.csv`, `scores.json` and the figures.
+
+    Args:
+        pipeline: What to compute.
+        prepared: The data.
+        model: Members of the model, physical units.
+        folder: The run folder.
+
+    Returns:
+        The scores, and file name -> path of the figures.
+    """
+    section = pipeline.evaluate
+    assert section is not None and pipeline.sample is not None
+    forecasts = {"model": model}
+    problem = _problem(pipeline, prepared)
+    for baseline in _baselines(section, pipeline):
+        name = families.name_of(baseline)
+        log.info("evaluate: baseline %s", name)
+        forecasts[name] = baseline(problem)
+    log.info("evaluate: scores of %s", ", ".join(forecasts))
+    truth = prepared.evaluation.truth
+    cases = prepared.evaluation.cases
+    scores = evaluate(
+        forecasts,
+        truth,
+        channels=prepared.train.channels,
+        grid=prepared.train.grid,
+        leads=prepared.leads(),
+        scores=_scores(section, prepared),
+        resamples=section.resamples,
+        confidence=section.confidence,
+        seed=pipeline.seed,
+        labels=prepared.labels(),
+        train=problem.train_truth,
+        train_labels=prepared.train_labels(_windows(prepared)),
+        keys=cases.keys,
+    )
+    scores.write(folder)
+    log.info("evaluate: figures")
+    results = Results(
+        forecasts=forecasts,
+        truth=truth,
+        given=problem.given,
+        channels=prepared.train.channels,
+        grid=prepared.train.grid,
+        leads=None if prepared.leads() is None else tuple(prepared.leads() or ()),
+        lead_unit=prepared.lead_unit,
+        keys=cases.keys,
+        labels=prepared.labels(),
+    )
+    return scores, figures(folder / "figures", results, scores)
+
+
+def report(
+    pipeline: Pipeline,
+    prepared: Prepared,
+    scores: Scores,
+    drawn: dict[str, Path],
+    folder: Path,
+    config: str,
+    record: dict[str, object],
+    roots: tuple[Path, ...],
+) -> Path:
+    """Write `report.html`.
+
+    Args:
+        pipeline: What was run.
+        prepared: The data.
+        scores: The table.
+        drawn: The figures.
+        folder: The run folder.
+        config: The resolved pipeline as YAML.
+        record: The run's record, for versions, digests and times.
+        roots: Where catalog entries are.
+    """
+    provenance: dict[str, dict[str, object]] = {}
+    for name in dict.fromkeys((prepared.train.source, prepared.test.source)):
+        entry = load_entry(_entry_of(pipeline, name), roots)
+        facts = {
+            "title": entry.title,
+            "licence": entry.license,
+            "attribution": entry.attribution,
+            "citation": entry.citation,
+        }
+        provenance[f"Data: {name}"] = {key: value for key, value in facts.items() if value}
+    provenance["Digests"] = {f"{part} part": value for part, value in prepared.digests.items()}
+    stages = record["stages"]
+    assert isinstance(stages, dict)
+    provenance["Seconds"] = {stage: entry["seconds"] for stage, entry in stages.items()}
+    for head in ("device", "versions"):
+        found = record.get(head)
+        provenance[head.capitalize()] = dict(found) if isinstance(found, dict) else {}
+    return write_report(
+        folder / "report.html",
+        title=pipeline.name,
+        summary=summary(pipeline, prepared),
+        scores=scores,
+        figures=drawn,
+        config=config,
+        provenance=provenance,
+    )
+
+
+def _entry_of(pipeline: Pipeline, source: str) -> str:
+    """The name or path under which a part of this source was asked for."""
+    split, default = pipeline.data.split, str(pipeline.data.entry or pipeline.data.source)
+    asked = [part.entry or default for part in (split.train, split.test)]
+    return next((name for name in asked if name == source or Path(name).stem == source), default)
+
+
+def _baselines(section: Evaluate, pipeline: Pipeline) -> tuple[Baseline, ...]:
+    """Those that were asked for, else all that fit the task."""
+    if section.baselines:
+        return section.baselines
+    task = families.name_of(pipeline.data.task)
+    known = [families.load("baselines", name) for name in families.names("baselines")]
+    return tuple(one() for one in known if task in one.tasks)  # type: ignore[attr-defined]
+
+
+def _scores(section: Evaluate, prepared: Prepared) -> tuple[Score, ...]:
+    """Those that were asked for, else the usual ones and what fits data with classes."""
+    if section.scores:
+        return section.scores
+    names = list(_DEFAULT_SCORES)
+    if not prepared.ports.condition:
+        names.append("memorisation")
+    if (
+        prepared.labels() is not None
+        and prepared.train_labels(prepared.examples.windows) is not None
+    ):
+        names.append("class_accuracy")
+    return tuple(families.load("scores", name)() for name in names)
+
+
+def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
+    """What a baseline may use."""
+    assert pipeline.sample is not None
+    given = prepared.evaluation.given
+    known = None
+    if given is not None:
+        known = _on_the_grid(pipeline, prepared, given)
+    train_given, train_truth = _training(pipeline, prepared, _windows(prepared))
+    return Problem(
+        train=prepared.train,
+        train_given=train_given,
+        train_truth=train_truth,
+        given=known,
+        cases=prepared.evaluation.cases,
+        seed=pipeline.seed,
+        members=pipeline.sample.members,
+    )
+
+
+def _on_the_grid(pipeline: Pipeline, prepared: Prepared, given: torch.Tensor) -> np.ndarray:
+    """The newest field of a condition, physical units: the last frame, or the interpolated one."""
+    condition = pipeline.data.task.condition(given, prepared.train.grid)
+    assert condition is not None
+    return prepared.statistics.decode(condition[:, -prepared.ports.target :].numpy())
+
+
+def _windows(prepared: Prepared) -> np.ndarray:
+    """Training windows that baselines and scores use: all, or as many as memory holds."""
+    rows = prepared.examples.windows
+    most = max(1, _MOST_BYTES // prepared.train.values[0, 0].nbytes)
+    if len(rows) <= most:
+        return rows
+    log.info("evaluate: baselines use %d of %d training windows", most, len(rows))
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _training(
+    pipeline: Pipeline, prepared: Prepared, rows: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Of the training windows: what is given, on the grid, and what was to be sampled."""
+    task, fields, examples = pipeline.data.task, prepared.train, prepared.examples
+    bytes_per_window = fields.values[0, 0].nbytes
+    truth = fields.values[rows[:, 0], rows[:, 1] + task.frames - 1]
+    if task.condition_channels(prepared.ports.target) == 0:
+        return None, truth
+    parts = []
+    size = max(1, _BLOCK_BYTES // (bytes_per_window * task.frames))
+    steps = torch.arange(task.frames)
+    for first in range(0, len(rows), size):
+        trajectory, start = torch.from_numpy(rows[first : first + size]).unbind(dim=1)
+        window = examples.states[trajectory[:, None], start[:, None] + steps]
+        given = task.observe(window, fields.grid)
+        assert given is not None
+        parts.append(_on_the_grid(pipeline, prepared, given))
+    return np.concatenate(parts), truth

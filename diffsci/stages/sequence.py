@@ -1,0 +1,287 @@
+"""One call of `run` on one folder: the stages in order, each recorded, tracked and resumable."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import diffsci
+from diffsci import config, families, tracking
+from diffsci.errors import DataError, StorageError
+from diffsci.files import failpoint, remove_folder
+from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.store import open_store, stands
+from diffsci.forecasting.surrogate import CONFIG, Surrogate, read_surrogate
+from diffsci.run_folder import STAGES, RunFolder, digest_of
+from diffsci.runtime import Device
+from diffsci.stages import scoring, telling
+from diffsci.stages.learning import learn
+from diffsci.stages.prepare import Prepared, prepare
+from diffsci.stages.sampling import write_ensemble, write_truth
+from diffsci.tracker import NullTracker, Tracker
+
+log = logging.getLogger(__name__)
+
+FORECAST, TRUTH = "forecast.zarr", "truth.zarr"
+
+# Figures at the artifact root under fixed names stand side by side in MLflow's comparison.
+_ROOT_FIGURES = (
+    "sample_maps.png",
+    "member_spread.png",
+    "scores_by_lead.png",
+    "rank_histogram.png",
+    "spectra.png",
+)
+
+
+def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Global attributes that say where a store comes from.
+
+    Args:
+        plain: The resolved pipeline.
+        seed: Of the members' noise.
+    """
+    sampler = plain["sample"]["sampler"]
+    made_from = {key: plain[key] for key in ("data", "model", "train", "sample", "seed")}
+    return {
+        "title": f"{plain['name']}: ensemble made by diffsci",
+        "source": f"diffsci {diffsci.__version__}, diffusion model",
+        "history": "made by `diffsci run` or `diffsci sample`",
+        "diffsci_run": plain["name"],
+        "diffsci_config": digest_of(made_from),
+        "diffsci_sampler": ", ".join(f"{key}={value}" for key, value in sampler.items()),
+        "diffsci_seed": seed,
+        "diffsci_seed_scheme": "Philox4x32-10 keyed by (seed, case), counters (draw, lead, member)",
+    }
+
+
+@dataclass
+class Sequence:
+    """The stages of one pipeline on one folder, under the folder's lock."""
+
+    loaded: config.Loaded
+    folder: RunFolder
+    digests: dict[str, str]
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    def run(self) -> None:
+        """Do what is not done."""
+        pipeline = self.loaded.pipeline
+        tracker: Tracker = NullTracker()
+        try:
+            device = Device.of(pipeline.runtime)
+            self._note_device(device)
+            prepared = prepare(pipeline, self.loaded.roots)
+            self._require_same_data(prepared.digests)
+            self.folder.save()
+            tracker = self._tracker(prepared)
+            self._stages(prepared, device, tracker)
+        except BaseException as error:
+            status = "failed" if isinstance(error, Exception) else "stopped"
+            self.folder.record["status"] = status
+            with suppress(StorageError):  # where the disk is full, that is the error to tell
+                self.folder.save()
+            tracker.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        self.folder.record["status"] = "done"
+        self.folder.save()
+        tracker.finish("FINISHED")
+        self._say_end(tracker)
+
+    def _note_device(self, device: Device) -> None:
+        """Record where it computes; say so when a run goes on elsewhere."""
+        now = {"device": device.name, "precision": device.precision, "threads": device.threads}
+        before = self.folder.record.get("device", now)
+        changed = [
+            f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
+        ]
+        if changed and self.folder.holds_products:
+            log.warning("going on with %s: last bits of the numbers may differ", ", ".join(changed))
+        self.folder.record["device"] = now
+
+    def _stages(self, prepared: Prepared, device: Device, tracker: Tracker) -> None:
+        pipeline = self.loaded.pipeline
+        if pipeline.train is None:
+            return
+        model = self._train(prepared, device, tracker)
+        if pipeline.sample is None:
+            return
+        self._sample(prepared, model, device)
+        if pipeline.evaluate is not None:
+            self._evaluate(prepared, tracker)
+
+    def _require_same_data(self, digests: dict[str, str]) -> None:
+        """Refuse to go on with data that has changed since the run began."""
+        before = self.folder.record.get("data")
+        changed = [
+            f"{part} part {before.get(part)} -> {digest}"
+            for part, digest in digests.items()
+            if before and before.get(part) != digest
+        ]
+        if changed and self.folder.holds_products:
+            raise DataError(
+                f"{self.path}: the data has changed since this run began ({'; '.join(changed)}); "
+                "restore it, or start another run with --out"
+            )
+        self.folder.record["data"] = digests
+
+    def _tracker(self, prepared: Prepared) -> Tracker:
+        """MLflow's run: a new one, or the one that this folder began."""
+        pipeline, plain = self.loaded.pipeline, self.loaded.plain
+        tags = {
+            "diffsci.pipeline": pipeline.name,
+            "diffsci.adapter": families.name_of(pipeline.data.domain),
+            "diffsci.task": families.name_of(pipeline.data.task),
+            "diffsci.stage": ",".join(s for s in STAGES if getattr(pipeline, s) is not None),
+            "diffsci.data_digest": prepared.digests["train"],
+            "diffsci.version": diffsci.__version__,
+            "diffsci.lead_unit": telling.lead_step_unit(prepared),
+        }
+        tracker = tracking.start(
+            pipeline.tracking,
+            run_name=f"{pipeline.name}-s{pipeline.seed}",
+            experiment=f"{prepared.name}-{families.name_of(pipeline.data.task)}",
+            params={
+                key: plain[key] for key in ("data", "model", "train", "sample", "evaluate", "seed")
+            },
+            tags=tags,
+            run_id=self.folder.record.get("mlflow", {}).get("run_id"),
+            dataset=(prepared.name, prepared.name, prepared.train.digest),
+        )
+        if tracker.run_id:
+            self.folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
+            self.folder.save()
+        tracker.artifact(self.path / "config.yaml")
+        return tracker
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Record a stage's beginning, seconds and end."""
+        self.folder.begin(name, self.digests[name])
+        started = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            with suppress(StorageError):
+                self.folder.end(name, time.monotonic() - started, "stopped")
+            raise
+        failpoint(f"{name}.made")
+        self.folder.end(name, time.monotonic() - started)
+        failpoint(f"{name}.done")
+
+    def _train(self, prepared: Prepared, device: Device, tracker: Tracker) -> Surrogate:
+        pipeline, place = self.loaded.pipeline, self.path / "model"
+        if self.folder.done("train", self.digests["train"]) and place.exists():
+            log.info("train: done before")
+            return read_surrogate(place, pipeline)
+        with self._stage("train"):
+            denoiser = learn(
+                pipeline,
+                prepared.ports,
+                prepared.examples,
+                prepared.valid,
+                self.path / "checkpoints",
+                device,
+                tracker,
+            )
+            sample = pipeline.sample
+            model = Surrogate(
+                pipeline=pipeline,
+                denoiser=denoiser,
+                statistics=prepared.statistics,
+                grid=prepared.train.grid,
+                channels=prepared.train.channels,
+                scalar_names=prepared.train.scalar_names,
+                time_unit=prepared.train.time_unit,
+                step=prepared.step(),
+                provenance=self._provenance(prepared) if sample else {},
+            )
+            model.save(place, config.to_yaml(self.loaded.plain))
+        return read_surrogate(place, pipeline)
+
+    def _renewed(self, model: Surrogate, prepared: Prepared) -> Surrogate:
+        """The model, told of a `sample` section that was changed after training."""
+        place, text = self.path / "model", config.to_yaml(self.loaded.plain)
+        if (place / CONFIG).read_text(encoding="utf-8") == text:
+            return model
+        replace(model, provenance=self._provenance(prepared)).save(place, text)
+        return read_surrogate(place, self.loaded.pipeline)
+
+    def _provenance(self, prepared: Prepared) -> dict[str, Any]:
+        assert self.loaded.pipeline.sample is not None
+        known = provenance(self.loaded.plain, self.loaded.pipeline.sample.seed)
+        return known | {"diffsci_data": prepared.train.digest[:16]}
+
+    def _sample(self, prepared: Prepared, model: Surrogate, device: Device) -> None:
+        pipeline, store = self.loaded.pipeline, self.path / FORECAST
+        sample = pipeline.sample
+        assert sample is not None
+        if self.folder.done("sample", self.digests["sample"]) and store.exists():
+            log.info("sample: done before")
+            return
+        model, evaluation = self._renewed(model, prepared), prepared.evaluation
+        given = Given(cases=evaluation.cases, known=evaluation.given, scalars=evaluation.scalars)
+        with self._stage("sample"):
+            if (self.path / TRUTH).exists() and stands(store, model.provenance):
+                log.info("sample: the store is whole already")  # killed before it was recorded
+                return
+            if store.exists():
+                remove_folder(store)  # of settings that were then changed
+            write_truth(model, evaluation.cases, evaluation.truth, self.path / TRUTH)
+            write_ensemble(
+                model,
+                model.engine(device),
+                given,
+                members=sample.members,
+                seed=sample.seed,
+                batch=pipeline.runtime.batch,
+                store=store,
+                digest=digest_of([self.digests["sample"], prepared.digests]),
+            )
+
+    def _evaluate(self, prepared: Prepared, tracker: Tracker) -> None:
+        pipeline = self.loaded.pipeline
+        with open_store(self.path / FORECAST) as stored:
+            values = pipeline.data.domain.unlabel(
+                stored, prepared.train.channels, prepared.train.grid
+            )
+        with self._stage("evaluate"):
+            scores, drawn = scoring.score(pipeline, prepared, values, self.path)
+        page = scoring.report(
+            pipeline,
+            prepared,
+            scores,
+            drawn,
+            self.path,
+            config.to_yaml(self.loaded.plain),
+            self.folder.record,
+            self.loaded.roots,
+        )
+        for metrics, step in telling.metrics(scores, prepared):
+            tracker.metrics(metrics, step)
+        for name in ("scores.csv", "scores.json"):
+            tracker.artifact(self.path / name)
+        for name, file in drawn.items():
+            tracker.artifact(file, "" if name in _ROOT_FIGURES else "figures")
+        tracker.artifact(page)
+        tracker.note(telling.summary(pipeline, prepared) + "\n\n" + telling.table(scores))
+        for line in telling.table(scores).splitlines():
+            log.info("%s", line)
+
+    def _say_end(self, tracker: Tracker) -> None:
+        seconds = sum(entry["seconds"] for entry in self.folder.record["stages"].values())
+        log.info("done in %.0f s: %s", seconds, self.path)
+        report = self.path / "report.html"
+        if report.exists():
+            log.info("  report   %s", report)
+        if tracker.address:
+            log.info("  compare  run `diffsci ui`, then open %s", tracker.address)

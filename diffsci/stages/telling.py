@@ -1,0 +1,96 @@
+"""What a run tells of itself: a summary, a table, and the metrics by which runs are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffsci import families
+from diffsci.evaluation.table import Scores
+from diffsci.sections import Pipeline
+from diffsci.stages.prepare import Prepared
+
+
+def summary(pipeline: Pipeline, prepared: Prepared) -> str:
+    """One paragraph: what was given, what was sampled, by what, on which cases."""
+    assert pipeline.model and pipeline.train and pipeline.sample
+    sample, task = pipeline.sample, families.name_of(pipeline.data.task)
+    names = ", ".join(
+        c.name if c.unit == "1" else f"{c.name} in {c.unit}" for c in prepared.train.channels
+    )
+    size = " x ".join(str(n) for n in prepared.train.grid.sizes)
+    leads = prepared.leads()
+    unit = "time units" if prepared.lead_unit in ("", "1") else prepared.lead_unit
+    reach = f" up to {leads[-1]:g} {unit}" if leads else ""
+    return (
+        f"Task {task}{reach} on {prepared.name} ({names}, grid {size}). "
+        f"A {families.name_of(pipeline.model.network)} with the "
+        f"{families.name_of(pipeline.model.schedule)} schedule predicting "
+        f"{pipeline.model.predict} was trained for {pipeline.train.steps} steps on "
+        f"{len(prepared.examples)} examples; {sample.members} members were sampled by "
+        f"{families.name_of(sample.sampler)} in {sample.sampler.calls} network calls"
+        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases."
+    )
+
+
+def metrics(scores: Scores, prepared: Prepared) -> list[tuple[dict[str, float], int]]:
+    """What tracking shows: `test/`, `test_by_lead/`, `spectrum/`, each with its step."""
+    several = len(scores.variables) > 1
+
+    def name(section: str, variable: str, score: str) -> str:
+        return f"{section}/{variable}/{score}" if several else f"{section}/{score}"
+
+    overall: dict[str, float] = {}
+    for row in scores.rows:
+        if row.forecast == "model" and row.lead is None:
+            overall[name("test", row.variable, row.score)] = row.value
+    if "crps" in scores.scores:
+        for baseline in scores.forecasts[1:]:
+            for row in scores.skill(baseline):
+                overall[name("test", row.variable, row.score)] = row.value
+    found = [(overall, 0)]
+    leads = prepared.leads() or []
+    steps = prepared.evaluation.cases.leads
+    whole = all(lead == int(lead) for lead in leads)
+    for lead, step in zip(leads, steps, strict=False):
+        values = {
+            name("test_by_lead", row.variable, row.score): row.value
+            for row in scores.rows
+            if row.forecast == "model" and row.lead == lead
+        }
+        found.append((values, int(lead) if whole else step))
+    if "spectrum" in scores.scores:
+        for variable in scores.variables:
+            power, truth = np.split(scores.means("model", variable, "spectrum"), 2)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = power / truth
+            key = name("spectrum", variable, "power_ratio")
+            found += [({key: float(value)}, shell) for shell, value in enumerate(ratio, start=1)]
+    return [
+        ({key: value for key, value in values.items() if np.isfinite(value)}, step)
+        for values, step in found
+    ]
+
+
+def lead_step_unit(prepared: Prepared) -> str:
+    """Unit of the step of `test_by_lead/` metrics, which are whole numbers."""
+    leads = prepared.leads()
+    if not leads:
+        return ""
+    if all(lead == int(lead) for lead in leads):
+        return prepared.lead_unit
+    step = prepared.evaluation.cases.step
+    return f"steps of {float(step or 1):.6g} {prepared.lead_unit}"
+
+
+def table(scores: Scores) -> str:
+    """The scores over all leads as a Markdown table."""
+    names = list(scores.scores)
+    lines = [
+        "| forecast | variable | " + " | ".join(names) + " |",
+        "|---" * (2 + len(names)) + "|",
+    ]
+    for forecast in scores.forecasts:
+        for variable in scores.variables:
+            cells = [f"{scores.row(forecast, variable, name).value:.4g}" for name in names]
+            lines.append(f"| {forecast} | {variable} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""Run in a process of its own: runs that are killed, interrupted and begun again, in forks of it.
+
+Prints JSON: for each scenario the exit codes, what the last call computed, and whether the numbers
+are those of the run that was left alone.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
+
+from diffsci import cli
+from diffsci.errors import StorageError
+from diffsci.forecasting import store
+from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
+from tests import tiny_runs
+
+QUICK = ("train.steps=7", "train.checkpoint_every=3", "tracking.enabled=false")
+
+
+def call(file, out, *, failpoint="", act=None, counts=None, overrides=()):
+    """`diffsci run` in a fork; its exit code.
+
+    `failpoint` kills at that place. `act(name)` is called at each place passed instead, and the
+    file `counts` then holds how often each was passed.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.environ["DIFFSCI_FAILPOINT"] = failpoint
+    passed = {}
+
+    def passing(name):
+        passed[name] = passed.get(name, 0) + 1
+        if act:
+            act(name, passed[name])
+
+    if not failpoint:
+        learning.failpoint = store.failpoint = passing
+    code = 0
+    try:
+        cli.main(["run", str(file), *QUICK, *overrides, "--out", str(out)], standalone_mode=True)
+    except SystemExit as ended:
+        code = ended.code or 0
+    if counts:
+        counts.write_text(json.dumps(passed))
+    os._exit(code)
+
+
+def send(kind, where, count=1):
+    """Something to do at the `count`-th passing of a place: send oneself a signal."""
+    return lambda name, passed: (name, passed) == (where, count) and os.kill(os.getpid(), kind)
+
+
+def killed(file, root, whole):
+    """Killed at each place in turn, each time in a folder of its own; then begun again."""
+    found = {}
+    for place in (
+        "file.written:1",  # the first config.yaml
+        "train.step:2",  # before any checkpoint
+        "train.step:5",
+        "checkpoint.manifest:2",
+        "train.made",
+        "train.done",
+        "store.chunks:1",
+        "store.block:2",
+        "store.named",
+        "sample.done",
+    ):
+        out = root / place.replace(":", "-").replace(".", "-")
+        codes = [call(file, out, failpoint=place)]
+        before = tiny_runs.tree(out / ".forecast.zarr.commits")
+        codes.append(call(file, out, counts=root / "counts.json"))
+        passed = json.loads((root / "counts.json").read_text())
+        debris = [p.name for p in out.rglob(".*") if p.name != ".lock"]
+        same = tiny_runs.numbers(out) == whole
+        found[place] = {
+            "codes": codes,
+            "committed": sum("-" in name for name in before),
+            "steps": passed.get("train.step", 0),
+            "blocks": passed.get("store.block", 0),
+            "debris": [name for name in debris if not name.startswith(".z")],
+            "same": same,
+        }
+    return found
+
+
+def interrupted(file, root, whole):
+    """Ctrl-C and SIGTERM in training and in sampling; then the same command again."""
+    found = {}
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        for place in ("train.step", "store.block"):
+            out = root / f"{kind.name}-{place}"
+            codes = [call(file, out, act=send(kind, place, 4))]
+            status = tiny_runs.record(out)["status"]
+            codes.append(call(file, out, counts=root / "counts.json"))
+            passed = json.loads((root / "counts.json").read_text())
+            found[f"{kind.name} {place}"] = {
+                "codes": codes,
+                "status": status,
+                "steps": passed.get("train.step", 0),
+                "blocks": passed.get("store.block", 0),
+                "same": tiny_runs.numbers(out) == whole,
+            }
+    return found
+
+
+def full(file, root, whole):
+    """No file may grow beyond a size, as on a full disk: the run's first, then a checkpoint."""
+    found = {}
+    for limit in (1_000, 20_000):
+        out = root / f"full-{limit}"
+        child = os.fork()
+        if not child:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            told = io.StringIO()
+            with contextlib.redirect_stderr(told):
+                code = call_here_by_command(file, out)
+            # The limit holds for what is told, too.
+            (root / "told").write_text(told.getvalue().splitlines()[-1])
+            os._exit(code)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), call(file, out)]
+        same = tiny_runs.numbers(out) == whole
+        found[limit] = {"codes": codes, "told": (root / "told").read_text(), "same": same}
+    return found
+
+
+def call_here_by_command(file, out):
+    """The exit code of `diffsci run` in this fork."""
+    try:
+        cli.main(["run", str(file), *QUICK, "--out", str(out)], standalone_mode=True)
+    except SystemExit as ended:
+        return ended.code or 0
+
+
+def second(file, root):
+    """What another process is told while one runs, and whether the folder is free after a kill."""
+    out, begun = root / "busy", root / "begun"
+
+    def linger(name, passed):
+        if passed == 2:
+            begun.write_text("")
+            time.sleep(60)
+
+    holder = os.fork()
+    if not holder:
+        call_here(file, out, linger)
+    while not begun.exists():
+        time.sleep(0.01)
+    before = tiny_runs.tree(out)
+    started = time.monotonic()
+    told = ""
+    try:
+        tiny_runs.run(file, *QUICK, out=out)
+    except StorageError as error:
+        told = str(error)
+    seconds = time.monotonic() - started
+    untouched = tiny_runs.tree(out) == before
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    return {
+        "told": told,
+        "pid": holder,
+        "seconds": seconds,
+        "untouched": untouched,
+        "after": call(file, out),
+    }
+
+
+def call_here(file, out, act):
+    """The run in this fork, which is to be killed."""
+    learning.failpoint = lambda name, passed=[0]: act(name, passed.append(0) or len(passed) - 1)
+    tiny_runs.run(file, *QUICK, out=out)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    logging.getLogger("diffsci").setLevel(logging.ERROR)
+    base = Path(sys.argv[1])
+    pipeline = tiny_runs.make(base, "pde")
+    text = pipeline.read_text()
+    # Figures take seconds; what is scored is the store, which is compared byte by byte.
+    pipeline.write_text(text.replace("evaluate: {resamples: 20}", ""))
+    alone = base / "alone"
+    result = {"alone": call(pipeline, alone, counts=base / "counts.json")}
+    result["passed"] = json.loads((base / "counts.json").read_text())
+    expected = tiny_runs.numbers(alone)
+    result["killed"] = killed(pipeline, base, expected)
+    result["interrupted"] = interrupted(pipeline, base, expected)
+    result["full"] = full(pipeline, base, expected)
+    result["second"] = second(pipeline, base)
+    print(json.dumps(result))

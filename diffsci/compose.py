@@ -26,16 +26,11 @@ from omegaconf import DictConfig, OmegaConf
 from diffsci import build, families, sections, yamltext
 from diffsci.errors import ConfigError
 from diffsci.messages import fault, near_path, show
+from diffsci.shipped import shipped_root as shipped_root
 from diffsci.yamltext import Node, join
 
 COMMAND_LINE = "command line"
 _MAX_CHAIN = 64
-
-
-def shipped_root() -> Path:
-    """The folder with the `configs/`, `pipelines/`, `data_catalog/` that came with the package."""
-    package = Path(__file__).resolve().parent
-    return package / "_share" if (package / "_share").is_dir() else package.parent
 
 
 def find(path: Path) -> Path:

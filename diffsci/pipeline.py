@@ -7,17 +7,19 @@ The same command again goes on from what is there and whole; a finished run is l
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsci import config, families
 from diffsci.data.catalog import load_entry
-from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
 from diffsci.files import lock, sweep
 from diffsci.run_folder import STAGES, RunFolder, digest_of, versions
-from diffsci.sections import Pipeline
+from diffsci.sections import Part, Pipeline
 
 if TYPE_CHECKING:
     from diffsci.data.preflight import Problem
@@ -36,7 +38,11 @@ def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -
 
     Returns:
         The run folder.
+
+    Raises:
+        ConfigError: Also where several processes were started at once.
     """
+    _require_one_process()
     pipeline = loaded.pipeline
     folder = out or Path("runs") / pipeline.name
     loaded = replace(loaded, roots=_roots(loaded))
@@ -72,6 +78,16 @@ def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -
         record.save()
         sequence.Sequence(loaded, record, digests).run()
     return folder
+
+
+def _require_one_process() -> None:
+    """Refuse to be one of several: they would fight for the folder's lock."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world.strip() not in ("", "1"):
+        raise ConfigError(
+            f"WORLD_SIZE is {world}: training by torchrun is not wired in yet; run one process, "
+            "with WORLD_SIZE unset"
+        )
 
 
 def load(run: Path | str) -> Surrogate:
@@ -118,6 +134,7 @@ def sample(
     """
     from diffsci.stages.resampling import resample
 
+    _require_one_process()
     texts = list(overrides)
     texts += [f"sample.members={members}"] if members is not None else []
     texts += [f"sample.seed={seed}"] if seed is not None else []
@@ -142,28 +159,57 @@ def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
 def check(paths: tuple[Path | str, ...]) -> list[Problem]:
     """Everything that is wrong with pipelines, catalog entries or data, in one pass.
 
+    A fault of a pipeline file itself has the code `config`.
+
     Args:
         paths: Pipeline files, names of catalog entries, or paths of data.
-
-    Raises:
-        ConfigError: For a faulty pipeline file.
     """
     from diffsci.data.preflight import check_entry
 
     problems: list[Problem] = []
     for path in paths:
-        if not _is_pipeline(path):
+        if _is_pipeline(path):
+            problems += _check_pipeline(path)
+        else:
             problems += check_entry(str(path), None, config.roots_of(None))
-            continue
+    return list(dict.fromkeys(problems))
+
+
+def _check_pipeline(path: Path | str) -> list[Problem]:
+    """The file, then each part of its data, then what shows when all is put together."""
+    from diffsci.data.preflight import check_part
+
+    found: list[Problem] = []
+    try:
         loaded = config.load(path)
         loaded = replace(loaded, roots=_roots(loaded))
-        found: list[Problem] = []
-        for name in _entries(loaded.pipeline):
-            found += check_entry(name, loaded.pipeline.data.domain, loaded.roots)
+        data = loaded.pipeline.data
+        for name, part in _parts(loaded.pipeline):
+            # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
+            varied = part is data.split.train
+            found += check_part(
+                name, data.domain, part, loaded.roots, data.variables, varied=varied
+            )
         if all(problem.warning for problem in found) and not _to_be_made(loaded):
-            found += _check_preparing(path, loaded)
-        problems += found
-    return problems
+            found += [_problem_of(path, error) for error in _check_preparing(loaded)]
+    except DiffsciError as error:
+        found.append(_problem_of(path, error))
+    return found
+
+
+def _problem_of(path: Path | str, error: DiffsciError) -> Problem:
+    """An error as one entry of the list: its file, its line, what is wrong, and the fix."""
+    from diffsci.data.problems import Problem
+
+    code = "config" if isinstance(error, ConfigError) else "data"
+    file, line, text = str(path), "", str(error)
+    placed = re.match(r"(?P<file>.+?\.ya?ml):(?:(?P<line>\d+):)? ", text)
+    if placed:
+        file, text = placed["file"], text[placed.end() :]
+        line = f"line {placed['line']}" if placed["line"] else ""
+    value, _, fix = text.partition("; ")
+    own = "correct it in the pipeline file" if code == "config" else "correct the data, or its part"
+    return Problem(code=code, file=file, coordinate=line, value=value, fix=fix or own)
 
 
 def _to_be_made(loaded: config.Loaded) -> bool:
@@ -195,31 +241,29 @@ def _is_pipeline(path: Path | str) -> bool:
     return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
 
 
-def _check_preparing(path: Path | str, loaded: config.Loaded) -> list[Problem]:
+def _check_preparing(loaded: config.Loaded) -> Iterator[DiffsciError]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
-    from diffsci.data.preflight import Problem
-    from diffsci.stages import learning
+    from diffsci.stages.checks import faults
     from diffsci.stages.prepare import prepare
 
     try:
         prepared = prepare(loaded.pipeline, loaded.roots)
-        learning.check(loaded.pipeline, prepared.ports)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except DataError as error:
-        return [
-            Problem(
-                code="data", file=str(path), variable="", coordinate="", value=str(error), fix=""
-            )
-        ]
-    return []
+    except (ConfigError, DataError) as error:
+        yield error
+        return
+    yield from faults(loaded.pipeline, prepared.ports, prepared.train.scalar_names)
+
+
+def _parts(pipeline: Pipeline) -> list[tuple[str, Part]]:
+    """Each part of the split, with the name or path of the catalog entry that it reads."""
+    split, default = pipeline.data.split, pipeline.data.entry or pipeline.data.source
+    parts = [part for part in (split.train, split.valid, split.test) if part is not None]
+    return [(str(part.entry or default), part) for part in parts]
 
 
 def _entries(pipeline: Pipeline) -> list[str]:
     """Names of all catalog entries or paths that the parts of a pipeline read."""
-    split, default = pipeline.data.split, pipeline.data.entry or pipeline.data.source
-    parts = [part for part in (split.train, split.valid, split.test) if part is not None]
-    return list(dict.fromkeys(str(part.entry or default) for part in parts))
+    return list(dict.fromkeys(name for name, _ in _parts(pipeline)))
 
 
 def _digests(plain: dict[str, Any]) -> dict[str, str]:

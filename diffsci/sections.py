@@ -132,7 +132,7 @@ class Train:
         checkpoint_every: Steps between checkpoints.
         keep: Newest checkpoints kept.
         validate_every: Steps between validations.
-        log_every: Steps between log lines and tracked metrics.
+        log_every: Steps between tracked metrics, and between log lines where no bar is drawn.
     """
 
     steps: int
@@ -154,14 +154,8 @@ class Train:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "checkpoint_every",
-            "keep",
-            "validate_every",
-            "log_every",
-        ):
+        counts = ("steps", "batch_size", "checkpoint_every", "keep", "validate_every", "log_every")
+        for name in counts:
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("lr", "clip"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
@@ -211,7 +205,8 @@ class Evaluate:
     """Scores and baselines.
 
     Args:
-        scores: Of the family `scores`; empty takes crps, rmse, spread_skill and rank_histogram.
+        scores: Of the family `scores`; empty takes crps, rmse, bias, spread_skill, rank_histogram,
+            spectrum, memorisation where no field is given, class_accuracy where there are classes.
         baselines: Of the family `baselines`; empty takes every one that fits the task.
         resamples: Bootstrap resamples of the cases for the intervals.
         confidence: Share of the interval between `low` and `high`.
@@ -235,8 +230,9 @@ class Runtime:
         device: `auto` takes CUDA, then Apple's MPS, then the CPU.
         threads: Of torch on the CPU; 0 leaves torch's own choice, one per core.
         precision: `bf16` runs the network under autocast; `auto` takes it where it is native.
-        batch: Fields sampled at once; results do not depend on it.
-        dask: Address of a dask scheduler, for stages that use dask.
+        batch: Samples held while a block of the store is made, a whole case at least; beside them
+            are `sample.compute_batch` more. Results do not depend on it.
+        dask: Address of a dask scheduler; to be left null until a stage uses dask.
     """
 
     device: str = "auto"
@@ -248,6 +244,7 @@ class Runtime:
     def __post_init__(self) -> None:
         require(self.threads >= 0, "threads", self.threads, "0 (torch's choice) or more")
         require(self.batch >= 1, "batch", self.batch, "1 or more")
+        require(self.dask is None, "dask", self.dask, "null: no stage uses dask yet; leave it null")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)
         require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
 

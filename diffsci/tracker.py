@@ -28,18 +28,6 @@ class Tracker(ABC):
         """A file, at the artifact root or under a folder; it must stay until `finish`."""
 
     @abstractmethod
-    def artifacts(self, folder: Path, under: str) -> None:
-        """All files of a folder."""
-
-    @abstractmethod
-    def image(self, key: str, path: Path, step: int) -> None:
-        """A picture of a series with a step slider, such as validation samples."""
-
-    @abstractmethod
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Further tags."""
-
-    @abstractmethod
     def note(self, text: str) -> None:
         """The run's description, in Markdown."""
 
@@ -58,15 +46,6 @@ class NullTracker(Tracker):
         """Nothing."""
 
     def artifact(self, path: Path, under: str = "") -> None:
-        """Nothing."""
-
-    def artifacts(self, folder: Path, under: str) -> None:
-        """Nothing."""
-
-    def image(self, key: str, path: Path, step: int) -> None:
-        """Nothing."""
-
-    def tags(self, values: Mapping[str, str]) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -79,30 +79,10 @@ class MlflowTracker(Tracker):
         """A file, at the artifact root or under a folder; it must stay until `finish`."""
         self._later(partial(self._files.log_artifact, str(path), under or None))
 
-    def artifacts(self, folder: Path, under: str) -> None:
-        """All files of a folder."""
-        self._later(partial(self._files.log_artifacts, str(folder), under))
-
-    def image(self, key: str, path: Path, step: int) -> None:
-        """A picture of a series with a step slider, such as validation samples."""
-
-        def send() -> None:
-            from PIL import Image
-
-            with Image.open(path) as picture:
-                self._client.log_image(self.run_id, picture.convert("RGB"), key=key, step=step)
-
-        self._later(send)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        """Further tags."""
-        for key, value in values.items():
-            text = redact(str(value))[:8000]
-            self._later(partial(self._client.set_tag, self.run_id, metric_name(key), text))
-
     def note(self, text: str) -> None:
         """The run's description, in Markdown."""
-        self.tags({"mlflow.note.content": text})
+        tag = partial(self._client.set_tag, self.run_id, "mlflow.note.content")
+        self._later(partial(tag, redact(text)[:8000]))
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Send what is left, for some seconds at most, and close the run; again does nothing."""
@@ -159,7 +139,6 @@ class _Uploads:
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self.log_artifact = partial(client.log_artifact, run_id)
-        self.log_artifacts = partial(client.log_artifacts, run_id)
 
 
 def start(

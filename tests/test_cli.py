@@ -179,6 +179,11 @@ def test_check_prints_faults_and_ends_with_3(good, stages):
     done = call("check", "a.nc", "--json")
     assert done.exit_code == 3
     assert json.loads(done.stdout) == [nan.to_dict(), gap.to_dict()]
+    broken = Problem(code="config", file="b.yaml", value="no", fix="yes")
+    stages("check", [nan, broken, gap])
+    done = call("check", "a.nc", "b.yaml", "--json")
+    assert (done.exit_code, done.stderr) == (2, "2 faults\n")
+    assert json.loads(done.stdout) == [nan.to_dict(), broken.to_dict(), gap.to_dict()]
     stages("check", [gap])
     assert call("check", "a.nc").exit_code == 0
     calls = stages("check", [])
@@ -192,12 +197,14 @@ def test_check_of_a_faulty_pipeline_ends_with_2(good):
     good.write_text(GOOD.replace("lr: 1e-3", "lrr: 1e-3"))
     done = call("check", good)
     assert done.exit_code == 2
-    assert "train.lrr: unknown key; did you mean 'lr'?" in done.stderr
+    assert done.stdout == f"fault: {good}: line 16: train.lrr: unknown key; did you mean 'lr'?\n"
+    assert done.stderr == "1 fault\n"
     done = call("check", good, "--json")
     assert done.exit_code == 2
     (problem,) = json.loads(done.stdout)
     assert (problem["code"], problem["file"]) == ("config", str(good))
-    assert problem["value"] == f"{good}:16: train.lrr: unknown key; did you mean 'lr'?"
+    assert problem["coordinate"] == "line 16"
+    assert (problem["value"], problem["fix"]) == ("train.lrr: unknown key", "did you mean 'lr'?")
 
 
 def test_compare_and_ui_hand_on(good, monkeypatch):

@@ -675,7 +675,9 @@ def overrides(draw):
         "data.split.valid": st.just({"samples": [0, 5]}),
         "sample.sampler": word | word.map(lambda w: {"use": w, "steps": 40}),
         "sample.cases": st.none() | positive,
-        "runtime.dask": st.none() | st.text(st.characters(categories=["L", "P", "Nd"]), min_size=1),
+        "runtime.dask": st.none(),
+        "tracking.experiment": st.none()
+        | st.text(st.characters(categories=["L", "P", "Nd"]), min_size=1),
         "tracking.enabled": st.booleans(),
         "evaluate.scores": st.lists(
             st.sampled_from(["crps", "rmse", "bias", "spread_skill"]), unique=True

@@ -73,6 +73,7 @@ def test_a_run_leaves_its_folder_complete(made, kind):
     assert all(stage["seconds"] > 0 and stage["digest"] for stage in found["stages"].values())
     assert {"diffsci", "python", "torch", "zarr"} <= found["versions"].keys()
     assert found["seed"] == 0
+    assert found["lead_unit"] == {"weather": "h", "pde": "s"}.get(kind, "")
     assert len(found["data"]["train"]) == 64
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert {"sample_maps.png", "rank_histogram.png", "spectra.png", "member_spread.png"} <= figures
@@ -251,6 +252,21 @@ def test_what_was_deleted_is_made_anew(copied, lost, said, caplog):
     assert said in caplog.text
     assert numbers(folder) == before
     assert (folder / lost).exists()
+
+
+def test_auto_keeps_the_precision_in_which_a_run_was_begun(copied, caplog):
+    """Where it is asked for, another one is a warning; runtime may change, and never refuses."""
+    file, folder = copied("pde")
+    told = json.loads((folder / "run.json").read_text())
+    told["device"]["precision"] = "bf16"
+    (folder / "run.json").write_text(json.dumps(told))
+    shutil.rmtree(folder / "forecast.zarr")
+    run(file, QUICK, "runtime.precision=auto", out=folder)
+    assert record(folder)["device"]["precision"] == "bf16"
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    shutil.rmtree(folder / "forecast.zarr")
+    run(file, QUICK, out=folder)
+    assert "precision bf16 -> fp32: last bits of the numbers may differ" in caplog.text
 
 
 def test_the_ensemble_does_not_depend_on_the_batch(made, tmp_path):
@@ -545,6 +561,63 @@ def test_check_tells_faults_of_each_pipeline(tmp_path):
     found = pipeline.check((gaps,))
     assert found
     assert all(problem.warning for problem in found)
+
+
+def test_check_loses_nothing_that_was_found_to_a_faulty_file(tmp_path):
+    """Every fault of every path: data, a key, a part that does not exist, settings, a lost file."""
+    folders = [tmp_path / name for name in ("a", "b", "c", "d")]
+    for folder in folders:
+        folder.mkdir()
+    spoiled, misspelt, unfit, lost = (make(folder, "weather") for folder in folders)
+    data = tiny_runs.weather()
+    data.t2m[3, 2, 1] = np.nan
+    data.to_netcdf(folders[0] / "weather.nc")
+    misspelt.write_text(misspelt.read_text().replace("warmup: 2", "warm: 2"))
+    text = unfit.read_text().replace("warmup: 2", "warmup: 2, drop_scalars: 0.1, flip: [z]")
+    unfit.write_text(text.replace("resamples: 20", "scores: [class_accuracy]"))
+    (folders[3] / "weather.nc").unlink()
+    missing = tmp_path / "no.yaml"
+    found = pipeline.check((spoiled, misspelt, unfit, lost, missing))
+    codes = [problem.code for problem in found]
+    assert codes[:5] == ["nan", "config", "config", "config", "config"]
+    assert "config" not in codes[5:-1] and codes[-1] == "config"
+    told = [str(problem) for problem in found]
+    assert told[1].startswith(f"{misspelt}: line ")
+    assert "train.warm: unknown key; did you mean 'warmup'?" in told[1]
+    assert [text.split(": ")[1] for text in told[2:5]] == [
+        "train.flip",
+        "train.drop_scalars",
+        "evaluate.scores[0]",
+    ]
+    assert all(text.startswith(f"{unfit}: ") for text in told[2:5])
+    assert "no such file" in told[5] and str(missing) in told[-1]
+    assert all(problem.fix for problem in found)
+    # Twice the same path is once the same faults.
+    assert pipeline.check((misspelt, misspelt)) == [found[1]]
+
+
+def test_check_looks_at_the_parts_that_a_pipeline_reads(tmp_path):
+    """Not at the rest of their files: a NaN between train and test stops no run."""
+    file = make(tmp_path, "weather")
+    text = file.read_text()
+    file.write_text(text.replace('"2000-01-04T06"', '"2000-01-03"'))
+    data = tiny_runs.weather()
+    data.t2m[data.get_index("time").get_loc("2000-01-04T00:00"), 2, 1] = np.nan
+    data.to_netcdf(tmp_path / "weather.nc")
+    assert pipeline.check((file,)) == []
+    file.write_text(text)
+    assert [problem.code for problem in pipeline.check((file,))] == ["nan"]
+
+
+def test_several_processes_are_refused_at_once(tmp_path, monkeypatch):
+    file = make(tmp_path, "pde")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for call in (lambda: run(file, out=tmp_path / "run"), lambda: pipeline.sample(tmp_path)):
+        with pytest.raises(ConfigError, match="WORLD_SIZE is 2.*not wired in yet; run one process"):
+            call()
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    run(file, out=tmp_path / "run", dry_run=True)
 
 
 def test_check_of_data_and_entries_by_name(made, tmp_path):

@@ -42,6 +42,7 @@ def test_importing_the_sections_imports_nothing_heavy():
         (sections.Evaluate(), "confidence", 1.0),
         (sections.Evaluate(), "resamples", 0),
         (sections.Runtime(), "threads", -1),
+        (sections.Runtime(), "dask", "tcp://127.0.0.1:8786"),
         (sections.Runtime(), "device", "gpu"),
         (sections.Runtime(), "device", "cuda:x"),
         (sections.Part(), "samples", (3, 3)),
@@ -59,6 +60,11 @@ def test_each_rule_names_its_field(section, field, bad):
     with pytest.raises(FieldError) as caught:
         dataclasses.replace(section, **{field: bad})
     assert caught.value.field == field
+
+
+def test_a_scheduler_that_no_stage_would_use_is_refused():
+    with pytest.raises(FieldError, match="dask: got 'x', expected null: no stage uses dask yet"):
+        sections.Runtime(dask="x")
 
 
 def test_good_names_and_devices_pass():

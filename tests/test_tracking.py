@@ -61,16 +61,13 @@ def warnings_of(caplog):
 def test_a_run_is_in_the_store_as_it_was_told(tmp_path, caplog):
     for name in ("report.html", "sample_maps.png"):
         (tmp_path / name).write_text(name)
-    details = tmp_path / "details"
-    details.mkdir()
-    (details / "a.txt").write_text("a")
     tracker = start(dataset=("toy", "package:toy:data.nc", "f" * 64))
     for step in range(5):
         tracker.metrics({"train/loss": 1.0 / (step + 1), "train/lr": 0.1}, step=step)
     tracker.metrics({"test/crps": 0.5, "test/inf": math.inf, "test/nan": math.nan, "test/a@1": 2.0})
     tracker.artifact(tmp_path / "report.html")
     tracker.artifact(tmp_path / "sample_maps.png")
-    tracker.artifacts(details, "details")
+    tracker.artifact(tmp_path / "report.html", "details")
     tracker.artifact(tmp_path / "missing.png")
     tracker.note("a **note**")
     tracker.finish()

@@ -5,13 +5,15 @@ Names are compared without case. What two coordinates claim is refused, never gu
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Callable
 
+import numpy as np
 import xarray as xr
 
 from diffsci.data.catalog import Entry
 from diffsci.data.problems import Report
+from diffsci.errors import ConfigError
 from diffsci.families import did_you_mean
 
 NAMES = {
@@ -29,6 +31,9 @@ NAMES = {
     "x": ("x", "width", "col", "cols", "column", "w"),
     "channel": ("channel", "channels", "band", "bands", "rgb", "c", "field"),
 }  # fmt: skip
+COMPONENTS = ("field", "channel")
+"""Dims whose items are variables of their own."""
+
 _STANDARD = {
     "latitude": "latitude",
     "longitude": "longitude",
@@ -62,6 +67,8 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
     for test in tests:
         for pool in (dims, candidates):
             found = [name for name in pool if test(name)]
+            longer = [name for name in found if ds.sizes.get(name, 1) > 1]
+            found = longer if len(longer) == 1 else found
             if len(found) > 1:
                 report.stop(
                     "axis-ambiguous",
@@ -74,15 +81,90 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
     return None
 
 
-def curvilinear(ds: xr.Dataset) -> str | None:
-    """A latitude that depends on two dims, where there is one."""
+def curvilinear(ds: xr.Dataset, kind: str = "latitude") -> str | None:
+    """A latitude (or longitude) that depends on two dims, where there is one."""
     for name, variable in ds.variables.items():
         standard = str(variable.attrs.get("standard_name", "")).lower()
-        if variable.ndim == 2 and (
-            standard == "latitude" or str(name).lower() in NAMES["latitude"]
-        ):
+        if variable.ndim == 2 and (standard == kind or str(name).lower() in NAMES[kind]):
             return str(name)
     return None
+
+
+def rectilinear(ds: xr.Dataset) -> xr.Dataset:
+    """With latitude and longitude along a dim each, where they are stored as copies over two dims.
+
+    Only what is exactly equal along the other dim is taken so; a curvilinear grid stays as it is.
+    """
+    names = curvilinear(ds), curvilinear(ds, "longitude")
+    if names[0] is None or names[1] is None or set(ds[names[0]].dims) != set(ds[names[1]].dims):
+        return ds
+    latitude, longitude = (ds.variables[name] for name in names)
+    for rows, columns in (latitude.dims, latitude.dims[::-1]):
+        north, east = (np.asarray(v.transpose(rows, columns)) for v in (latitude, longitude))
+        if (north == north[:, :1]).all() and (east == east[:1]).all():
+            old = [*names, *(dim for dim in (rows, columns) if dim in ds.coords)]
+            ds = ds.drop_vars(old).rename({rows: "latitude", columns: "longitude"})
+            return ds.assign_coords(
+                latitude=("latitude", north[:, 0], latitude.attrs),
+                longitude=("longitude", east[0], longitude.attrs),
+            )
+    return ds
+
+
+def promoted(ds: xr.Dataset) -> xr.Dataset:
+    """With a coordinate such as `time(record)` as a dim, where `record` has no coordinate itself.
+
+    What lies along samples is a property of each, not an axis.
+    """
+    for kind in ("latitude", "longitude", "time", "level"):
+        if any(str(dim).lower() in NAMES[kind] for dim in ds.dims if dim in ds.coords):
+            continue
+        found = [
+            str(name)
+            for name, coordinate in ds.coords.items()
+            if coordinate.ndim == 1
+            and coordinate.dims[0] not in ds.coords
+            and str(coordinate.dims[0]).lower() not in NAMES["sample"]
+            and str(name).lower() in NAMES[kind]
+        ]
+        if len(found) == 1:
+            ds = ds.swap_dims({ds[found[0]].dims[0]: found[0]})
+    return ds
+
+
+def unknown(name: str, entry: Entry, known: list[str]) -> ConfigError:
+    """What to raise where a pipeline asks for a variable that is not there."""
+    return ConfigError(
+        f"variables: {entry.name} has no {name!r}{did_you_mean(name, known)}; "
+        f"there are {', '.join(known)}"
+    )
+
+
+def narrowed(ds: xr.Dataset, entry: Entry, variables: tuple[str, ...]) -> xr.Dataset:
+    """Without variables that are not asked for, and without the dims that they alone have.
+
+    What is one number, or one for each item of a dim, stays: parameters, classes, axes. So does
+    everything where names are those of components, which are told apart later.
+
+    Raises:
+        ConfigError: For one of `variables` that is not there.
+    """
+    wanted = [name for name in variables or entry.variables if name in ds.variables]
+    components = any(str(dim).lower() in COMPONENTS for dim in ds.dims)
+    for name in variables:
+        known = list(entry.variables) or [str(n) for n, v in ds.data_vars.items() if v.ndim > 1]
+        if name not in known and name not in wanted and not components:
+            raise unknown(name, entry, known)
+    if not wanted or (components and len(wanted) < len(variables or entry.variables)):
+        return ds
+    dims = {dim for name in wanted for dim in ds[name].dims}
+    flat = {curvilinear(ds), curvilinear(ds, "longitude")}
+    keep = [
+        str(name)
+        for name, variable in ds.data_vars.items()
+        if name in wanted or name in flat or (variable.ndim < 2 and dims >= set(variable.dims))
+    ]
+    return ds[[*keep, *(name for name in wanted if name not in ds.data_vars)]]
 
 
 def renamed(raw: xr.Dataset, entry: Entry, report: Report) -> xr.Dataset:
@@ -104,9 +186,21 @@ def renamed(raw: xr.Dataset, entry: Entry, report: Report) -> xr.Dataset:
                 variable=old,
             )
     try:
-        return raw.rename(wanted)
+        return under(raw, wanted)
     except ValueError as error:
         report.stop("rename", str(error), f"correct `rename:` in {entry.yaml}")
+
+
+def under(raw: xr.Dataset, names: dict[str, str]) -> xr.Dataset:
+    """The data set under new names; a variable that takes its dim's name is its coordinate."""
+    with warnings.catch_warnings():
+        # xarray makes no index of such a variable, and warns; the next line does.
+        warnings.filterwarnings("ignore", message="rename .* does not create an index")
+        ds = raw.rename(names)
+    loose = [n for n in names.values() if n in ds.dims and n in ds and n not in ds.indexes]
+    return ds.assign_coords(
+        {n: (n, ds[n].values, ds[n].attrs) for n in loose if ds[n].dims == (n,)}
+    )
 
 
 def settle(ds: xr.Dataset, kinds: dict[str, str | None]) -> xr.Dataset:
@@ -137,20 +231,3 @@ def squeeze_foreign(
             )
         ds = ds.isel({dim: 0}, drop=True)
     return ds
-
-
-def boundaries(raw: xr.Dataset, entry: Entry) -> dict[str, object]:
-    """Boundary per space dim: from the entry, else from the file's attribute `boundary`."""
-    told = raw.attrs.get("boundary", {})
-    if isinstance(told, str):
-        try:
-            told = json.loads(told)
-        except json.JSONDecodeError:
-            told = {"*": told}
-    found = {str(dim): sides for dim, sides in told.items()} if isinstance(told, dict) else {}
-    found |= {
-        key.removeprefix("boundary_"): value
-        for key, value in raw.attrs.items()
-        if str(key).startswith("boundary_")
-    }
-    return found | dict(entry.boundary)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import diffsci
 from diffsci.data import strict_yaml as strict
 from diffsci.errors import ConfigError, DataError
 from diffsci.families import did_you_mean
+from diffsci.shipped import shipped_root
 
 DATA_SUFFIXES = (".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5", ".csv", ".gz", ".grib", ".grib2")
 
@@ -48,7 +48,7 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeAxis:
-    """Units and calendar of a time axis whose file does not say them."""
+    """Units and calendar of a time axis whose file does not say them, or not in a known way."""
 
     units: str
     calendar: str = "standard"
@@ -111,15 +111,8 @@ class Entry:
         return str(self.file) if self.file else f"data_catalog/{self.name}.yaml"
 
 
-def _shipped() -> Path:
-    """The catalog that comes with the package: inside a wheel, else beside the package."""
-    package = Path(diffsci.__file__).parent
-    inside = package / "_share" / "data_catalog"
-    return inside if inside.is_dir() else package.parent / "data_catalog"
-
-
 def _folders(roots: tuple[Path, ...]) -> list[Path]:
-    return [*(root / "data_catalog" for root in roots), _shipped()]
+    return [root / "data_catalog" for root in (*roots, shipped_root())]
 
 
 def entries(roots: tuple[Path, ...] = ()) -> tuple[str, ...]:

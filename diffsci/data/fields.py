@@ -9,10 +9,20 @@ from jaxtyping import Bool, Float, Int
 
 from diffsci.grid import Grid
 
+LEVEL = "level:"
+"""Before the names of attributes that belong to a channel's level, not to its variable."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """One channel of the stacked array: a variable, at one level where it has levels."""
+    """One channel of the stacked array: a variable, at one level where it has levels.
+
+    Args:
+        variable: Its name.
+        unit: Of the values.
+        level: Where it lies along the stacked dim.
+        attributes: CF attributes of the variable; those of the level coordinate begin with `LEVEL`.
+    """
 
     variable: str
     unit: str
@@ -23,6 +33,17 @@ class Channel:
     def name(self) -> str:
         """`temperature@850` with a level, else the variable's name."""
         return self.variable if self.level is None else f"{self.variable}@{self.level:g}"
+
+    @property
+    def variable_attributes(self) -> dict[str, str]:
+        """CF attributes of the variable."""
+        return {key: value for key, value in self.attributes if not key.startswith(LEVEL)}
+
+    @property
+    def level_attributes(self) -> dict[str, str]:
+        """CF attributes of the level coordinate."""
+        told = [(key, value) for key, value in self.attributes if key.startswith(LEVEL)]
+        return {key.removeprefix(LEVEL): value for key, value in told}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +88,9 @@ class Cases:
         times: Label of each case's time; empty where samples belong to no time.
         leads: Lead of each forecast step, in steps of the data; empty without a lead axis.
         step: One data step: a `timedelta64[ns]`, or a float in the time unit; none without leads.
+            Calendar months are mean months, see `times.regular_step`.
+        stamps: All times of the data that `rows` counts in: where a forecast's time lies among
+            them, it is taken from here.
         labels: Further coordinates along the cases, such as the class of an image.
     """
 
@@ -76,6 +100,7 @@ class Cases:
     times: np.ndarray
     leads: tuple[int, ...] = ()
     step: np.timedelta64 | float | None = None
+    stamps: np.ndarray | None = None
     labels: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:

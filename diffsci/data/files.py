@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci.data.catalog import Entry
+from diffsci.data.time_axis import dated
 from diffsci.errors import DataError
 
 _IN_FOLDERS = ("*.nc", "*.nc4", "*.cdf", "*.h5", "*.hdf5")
@@ -104,6 +105,7 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     if engine == "csv":
         return _csv(path, entry)
     options: dict[str, Any] = {
+        "decode_times": False,  # `time_axis` does it: with the entry's help, months too.
         # Only what xarray itself wrote as a time difference: a duration in "s" stays a number.
         "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
         "chunks": None,
@@ -112,13 +114,7 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     if engine == "zarr":
         options["consolidated"] = _consolidated(path)
     try:
-        with warnings.catch_warnings():
-            # Dates before 1582 in the standard calendar become cftime objects, as they should.
-            warnings.filterwarnings("ignore", message="Unable to decode time axis")
-            ds = xr.open_dataset(path, engine=engine, **(options | entry.open_kwargs))
-            if "time" in ds.coords:
-                ds["time"].load()
-            return ds
+        ds = xr.open_dataset(path, engine=engine, **(options | entry.open_kwargs))
     except (
         Exception
     ) as error:  # Readers raise whatever they like; the user needs the file and the fix.
@@ -127,12 +123,21 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
             hint = f"check `open_kwargs` in {entry.yaml}"
         elif entry.engine:
             hint = f"check `engine: {entry.engine}` in {entry.yaml}"
-        elif "decode" in str(error):
-            hint = f"correct its times' units and calendar, or say them by `time:` in {entry.yaml}"
         text = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
             f"{path}: cannot be opened with {engine} ({type(error).__name__}: {text}); {hint}"
         ) from error
+    try:
+        made = dated(ds, entry, path)
+    except DataError:
+        ds.close()
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        ds.close()
+        raise DataError(f"{path}: its times cannot be read ({error}); fetch it again") from error
+    if made is not ds:
+        made.set_close(ds.close)
+    return made
 
 
 def _is_zarr(path: Path) -> bool:

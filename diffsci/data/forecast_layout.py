@@ -17,7 +17,7 @@ _AXIS = {
     "y": {"axis": "Y"},
     "z": {"axis": "Z"},
 }
-_PRESSURE = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
+PRESSURE = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
 
 
 def build(
@@ -71,7 +71,8 @@ def _axes(
     }
     inside = list(dict.fromkeys(c.level for c in channels if c.level is not None))
     if inside:
-        attributes = _PRESSURE if stack == "level" else {"long_name": stack}
+        first = next(channel for channel in channels if channel.level is not None)
+        attributes = first.level_attributes or {"long_name": stack}
         coordinates[stack] = xr.Variable(stack, np.array(inside), attributes)
     if members is not None:
         coordinates["number"] = xr.Variable(

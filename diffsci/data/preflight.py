@@ -17,20 +17,55 @@ from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
 from diffsci.data.problems import Problem, Report
 from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.sections import Part
 
-__all__ = ["Problem", "check_entry", "infer_domain"]
+__all__ = ["Problem", "check_entry", "check_part", "infer_domain"]
 
 
 def check_entry(
     name_or_path: str, domain: Domain | None = None, roots: tuple[Path, ...] = ()
 ) -> list[Problem]:
-    """Every problem found; an empty list is a clean bill.
+    """Every problem of all the data of an entry; an empty list is a clean bill.
 
     Args:
         name_or_path: Catalog entry or path of data.
         domain: What it is to be read as; none takes what the entry or the dims say.
         roots: Folders that may hold a `data_catalog`.
     """
+    return _checked(name_or_path, domain, Part(), roots, (), varied=True)
+
+
+def check_part(
+    name_or_path: str,
+    domain: Domain,
+    part: Part,
+    roots: tuple[Path, ...] = (),
+    variables: tuple[str, ...] = (),
+    *,
+    varied: bool = False,
+) -> list[Problem]:
+    """Every problem of what a run reads for one part of its split, and of nothing else.
+
+    Args:
+        name_or_path: Catalog entry or path of data; `part.entry` goes before it.
+        domain: What it is to be read as.
+        part: Which times and samples.
+        roots: Folders that may hold a `data_catalog`.
+        variables: Take only these; empty takes all of the entry.
+        varied: Whether a constant variable is a fault, as it is in the training part.
+    """
+    return _checked(part.entry or name_or_path, domain, part, roots, variables, varied=varied)
+
+
+def _checked(
+    name_or_path: str,
+    domain: Domain | None,
+    part: Part,
+    roots: tuple[Path, ...],
+    variables: tuple[str, ...],
+    *,
+    varied: bool,
+) -> list[Problem]:
     try:
         entry = load_entry(name_or_path, roots)
     except (ConfigError, DataError) as error:
@@ -42,14 +77,15 @@ def check_entry(
         return problems
     try:
         domain = domain or infer_domain(raw, entry)
-        fields = domain.fields(domain.canonical(raw, entry, report), entry.location, report)
-        _constant(fields, report)
+        fields = reader.understood(raw, entry, domain, part, variables, report)
+        if varied:
+            _constant(fields, report)
     except (DataError, ConfigError) as error:
-        if not problems:
+        # Only where nothing stops a run yet: else it is a consequence of what is already told.
+        if all(problem.warning for problem in problems):
             problems.append(_problem("data", entry.location, error))
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        # A consequence of a fault that is already told, or a file that breaks while it is read.
-        if not problems:
+        if all(problem.warning for problem in problems):
             report.add(
                 "unreadable",
                 f"cannot be read to the end ({type(error).__name__}: {error})",

@@ -7,10 +7,13 @@ very messages a run would give.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from diffsci.errors import DataError
+
+log = logging.getLogger(__name__)
 
 WARNINGS = ("gap",)
 """Codes that do not stop a run."""
@@ -58,7 +61,7 @@ class Problem:
 
 
 class Report:
-    """Where faults are told.
+    """Where faults are told: raised and logged, or collected.
 
     Args:
         file: File, store or entry that the faults are about.
@@ -75,7 +78,7 @@ class Report:
         """Tell one fault that reading can go on after.
 
         Raises:
-            DataError: In a strict report, unless it is a mere warning.
+            DataError: In a strict report, unless it is a mere warning, which is logged.
         """
         problem = Problem(
             code=code,
@@ -87,7 +90,9 @@ class Report:
         )
         if self.problems is not None:
             self.problems.append(problem)
-        elif not problem.warning:
+        elif problem.warning:
+            log.warning("data: %s", problem)
+        else:
             raise DataError(str(problem))
 
     def stop(

@@ -22,8 +22,7 @@ from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
 from diffsci.data.problems import Report
-from diffsci.errors import ConfigError, DataError, DiffsciError
-from diffsci.families import did_you_mean
+from diffsci.errors import DataError, DiffsciError
 
 if TYPE_CHECKING:
     from diffsci.sections import Part
@@ -64,8 +63,7 @@ def read(
     entry = load_entry(part.entry or name_or_path, roots)
     raw = open_raw(entry)
     try:
-        canonical = _only(domain.canonical(raw, entry), variables, entry)
-        fields = domain.fields(select(canonical, part, entry), entry.name)
+        fields = understood(raw, entry, domain, part, variables)
     except DiffsciError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -78,17 +76,30 @@ def read(
     return replace(fields, digest=digest(fields))
 
 
-def _only(canonical: xr.Dataset, variables: tuple[str, ...], entry: Entry) -> xr.Dataset:
-    if not variables:
-        return canonical
-    fields = [str(name) for name, v in canonical.data_vars.items() if v.ndim > 1]
-    for name in variables:
-        if name not in fields:
-            raise ConfigError(
-                f"variables: {entry.name} has no {name!r}{did_you_mean(name, fields)}; "
-                f"there are {', '.join(fields)}"
-            )
-    return canonical.drop_vars([name for name in fields if name not in variables])
+def understood(
+    raw: xr.Dataset,
+    entry: Entry,
+    domain: Domain,
+    part: Part,
+    variables: tuple[str, ...] = (),
+    report: Report | None = None,
+) -> Fields:
+    """One part of opened data: what a run reads, and what a check looks at.
+
+    Args:
+        raw: As the files have it.
+        entry: What the catalog says of it.
+        domain: What axes, units and geometry mean.
+        part: Which times and samples.
+        variables: Take only these; empty takes all of the entry.
+        report: Where faults are told; none raises on the first and logs warnings.
+
+    Raises:
+        ConfigError: For one of `variables` that is not there.
+        DataError: For what nothing can be read after; without a report for any fault.
+    """
+    canonical = domain.canonical(raw, entry, report, variables)
+    return domain.fields(select(canonical, part, entry), entry.name, report)
 
 
 def select(canonical: xr.Dataset, part: Part, entry: Entry) -> xr.Dataset:
@@ -123,8 +134,7 @@ def _select_time(
     valid = f"it has {stamps.name(times[0])} to {stamps.name(times[-1])}"
     try:
         if stamps.is_dates(times):
-            # YAML reads a year as a number.
-            first, last = (f"{b:g}" if isinstance(b, float) else str(b) for b in bounds)
+            first, last = (_date(bound) for bound in bounds)
             chosen = canonical.sel(time=slice(first, last))
         else:
             low, high = (float(bound) for bound in bounds)
@@ -138,6 +148,14 @@ def _select_time(
     if chosen.sizes["time"] == 0:
         raise DataError(f"{entry.location}: nothing within time {list(bounds)}; {valid}")
     return chosen
+
+
+def _date(bound: str | float) -> str:
+    """A date as text: YAML reads the year 2001 and the day 20010131 as numbers."""
+    if isinstance(bound, str):
+        return bound
+    text = f"{bound:04.0f}" if float(bound).is_integer() else f"{bound:.10g}"
+    return "-".join([text[:4], text[4:6], text[6:]]).strip("-") if len(text) in (6, 8) else text
 
 
 def digest(fields: Fields) -> str:
@@ -210,4 +228,4 @@ def _found(raw: xr.Dataset) -> list[str]:
     ]
 
 
-__all__ = ["Report", "describe", "digest", "open_raw", "read", "select"]
+__all__ = ["Report", "describe", "digest", "open_raw", "read", "select", "understood"]

@@ -7,26 +7,42 @@ its variable, its place, and how many there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
 from diffsci.data import times as stamps
+from diffsci.data.axes import unknown
 from diffsci.data.catalog import Entry
-from diffsci.data.fields import Channel
+from diffsci.data.fields import LEVEL, Channel
 from diffsci.data.problems import Report
 from diffsci.data.units import conversion, spelling
 from diffsci.families import did_you_mean
 
-_SENTINELS = (-9999.0, -999.0, -99999.0, -32768.0, -32767.0, -999.9)
+_FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
 _KEPT = ("long_name", "standard_name", "cell_methods")
 
 
-def choose(ds: xr.Dataset, entry: Entry, dims: Sequence[str], report: Report) -> list[str]:
-    """The variables to take: those the entry names, else every numeric one that has all of `dims`.
+def choose(
+    ds: xr.Dataset,
+    entry: Entry,
+    dims: Sequence[str],
+    report: Report,
+    variables: tuple[str, ...] = (),
+) -> list[str]:
+    """The variables to take.
+
+    Args:
+        ds: Under its canonical names.
+        entry: What it names, else every numeric one that has all of `dims`, may be taken.
+        dims: What a field needs.
+        report: Where faults are told.
+        variables: Take only these of them; empty takes all.
 
     Raises:
+        ConfigError: For one of `variables` that is not there.
         DataError: For a named one that is missing, is no number, or lacks a dim; or when none fits.
     """
     fit = [
@@ -34,7 +50,11 @@ def choose(ds: xr.Dataset, entry: Entry, dims: Sequence[str], report: Report) ->
         for name, variable in ds.data_vars.items()
         if set(dims) <= set(variable.dims) and variable.dtype.kind in "fiu"
     ]
-    if not entry.variables:
+    known = list(entry.variables) or fit
+    for name in variables:
+        if name not in known and (entry.variables or name not in ds.variables):
+            raise unknown(name, entry, known)
+    if not entry.variables and not variables:
         if not fit:
             report.stop(
                 "no-variables",
@@ -42,7 +62,8 @@ def choose(ds: xr.Dataset, entry: Entry, dims: Sequence[str], report: Report) ->
                 f"the data has {_listing(ds)}; map its dims under `rename:` in {entry.yaml}",
             )
         return fit
-    chosen = [name for name in entry.variables if _usable(ds, name, entry, dims, report)]
+    wanted = variables or tuple(entry.variables)
+    chosen = [name for name in wanted if _usable(ds, name, entry, dims, report)]
     if not chosen:
         report.stop(
             "no-variables",
@@ -91,7 +112,10 @@ def _listing(ds: xr.Dataset) -> str:
 def in_units(
     variable: xr.DataArray, name: str, entry: Entry, report: Report, default: str | None = None
 ) -> xr.DataArray:
-    """The variable in the entry's units, converted by the table alone, with its attributes.
+    """The variable with its attributes, to be in the entry's units by the table alone.
+
+    How to convert is kept as the attribute `conversion` until `gather` has the values in memory:
+    only what is selected is then read.
 
     Args:
         variable: As found.
@@ -103,7 +127,7 @@ def in_units(
     found = variable.attrs.get("units")
     declared = entry.variables.get(name)
     wanted = declared.units if declared else None
-    attributes = {k: str(variable.attrs[k]) for k in _KEPT if k in variable.attrs}
+    attributes: dict[str, Any] = {k: str(variable.attrs[k]) for k in _KEPT if k in variable.attrs}
     for key in _KEPT:
         if declared and getattr(declared, key):
             attributes[key] = getattr(declared, key)
@@ -126,7 +150,7 @@ def in_units(
                 variable=name,
             )
         elif factors != (1.0, 0.0):
-            variable = variable.astype(np.float64) * factors[0] + factors[1]
+            attributes["conversion"] = factors
     variable.attrs = {"units": spelling(unit) if wanted is None else unit, **attributes}
     return variable
 
@@ -153,11 +177,17 @@ def gather(
         else:
             variable = variable.expand_dims(stack)
         variable = variable.transpose(*lead_dims, stack, *space)
+        values = np.asarray(variable.values)
+        if "conversion" in variable.attrs:
+            scale, offset = variable.attrs["conversion"]
+            values = values.astype(np.float64) * scale + offset
         with np.errstate(over="ignore"):
-            values = np.asarray(variable.values).astype(np.float32)
+            values = values.astype(np.float32)
         _check_values(values, variable, str(name), report)
         blocks.append(values)
         attributes = tuple((k, str(variable.attrs[k])) for k in _KEPT if k in variable.attrs)
+        if levels != [None]:
+            attributes += tuple((LEVEL + k, str(v)) for k, v in ds[stack].attrs.items())
         channels += [
             Channel(
                 variable=str(name),
@@ -184,24 +214,31 @@ def _check_values(values: np.ndarray, variable: xr.DataArray, name: str, report:
             variable=name,
         )
         return
-    for sentinel in (*_SENTINELS, float(values.max())):
-        hits = values == np.float32(sentinel)
-        if not hits.any() or (sentinel not in _SENTINELS and sentinel < 1e15):
-            continue
-        rest = values[~hits]
-        # A fill value stands apart from all others by more than half their range.
-        apart = rest.size and abs(float(rest.min()) - sentinel) > 0.5 * float(
-            rest.max() - rest.min()
-        )
-        if apart or sentinel >= 1e15:
+    for extreme in (values.min(), values.max()):
+        hits = values == extreme
+        if _is_fill(float(extreme), values[~hits]):
             report.add(
                 "sentinel",
-                f"{int(hits.sum())} of {hits.size} values are {sentinel:g}, which looks like a "
+                f"{int(hits.sum())} of {hits.size} values are {extreme:g}, which looks like a "
                 f"fill value, the first at {place(variable, np.argwhere(hits)[0])}",
                 "declare it as `_FillValue` in the file and fill the gaps",
                 variable=name,
             )
             return
+
+
+def _is_fill(extreme: float, rest: np.ndarray) -> bool:
+    """Whether an extreme value is none of the data: it must stand far apart from all others.
+
+    A usual fill value does so by more than half the range of the others; any huge number by a
+    factor of 1e4, since data may be huge throughout.
+    """
+    if not rest.size:
+        return False
+    low, high = float(rest.min()), float(rest.max())
+    if extreme in _FILLS:
+        return low - extreme > 0.5 * (high - low)
+    return abs(extreme) >= 1e15 and abs(extreme) >= 1e4 * max(abs(low), abs(high))
 
 
 def place(variable: xr.DataArray, index: np.ndarray) -> str:
@@ -228,7 +265,7 @@ def spread(
     for name in dict.fromkeys(channel.variable for channel in channels):
         which = [i for i, channel in enumerate(channels) if channel.variable == name]
         first = channels[which[0]]
-        attributes = {"units": first.unit, **dict(first.attributes)}
+        attributes = {"units": first.unit, **first.variable_attributes}
         attributes.setdefault("long_name", name.replace("_", " "))
         dims = ("case", "member", "lead", stack, *space)
         block = values[:, :, :, which]

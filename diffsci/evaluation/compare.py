@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from diffsci.evaluation.page import (
     value_cell,
 )
 from diffsci.evaluation.plots import NAMES
-from diffsci.evaluation.rows import Row, read_rows
+from diffsci.evaluation.rows import Row, by_place, read_rows
 from diffsci.files import write_text
 
 PARTS = ("scores.csv", "config.yaml", "run.json")
@@ -47,11 +48,11 @@ class Run:
         self, forecast: str, variable: str, score: str, lead: float | None = None
     ) -> Row | None:
         """The row asked for, or none."""
-        wanted = (forecast, variable, score, lead)
-        for row in self.rows:
-            if (row.forecast, row.variable, row.score, row.lead) == wanted:
-                return row
-        return None
+        return self._places.get((forecast, variable, score, lead))
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str, float | None], Row]:
+        return by_place(self.rows)
 
 
 def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -206,8 +207,11 @@ def _curves(runs: Sequence[Run]) -> Iterator[str]:
     rows = [row for row in rows if row.lead is not None and row.score in BY_LEAD]
     variables = list(dict.fromkeys(row.variable for row in rows))[:6]
     words = [word for word in BY_LEAD if any(row.score == word for row in rows)]
-    if len({row.lead for row in rows}) < 2:
+    leads = sorted({row.lead for row in rows if row.lead is not None})
+    if len(leads) < 2:
         return
+    units = {str(run.record.get("lead_unit", "")) for run in runs}
+    lead_words = canvas.with_unit("lead", units.pop() if len(units) == 1 else "")
     with rc_context(canvas.STYLE), TemporaryDirectory() as folder:
         made = canvas.figure(3.9 * len(words), 2.9 * len(variables) + 0.5)
         panels = made.subplots(len(variables), len(words), squeeze=False)
@@ -215,12 +219,8 @@ def _curves(runs: Sequence[Run]) -> Iterator[str]:
             for word, axes in zip(words, line, strict=True):
                 unit = ""
                 for index, run in enumerate(runs):
-                    found = [
-                        row
-                        for row in run.rows
-                        if (row.forecast, row.variable, row.score) == ("model", variable, word)
-                        and row.lead is not None
-                    ]
+                    asked = [run.find("model", variable, word, at) for at in leads]
+                    found = [row for row in asked if row is not None]
                     lead = [float(row.lead or 0) for row in found]
                     unit = found[0].unit if found else unit
                     low, high = [row.low for row in found], [row.high for row in found]
@@ -232,7 +232,7 @@ def _curves(runs: Sequence[Run]) -> Iterator[str]:
                     axes.axhline(1, color=canvas.FAINT, linewidth=1, zorder=1)
                 axes.set_title(variable.replace("_", " "), loc="left")
                 axes.set_ylabel(canvas.with_unit(canvas.score_words(word), unit))
-                axes.set_xlabel("lead")
+                axes.set_xlabel(lead_words)
                 axes.grid(True)
         canvas.legend_below(made, panels[0, 0])
         path = canvas.save(made, Path(folder) / "scores_by_lead.png")

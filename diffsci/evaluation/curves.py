@@ -68,12 +68,7 @@ def _by_lead(axes: Axes, scores: Scores, variable: str, word: str) -> str:
     """Lines of one score of one variable; its unit."""
     unit = ""
     for index, name in enumerate(scores.forecasts):
-        rows = [
-            row
-            for row in scores.rows
-            if (row.forecast, row.variable, row.score) == (name, variable, word)
-            and row.lead is not None
-        ]
+        rows = [scores.row(name, variable, word, lead) for lead in scores.leads or ()]
         unit = rows[0].unit
         lead = [float(row.lead or 0) for row in rows]
         axes.fill_between(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -109,6 +110,7 @@ def value_cell(row: Row | None, best: bool) -> str:
     return f'<td class="number{" best" if best else ""}">{text}</td>'
 
 
+@cache
 def goal_of(score: str) -> str:
     """Where the best value of a score lies, by its name."""
     if score in families.names("scores"):

@@ -37,7 +37,10 @@ CAPTIONS = {
     "scores_by_lead.png": (
         "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "
         "(below: too sure of itself). Where a line meets climatology, the forecast knows no "
-        "more than the season does. Bands are bootstrap intervals over the cases."
+        "more than the season does. Where times are dates, climatology draws training fields of "
+        "the same season and hour (within 15 days of the day of the year, or the same month of "
+        "monthly data); where fewer than 10 are such, or times are numbers, it draws from all. "
+        "Bands are bootstrap intervals over the cases."
     ),
     "member_spread.png": (
         "<b>Does the spread know the error?</b> All points in ten groups from small to large "
@@ -68,6 +71,7 @@ def write_report(
     figures: Mapping[str, Path],
     config: str,
     provenance: Mapping[str, Mapping[str, object]],
+    lead_unit: str = "",
 ) -> Path:
     """Write the page of a run.
 
@@ -79,6 +83,7 @@ def write_report(
         figures: File name -> path of a PNG, in the order to show.
         config: The resolved pipeline file, YAML.
         provenance: Heading -> name -> value: data licence and citation, versions, digests, seconds.
+        lead_unit: Unit of the leads, such as `h`.
 
     Returns:
         `path`.
@@ -87,7 +92,7 @@ def write_report(
         StorageError: When the page cannot be written.
     """
     body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary)}</p>", "<h2>Scores</h2>"]
-    body += _scores(scores)
+    body += _scores(scores, lead_unit)
     body.append("<h2>Figures</h2>")
     body += _figures(figures)
     body.append("<h2>How it was made</h2>")
@@ -110,7 +115,7 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
         yield f'<div class="side">{"".join(narrow)}</div>'
 
 
-def _scores(scores: Scores) -> Iterator[str]:
+def _scores(scores: Scores, lead_unit: str) -> Iterator[str]:
     """What the numbers are, the tables, the skill, and the leads folded away."""
     cases = scores.rows[0].count
     share = f"{100 * scores.confidence:g} %"
@@ -144,8 +149,9 @@ def _scores(scores: Scores) -> Iterator[str]:
     )
     yield folded("What each score means", f"<ul>{words}</ul>")
     if scores.leads and len(scores.leads) > 1:
+        unit = "" if lead_unit in ("", "1") else f" {escape(lead_unit)}"
         content = "".join(
-            f"<h3>{escape(variable)}, lead {lead:g}</h3>{_variable(scores, variable, lead)}"
+            f"<h3>{escape(variable)}, lead {lead:g}{unit}</h3>{_variable(scores, variable, lead)}"
             for variable in scores.variables
             for lead in scores.leads
         )

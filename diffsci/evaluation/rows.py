@@ -22,7 +22,7 @@ class Row:
         forecast: `model`, or a baseline's name.
         variable: Name of the channel.
         score: Name of the score.
-        lead: In the unit the run states; none: over all leads.
+        lead: In the `lead_unit` of `run.json`; none: over all leads.
         value: The score.
         low: Lower end of the bootstrap interval; NaN with a single case.
         high: Upper end.
@@ -45,6 +45,11 @@ class Row:
 
 HEADER = tuple(item.name for item in fields(Row))
 """Columns of `scores.csv`."""
+
+
+def by_place(rows: Sequence[Row]) -> dict[tuple[str, str, str, float | None], Row]:
+    """Each row by its forecast, variable, score and lead."""
+    return {(row.forecast, row.variable, row.score, row.lead): row for row in rows}
 
 
 def write_rows(rows: Sequence[Row], folder: Path) -> tuple[Path, Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
 
@@ -19,7 +20,7 @@ from jaxtyping import Float
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError, NumericsError
 from diffsci.evaluation.checks import check_finite, check_shapes, named
-from diffsci.evaluation.rows import Row, overall, write_rows
+from diffsci.evaluation.rows import Row, by_place, overall, write_rows
 from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.grid import Grid
 
@@ -57,6 +58,10 @@ class Scores:
         """Channel names in order."""
         return tuple(dict.fromkeys(key[1] for key in self.statistics))
 
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str, float | None], Row]:
+        return by_place(self.rows)
+
     def means(self, forecast: str, variable: str, score: str) -> Float[np.ndarray, " statistic"]:
         """Statistics averaged over cases and leads: the rank histogram, the two spectra."""
         return np.asarray(self.statistics[forecast, variable, score].mean(axis=(0, 1)))
@@ -67,11 +72,7 @@ class Scores:
         Raises:
             KeyError: When there is none.
         """
-        for row in self.rows:
-            found = (row.forecast, row.variable, row.score, row.lead)
-            if found == (forecast, variable, score, lead):
-                return row
-        raise KeyError((forecast, variable, score, lead))
+        return self._places[forecast, variable, score, lead]
 
     def skill(
         self, baseline: str, *, score: str = "crps", forecast: str = "model"

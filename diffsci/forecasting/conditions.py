@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,13 +13,21 @@ from torch import Tensor
 
 from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.fields import Cases, Fields
-from diffsci.data.tasks.downscale import Downscale, coarse_grid
 from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.grid import Grid
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
+
+_CELL_SHARE = 1e-3
+"""How far a coordinate may be off, as a share of a cell: stored coordinates are rounded."""
+
+_COARSE_SHARE = 0.05
+"""The same for coarse grids: plain means of coordinates differ from area-weighted ones."""
+
+_CLASS = "label="
+"""How the scalar of a class begins."""
 
 Condition = xr.Dataset | xr.DataArray | Sequence[object] | None
 
@@ -60,7 +68,7 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
     states = torch.from_numpy(model.statistics.encode(fields.values))
     if task.has_leads:
         return _history(model, fields, states, leads)
-    return _coarse(model, fields, states)
+    return _seen(model, fields, states)
 
 
 def _understood(model: Surrogate, condition: xr.Dataset) -> Fields:
@@ -84,13 +92,13 @@ def _understood(model: Surrogate, condition: xr.Dataset) -> Fields:
     return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)
 
 
-def _same_place(found: Grid, wanted: Grid) -> bool:
-    """Whether two grids have the same cells, to a thousandth of a cell."""
+def _same_place(found: Grid, wanted: Grid, share: float = _CELL_SHARE) -> bool:
+    """Whether two grids have the same cells, to a share of a cell."""
     if found.dims != wanted.dims or found.sizes != wanted.sizes:
         return False
     for one, other in zip(found.coordinates, wanted.coordinates, strict=True):
         cell = abs(other[1] - other[0]) if len(other) > 1 else 1.0
-        if np.abs(np.subtract(one, other)).max() > 1e-3 * cell:
+        if np.abs(np.subtract(one, other)).max() > share * cell:
             return False
     return True
 
@@ -146,14 +154,14 @@ def _require_same_step(model: Surrogate, times: np.ndarray) -> None:
         )
 
 
-def _coarse(model: Surrogate, fields: Fields, states: Tensor) -> Given:
-    """A coarse field is taken as it is, a fine one is made coarse first; each time is a case."""
-    task = cast(Downscale, model.pipeline.data.task)
-    coarse = coarse_grid(model.grid, task.factor)
+def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
+    """What the task observes is taken as it is, or observed in a whole state; a time is a case."""
+    task = model.pipeline.data.task
+    coarse = task.given_grid(model.grid)
     flat = states.flatten(0, 1)
     if _same_place(fields.grid, model.grid):
         known = task.observe(flat[:, None], model.grid)
-    elif _same_place(fields.grid, coarse):
+    elif _same_place(fields.grid, coarse, _COARSE_SHARE):
         known = flat
     else:
         raise DataError(
@@ -173,11 +181,33 @@ def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:
     """Encoded scalars of each trajectory, in the model's order."""
     if not model.scalar_names:
         return None
-    missing = [name for name in model.scalar_names if name not in fields.scalar_names]
-    if missing or fields.scalars is None:
+    columns: dict[str, np.ndarray] = {}
+    if fields.scalars is not None:
+        columns = dict(zip(fields.scalar_names, fields.scalars.T, strict=True))
+    _require_known_classes(model, columns)
+    if any(name.startswith(_CLASS) for name in columns):
+        # The one-hot of a condition ends at its own highest class, not at that of training.
+        none = np.zeros(len(fields.trajectories))
+        columns |= {
+            name: none
+            for name in model.scalar_names
+            if name.startswith(_CLASS) and name not in columns
+        }
+    missing = [name for name in model.scalar_names if name not in columns]
+    if missing:
         raise DataError(f"condition: lacks the parameters {', '.join(missing)}")
-    order = [fields.scalar_names.index(name) for name in model.scalar_names]
-    return torch.from_numpy(model.statistics.encode_scalars(fields.scalars[:, order]))
+    scalars = np.stack([columns[name] for name in model.scalar_names], axis=1)
+    return torch.from_numpy(model.statistics.encode_scalars(scalars))
+
+
+def _require_known_classes(model: Surrogate, columns: dict[str, np.ndarray]) -> None:
+    """Refuse a class that the model was not trained on: left out, it would mean no class."""
+    for name, column in columns.items():
+        if name.startswith(_CLASS) and name not in model.scalar_names and column.any():
+            known = ", ".join(
+                name.removeprefix(_CLASS) for name in model.scalar_names if name.startswith(_CLASS)
+            )
+            raise DataError(f"condition: no class {name.removeprefix(_CLASS)}; there are {known}")
 
 
 def _generated(model: Surrogate, condition: Condition) -> Given:
@@ -186,7 +216,7 @@ def _generated(model: Surrogate, condition: Condition) -> Given:
         if condition is not None:
             raise DataError("condition: this model is given nothing; leave it out")
         return Given(cases=_numbered(1, {}), known=None, scalars=None)
-    classes = [name for name in model.scalar_names if name.startswith("label=")]
+    classes = [name for name in model.scalar_names if name.startswith(_CLASS)]
     if isinstance(condition, xr.Dataset | xr.DataArray):
         found = (
             condition if isinstance(condition, xr.Dataset) else condition.to_dataset(name="label")
@@ -202,10 +232,10 @@ def _generated(model: Surrogate, condition: Condition) -> Given:
         raise DataError(f"condition: this model is conditioned; pass {wanted}{names}")
     scalars = np.zeros((len(condition), len(model.scalar_names)))
     for row, label in enumerate(condition):
-        if f"label={label}" not in classes:
-            known = ", ".join(name.removeprefix("label=") for name in classes)
+        if f"{_CLASS}{label}" not in classes:
+            known = ", ".join(name.removeprefix(_CLASS) for name in classes)
             raise DataError(f"condition: no class {label!r}; there are {known}")
-        scalars[row, model.scalar_names.index(f"label={label}")] = 1
+        scalars[row, model.scalar_names.index(f"{_CLASS}{label}")] = 1
     encoded = torch.from_numpy(model.statistics.encode_scalars(scalars))
     labels = {"label": np.asarray(condition)}
     return Given(cases=_numbered(len(scalars), labels), known=None, scalars=encoded)

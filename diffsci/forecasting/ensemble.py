@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
+from diffsci.diffusion.augmentation import pure_noise
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.noise import MemberNoise
@@ -126,9 +127,8 @@ class Engine:
                 return conditional(x_t, t, seen, scalars)
 
         like = torch.empty(rows, self.channels, *self.grid.sizes, device=self.device)
-        _, noise_std = self.denoiser.schedule(torch.ones((), device=self.device))
         # The data's own part of x_1 has mean zero and is drowned by the noise.
-        x_1 = noise_std * noise(like, 0)
+        x_1 = pure_noise(self.denoiser.schedule, noise(like, 0))
         return self.sampler(denoise, self.denoiser.schedule, x_1, noise)
 
     def _autocast(self) -> AbstractContextManager[object]:

@@ -9,6 +9,7 @@ share one.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,10 @@ from diffsci.errors import StorageError
 from diffsci.files import failpoint, remove_folder, storage_errors, sync, write_json
 
 _CHUNK_BYTES = 4_000_000
+"""Cases are put together in a chunk up to this size."""
+
+_MOST_BYTES = 100_000_000
+"""A chunk of a single case that is larger is split along its leads, levels and space."""
 
 
 @contextmanager
@@ -35,16 +40,36 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _encoding(dataset: xr.Dataset, chunk: dict[str, int]) -> dict[str, dict[str, object]]:
-    encoding: dict[str, dict[str, object]] = {}
-    for name, variable in dataset.data_vars.items():
-        sizes = [min(chunk.get(str(dim), size), size) for dim, size in variable.sizes.items()]
-        encoding[str(name)] = {"chunks": tuple(sizes), "_FillValue": np.float32(np.nan)}
-    return encoding
+def chunks_of(variable: xr.DataArray, case_dim: str, cases: int) -> dict[str, int]:
+    """Chunk sizes of a variable by dim: so many cases, all members, and bounded bytes."""
+    sizes = {str(dim): size for dim, size in variable.sizes.items()}
+    sizes[case_dim] = min(cases, sizes[case_dim])
+    for dim in sizes:
+        # Members stay in one chunk, which scorers need; blocks of cases may share no chunk.
+        if dim not in (case_dim, "number"):
+            too_large = math.prod(sizes.values()) * variable.dtype.itemsize / _MOST_BYTES
+            sizes[dim] = max(1, min(sizes[dim], math.floor(sizes[dim] / max(1.0, too_large))))
+    return sizes
 
 
-def write_whole(path: Path, dataset: xr.Dataset) -> None:
+def _encoding(dataset: xr.Dataset, case_dim: str, cases: int) -> dict[str, dict[str, object]]:
+    return {
+        str(name): {
+            "chunks": tuple(chunks_of(variable, case_dim, cases).values()),
+            "_FillValue": np.float32(np.nan),
+        }
+        for name, variable in dataset.data_vars.items()
+    }
+
+
+def write_whole(path: Path, dataset: xr.Dataset, case_dim: str, cases: int) -> None:
     """Write a data set that is in memory, replacing what stood there.
+
+    Args:
+        path: The store.
+        dataset: What to write.
+        case_dim: Name of the cases' dimension.
+        cases: How many of them lie in one chunk.
 
     Raises:
         StorageError: When it cannot be written; what was there before stays.
@@ -56,7 +81,7 @@ def write_whole(path: Path, dataset: xr.Dataset) -> None:
             fresh,
             mode="w",
             consolidated=True,
-            encoding=_encoding(dataset, {}),
+            encoding=_encoding(dataset, case_dim, cases),
             write_empty_chunks=True,
         )
         if path.exists():
@@ -122,7 +147,7 @@ class Growing:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             dataset = template()
             size = max((after - first for first, after in self.blocks), default=1)
-            encoding = _encoding(dataset, {self.case_dim: size})
+            encoding = _encoding(dataset, self.case_dim, size)
             # Lazy values are left for later; coordinates stay as they are and are written now.
             lazy = dataset.assign(
                 {
@@ -204,7 +229,7 @@ def blocks_of(cases: int, bytes_per_case: int, most: int) -> tuple[tuple[int, in
 
     Args:
         cases: Number of cases.
-        bytes_per_case: Of the largest variable.
+        bytes_per_case: Of the largest variable, all members and leads.
         most: Largest number of cases in a block.
     """
     fitting = max(1, _CHUNK_BYTES // max(1, bytes_per_case))

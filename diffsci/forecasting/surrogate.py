@@ -126,16 +126,30 @@ class Surrogate:
     ) -> Float[np.ndarray, "case member lead channel *space"]:
         """Members of some cases, in physical units."""
         count = len(given.cases)
-        index = [case for case in range(count) for _ in members]
+        pairs = [(case, member) for case in range(count) for member in members]
+        physical = self.drawn(engine, given, pairs, seed)
+        return physical.reshape(count, len(members), *physical.shape[1:])
+
+    def drawn(
+        self, engine: Engine, given: Given, pairs: Sequence[tuple[int, int]], seed: int
+    ) -> Float[np.ndarray, "row lead channel *space"]:
+        """Members of some cases in any order, in physical units.
+
+        Args:
+            engine: Where it computes.
+            given: The cases.
+            pairs: Place of the case in `given`, and number of the member, of each row.
+            seed: Of the noise.
+        """
+        index = [case for case, _ in pairs]
         rows = Rows(
             given=None if given.known is None else given.known[index],
             scalars=None if given.scalars is None else given.scalars[index],
             cases=tuple(given.cases.keys[case] for case in index),
-            members=tuple(members) * count,
+            members=tuple(member for _, member in pairs),
         )
         states = engine.states(rows, max(1, len(given.cases.leads)), seed)
-        physical = self.statistics.decode(states.numpy())
-        return physical.reshape(count, len(members), *physical.shape[1:])
+        return self.statistics.decode(states.numpy())
 
     def label(self, values: np.ndarray, cases: Cases, members: np.ndarray | None) -> xr.Dataset:
         """Values in the forecast store's layout, with where they come from."""
@@ -144,17 +158,6 @@ class Surrogate:
         )
         labelled.attrs.update(self.provenance)
         return labelled
-
-    @property
-    def ports(self) -> Ports:
-        """Channels in and out of the network."""
-        task = self.pipeline.data.task
-        return Ports(
-            target=len(self.channels),
-            condition=task.condition_channels(len(self.channels)),
-            scalars=len(self.scalar_names),
-            grid=self.grid,
-        )
 
     def save(self, folder: Path, config: str) -> None:
         """Write all that `load` needs, with checksums, whole or not at all.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,41 +13,17 @@ from tqdm import tqdm
 
 from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.errors import FieldError
 from diffsci.files import failpoint
 from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.tracker import Tracker
-from diffsci.training import augment, checkpoint
+from diffsci.training import checkpoint
 from diffsci.training.ema import assign
 from diffsci.training.loop import Step, train
 from diffsci.training.state import RunState
 
 log = logging.getLogger(__name__)
-
-
-def check(pipeline: Pipeline, ports: Ports) -> None:
-    """Refuse settings that do not fit the data.
-
-    Raises:
-        FieldError: With the full key.
-    """
-    if pipeline.model is not None:
-        with _under("model.network"):
-            pipeline.model.network.check(ports)
-    if pipeline.train is not None:
-        with _under("train"):
-            augment.check(pipeline.train, ports.grid)
-
-
-@contextmanager
-def _under(section: str) -> Iterator[None]:
-    """Field errors from inside tell their full key."""
-    try:
-        yield
-    except FieldError as error:
-        raise FieldError(f"{section}.{error.field}", error.value, error.expected) from error
 
 
 def build(pipeline: Pipeline, ports: Ports) -> Denoiser:
@@ -83,10 +58,10 @@ def learn(
     """
     section = pipeline.train
     assert section is not None
-    check(pipeline, ports)
+    state = checkpoint.newest(folder, log.warning)
+    device = _as_begun(device, pipeline, state)
     denoiser = device.laid_out(build(pipeline, ports))
     parameters = sum(p.numel() for p in denoiser.parameters())
-    state = checkpoint.newest(folder, log.warning)
     begun = 0 if state is None else state.step
     if begun >= section.steps:
         log.info("train: all %d steps are done", section.steps)
@@ -126,8 +101,24 @@ def learn(
     return denoiser.cpu().eval()
 
 
+def _as_begun(device: Device, pipeline: Pipeline, state: RunState | None) -> Device:
+    """The device, in the precision of the checkpoint where it may be chosen; else a warning."""
+    before = device.precision if state is None else state.settings["runtime.precision"]
+    if before == device.precision:
+        return device
+    if pipeline.runtime.precision == "auto":
+        log.info("train: going on in %s, in which this run was begun", before)
+        return replace(device, precision=before)
+    log.warning(
+        "train: the checkpoint was made in %s, going on in %s: the numbers may differ",
+        before,
+        device.precision,
+    )
+    return device
+
+
 class _Progress:
-    """A bar in a terminal, a line now and then elsewhere, and the tracker's metrics."""
+    """A bar in a terminal, a line every `every` steps elsewhere, and the tracker's metrics."""
 
     def __init__(self, begun: int, steps: int, every: int, tracker: Tracker) -> None:
         self.every, self.steps, self.tracker = every, steps, tracker
@@ -135,7 +126,6 @@ class _Progress:
             total=steps, initial=begun, unit="step", disable=not sys.stderr.isatty(), desc="train"
         )
         self.begun, self.started = begun, time.monotonic()
-        self.last_line = self.started
         self.loss: float | None = None
         self.validation: float | None = None
 
@@ -161,10 +151,7 @@ class _Progress:
         )
         valid = "" if self.validation is None else f", validation {self.validation:.4f}"
         self.bar.set_postfix_str(f"loss {self.loss:.4f}{valid}")
-        now = time.monotonic()
-        # Not a line for each entry of the log where steps take a millisecond.
-        if self.bar.disable and (now - self.last_line > 5 or step.step == self.steps):
-            self.last_line = now
+        if self.bar.disable:
             left = (self.steps - step.step) / max(1e-9, rate)
             log.info(
                 "train: step %d of %d, loss %.4f%s, %.1f steps/s, %.0f s left",

@@ -14,6 +14,7 @@ from diffsci.files import lock
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.surrogate import read_surrogate
 from diffsci.run_folder import digest_of
+from diffsci.stages.checks import of_sampling
 from diffsci.stages.prepare import Known, require_alike
 from diffsci.stages.sampling import write_ensemble
 from diffsci.stages.sequence import provenance
@@ -30,6 +31,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         out: The store, ending in `.zarr`.
 
     Raises:
+        ConfigError: For guidance that the model has no use for.
         StorageError: When the store exists, or its name does not end in `.zarr`.
     """
     pipeline = loaded.pipeline
@@ -41,6 +43,8 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
     if store.exists():
         raise StorageError(f"{store}: exists already; choose another name with --out, or remove it")
     model = read_surrogate(run / "model", pipeline)
+    for fault in of_sampling(section, pipeline.train, model.scalar_names):
+        raise fault
     model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
     test = read(
         str(data.entry or data.source), data.domain, data.split.test, loaded.roots, data.variables
@@ -64,7 +68,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         cases=section.cases,
     )
     store.parent.mkdir(parents=True, exist_ok=True)
-    with lock(run):
+    with lock(store.parent):
         write_ensemble(
             model,
             model.engine(),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 from tqdm import tqdm
 
 from diffsci.data.fields import Cases
@@ -59,20 +62,18 @@ def write_ensemble(
         given: The cases.
         members: Members of each case.
         seed: Of the noise.
-        batch: Rows to have at once; the results do not depend on it.
+        batch: Rows that a block of the store may hold; the results do not depend on it.
         store: The forecast store; it takes this name when it is whole.
         digest: Of all that it is made from; only a store of the same digest is gone on with.
     """
     cases = given.cases
     leads = max(1, len(cases.leads))
-    cells = int(np.prod(model.grid.sizes))
-    levels = len(model.channels)
-    blocks = blocks_of(len(cases), members * leads * levels * cells * 4, max(1, batch // members))
+    blocks = _blocks(model, cases, members, batch)
     growing = Growing(path=store, case_dim=_case_dim(model, cases), blocks=blocks, digest=digest)
     numbers = np.arange(members)
 
     def template() -> xr.Dataset:
-        shape = (len(cases), members, leads, levels, *model.grid.sizes)
+        shape = (len(cases), members, leads, len(model.channels), *model.grid.sizes)
         empty = np.broadcast_to(np.float32(np.nan), shape)
         return model.label(empty, cases, numbers)
 
@@ -92,10 +93,9 @@ def write_ensemble(
     )
     bar = tqdm(total=len(todo), unit="block", disable=not sys.stderr.isatty(), desc="sample")
     started = last = time.monotonic()
-    for done, block in enumerate(todo, start=1):
-        part = some(given, *block)
-        values = model.values(engine, part, range(members), seed)
-        growing.write(block, model.label(values, part.cases, numbers))
+    drawn = in_turn(model, engine, given, todo, members, seed)
+    for done, (block, values) in enumerate(drawn, start=1):
+        growing.write(block, model.label(values, some(given, *block).cases, numbers))
         bar.update(1)
         now = time.monotonic()
         if bar.disable and (now - last > 10 or done == len(todo)):
@@ -106,13 +106,69 @@ def write_ensemble(
     growing.finish()
 
 
-def write_truth(model: Surrogate, cases: Cases, truth: np.ndarray, store: Path) -> None:
-    """What the ensemble is scored against, in the same layout without `number`."""
+def in_turn(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    blocks: Sequence[tuple[int, int]],
+    members: int,
+    seed: int,
+) -> Iterator[tuple[tuple[int, int], Float[np.ndarray, "case member lead channel *space"]]]:
+    """Each block with its values; the engine's batches run on over the borders of blocks.
+
+    Often a block of one case has fewer rows than a batch of the network. Filled up by itself, it
+    would waste the rest; so only the last batch of all is filled up.
+    """
+    pairs = [
+        (case, member)
+        for first, after in blocks
+        for case in range(first, after)
+        for member in range(members)
+    ]
+    waiting = iter(blocks)
+    block = next(waiting, None)
+    made: list[np.ndarray] = []
+    for start in range(0, len(pairs), engine.compute_batch):
+        made.append(model.drawn(engine, given, pairs[start : start + engine.compute_batch], seed))
+        while block is not None and sum(map(len, made)) >= (block[1] - block[0]) * members:
+            rows, count = np.concatenate(made), block[1] - block[0]
+            values = rows[: count * members].reshape(count, members, *rows.shape[1:])
+            made = [rows[count * members :]]
+            yield block, values
+            block = next(waiting, None)
+
+
+def _blocks(
+    model: Surrogate, cases: Cases, members: int, batch: int
+) -> tuple[tuple[int, int], ...]:
+    """Blocks of cases: handy chunks of the largest variable, and no more rows than `batch`."""
+    levels = max(Counter(channel.variable for channel in model.channels).values())
+    fields = members * max(1, len(cases.leads)) * levels
+    size = fields * int(np.prod(model.grid.sizes)) * np.dtype(np.float32).itemsize
+    return blocks_of(len(cases), size, max(1, batch // members))
+
+
+def write_truth(
+    model: Surrogate, cases: Cases, truth: np.ndarray, store: Path, *, members: int, batch: int
+) -> None:
+    """What the ensemble is scored against, in the same layout without `number`.
+
+    Args:
+        model: Labels it.
+        cases: What the case axis is.
+        truth: Physical units, `[case, lead, channel, *space]`.
+        store: Its place.
+        members: Of the ensemble, whose chunks along the cases it shares.
+        batch: As in `write_ensemble`.
+    """
     labelled = model.label(truth[:, None], cases, None)
     of_the_model = ("diffsci_sampler", "diffsci_seed", "diffsci_seed_scheme", "diffsci_model")
     kept = {name: value for name, value in labelled.attrs.items() if name not in of_the_model}
     kept["title"] = f"{model.pipeline.name}: truth that the ensemble is scored against"
-    write_whole(store, labelled.drop_attrs(deep=False).assign_attrs(kept))
+    blocks = _blocks(model, cases, members, batch)
+    chunk = max(after - first for first, after in blocks)
+    told = labelled.drop_attrs(deep=False).assign_attrs(kept)
+    write_whole(store, told, _case_dim(model, cases), chunk)
 
 
 def _case_dim(model: Surrogate, cases: Cases) -> str:

@@ -134,6 +134,7 @@ def report(
         figures=drawn,
         config=config,
         provenance=provenance,
+        lead_unit=prepared.lead_unit,
     )
 
 
@@ -174,7 +175,7 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
     given = prepared.evaluation.given
     known = None
     if given is not None:
-        known = _on_the_grid(pipeline, prepared, given)
+        known = _shown(pipeline, prepared, given)
     train_given, train_truth = _training(pipeline, prepared, _windows(prepared))
     return Problem(
         train=prepared.train,
@@ -187,11 +188,11 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
     )
 
 
-def _on_the_grid(pipeline: Pipeline, prepared: Prepared, given: torch.Tensor) -> np.ndarray:
-    """The newest field of a condition, physical units: the last frame, or the interpolated one."""
-    condition = pipeline.data.task.condition(given, prepared.train.grid)
-    assert condition is not None
-    return prepared.statistics.decode(condition[:, -prepared.ports.target :].numpy())
+def _shown(pipeline: Pipeline, prepared: Prepared, given: torch.Tensor) -> np.ndarray:
+    """The newest state that is known, physical units: the last frame, or the interpolated one."""
+    shown = pipeline.data.task.shown(given, prepared.train.grid)
+    assert shown is not None
+    return prepared.statistics.decode(shown.numpy())
 
 
 def _windows(prepared: Prepared) -> np.ndarray:
@@ -221,5 +222,5 @@ def _training(
         window = examples.states[trajectory[:, None], start[:, None] + steps]
         given = task.observe(window, fields.grid)
         assert given is not None
-        parts.append(_on_the_grid(pipeline, prepared, given))
+        parts.append(_shown(pipeline, prepared, given))
     return np.concatenate(parts), truth

@@ -13,13 +13,14 @@ from typing import Any
 import diffsci
 from diffsci import config, families, tracking
 from diffsci.errors import DataError, StorageError
+from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.store import open_store, stands
 from diffsci.forecasting.surrogate import CONFIG, Surrogate, read_surrogate
 from diffsci.run_folder import STAGES, RunFolder, digest_of
 from diffsci.runtime import Device
-from diffsci.stages import scoring, telling
+from diffsci.stages import checks, scoring, telling
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.sampling import write_ensemble, write_truth
@@ -28,15 +29,6 @@ from diffsci.tracker import NullTracker, Tracker
 log = logging.getLogger(__name__)
 
 FORECAST, TRUTH = "forecast.zarr", "truth.zarr"
-
-# Figures at the artifact root under fixed names stand side by side in MLflow's comparison.
-_ROOT_FIGURES = (
-    "sample_maps.png",
-    "member_spread.png",
-    "scores_by_lead.png",
-    "rank_histogram.png",
-    "spectra.png",
-)
 
 
 def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -78,10 +70,11 @@ class Sequence:
         pipeline = self.loaded.pipeline
         tracker: Tracker = NullTracker()
         try:
-            device = Device.of(pipeline.runtime)
-            self._note_device(device)
+            device = self._device()
             prepared = prepare(pipeline, self.loaded.roots)
             self._require_same_data(prepared.digests)
+            checks.check(pipeline, prepared.ports, prepared.train.scalar_names)
+            self.folder.record["lead_unit"] = prepared.lead_unit
             self.folder.save()
             tracker = self._tracker(prepared)
             self._stages(prepared, device, tracker)
@@ -97,8 +90,13 @@ class Sequence:
         tracker.finish("FINISHED")
         self._say_end(tracker)
 
-    def _note_device(self, device: Device) -> None:
-        """Record where it computes; say so when a run goes on elsewhere."""
+    def _device(self) -> Device:
+        """Where it computes, recorded; a run that goes on elsewhere says so."""
+        runtime = self.loaded.pipeline.runtime
+        device = Device.of(runtime)
+        begun = self.folder.record.get("device", {}).get("precision")
+        if runtime.precision == "auto" and begun and self.folder.holds_products:
+            device = replace(device, precision=begun)
         now = {"device": device.name, "precision": device.precision, "threads": device.threads}
         before = self.folder.record.get("device", now)
         changed = [
@@ -107,6 +105,7 @@ class Sequence:
         if changed and self.folder.holds_products:
             log.warning("going on with %s: last bits of the numbers may differ", ", ".join(changed))
         self.folder.record["device"] = now
+        return device
 
     def _stages(self, prepared: Prepared, device: Device, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline
@@ -236,7 +235,14 @@ class Sequence:
                 return
             if store.exists():
                 remove_folder(store)  # of settings that were then changed
-            write_truth(model, evaluation.cases, evaluation.truth, self.path / TRUTH)
+            write_truth(
+                model,
+                evaluation.cases,
+                evaluation.truth,
+                self.path / TRUTH,
+                members=sample.members,
+                batch=pipeline.runtime.batch,
+            )
             write_ensemble(
                 model,
                 model.engine(device),
@@ -271,7 +277,8 @@ class Sequence:
         for name in ("scores.csv", "scores.json"):
             tracker.artifact(self.path / name)
         for name, file in drawn.items():
-            tracker.artifact(file, "" if name in _ROOT_FIGURES else "figures")
+            # Those at the artifact root stand side by side in MLflow's comparison.
+            tracker.artifact(file, "" if name in NAMES else "figures")
         tracker.artifact(page)
         tracker.note(telling.summary(pipeline, prepared) + "\n\n" + telling.table(scores))
         for line in telling.table(scores).splitlines():

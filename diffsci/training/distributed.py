@@ -1,8 +1,9 @@
 """Several processes training one model: each takes its rows of every batch, gradients are averaged.
 
 The global batch, its order and its noise do not depend on the number of processes, so N ranks train
-on what one would have trained on; only the order of summation differs. Started by `torchrun`, which
-sets RANK, WORLD_SIZE and LOCAL_RANK; without them this process is the only one.
+on what one would have trained on; only the order of summation differs. The loop can be called so by
+a program of one's own under `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK; without them
+this process is the only one. `diffsci run` is one process: it does not start or join others yet.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     missing = [name for name in needed if name not in environment]
     if missing or not all(value.isdecimal() for value in found.values()):
         raise ConfigError(
-            f"distributed training: {found} is set and {missing} is not; start it by "
-            "`torchrun --nproc-per-node N -m diffsci run PIPELINE`, or unset these variables"
+            f"distributed training: {found} is set and {missing} is not, or not a number; set all "
+            "of them, or unset these variables to train in one process"
         )
     return Ranks(
         rank=int(found["RANK"]), world=int(found["WORLD_SIZE"]), local=int(found["LOCAL_RANK"])

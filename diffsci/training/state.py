@@ -24,6 +24,9 @@ LossRow = tuple[int, float, float, float]
 
 _FREE = ("objective", "checkpoint_every", "keep", "validate_every", "log_every")
 
+_MACHINE = ("runtime.precision",)
+"""Settings of the machine: another one moves last bits, as another device does, and is allowed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
@@ -42,7 +45,8 @@ class RunState:
         best_loss: That loss.
         losses: The rows logged so far.
         validations: Step and loss of each validation so far.
-        settings: What the run's numbers depend on; a resumed run must have the same.
+        settings: What the run's numbers depend on; a resumed run must have the same, but for the
+            precision.
     """
 
     step: int
@@ -78,13 +82,15 @@ def settings_of(
 def require_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with other settings than the run was begun with.
 
+    Where it computes may change, precision included: it is for the caller to say so.
+
     Raises:
         ConfigError: Listing each difference as old -> new.
     """
     differences = [
         f"{name}: {saved.get(name)!r} -> {now.get(name)!r}"
         for name in sorted(saved.keys() | now)
-        if saved.get(name) != now.get(name)
+        if name not in _MACHINE and saved.get(name) != now.get(name)
     ]
     if differences:
         raise ConfigError(

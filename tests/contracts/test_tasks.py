@@ -54,6 +54,23 @@ def test_advance_keeps_the_shape_and_ends_with_the_state(task, space):
 
 
 @pytest.mark.parametrize("space", SPACES)
+def test_what_is_given_lies_on_its_grid_and_is_shown_as_a_state(task, space):
+    grid = makers.fields(space=space).grid
+    window = torch.randn(2, task.frames, 3, *space)
+    given = task.observe(window, grid)
+    shown = task.shown(given, grid)
+    if given is None:
+        assert shown is None
+        return
+    assert given.shape[-len(space) :] == task.given_grid(grid).sizes
+    assert task.given_grid(grid).dims == grid.dims
+    # It is the newest of what the network is told, and the last frame where frames are given.
+    assert torch.equal(shown, task.condition(given, grid)[:, -3:])
+    if task.given_frames:
+        assert torch.equal(shown, window[:, task.given_frames - 1])
+
+
+@pytest.mark.parametrize("space", SPACES)
 def test_scaled_targets_have_mean_0_and_variance_1(task, space):
     fields = makers.fields(space=space)
     examples = Examples(fields, task, fit_statistics(fields, task))

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffsci.data import preflight
+from diffsci.data import preflight, reader
 from diffsci.data.catalog import entries
 from diffsci.data.domains.weather import Weather
+from diffsci.errors import DataError
+from diffsci.sections import Part
 from tests.data import makers
 
 
@@ -84,3 +86,44 @@ def test_domains_are_inferred():
     for make, name in ((makers.weather, "Weather"), (makers.pde, "Pde"), (makers.images, "Image")):
         assert type(preflight.infer_domain(make(), entry)).__name__ == name
     assert isinstance(preflight.infer_domain(xr.Dataset(), entry), object)
+
+
+def test_a_part_is_checked_for_what_a_run_reads_and_no_more(tmp_path):
+    ds = makers.weather(times=20)
+    ds["t2m"][15, 2, 1] = np.nan
+    ds = ds.assign(bad=ds["t2m"].drop_attrs() * np.nan, still=xr.full_like(ds["t2m"], 5))
+    ds["still"].attrs["units"] = "K"
+    ds = ds.isel(time=[*range(8), *range(9, 20)])
+    path = str(tmp_path / "a.nc")
+    ds.to_netcdf(path)
+    early, late = Part(time=("2001-01-01", "2001-01-02")), Part(time=("2001-01-04", "2001-01-05"))
+
+    def codes(part, *variables, **options):
+        found = preflight.check_part(path, Weather(), part, (), variables, **options)
+        return [problem.code for problem in found]
+
+    assert codes(early, "t2m") == []
+    assert codes(late, "t2m") == ["nan"]
+    assert codes(Part(time=("2001-01-02", "2001-01-03")), "t2m") == ["gap"]
+    assert codes(early) == ["units-missing", "nan"]
+    assert codes(early, "still") == [] and codes(early, "still", varied=True) == ["constant"]
+    assert codes(Part(time=("1990", "1991")), "t2m") == ["data"]
+    (typo,) = preflight.check_part(path, Weather(), early, (), ("t2n",))
+    assert "did you mean 't2m'" in str(typo)
+    assert {"nan", "gap", "constant"} <= {p.code for p in preflight.check_entry(path)}
+    for part, variables in ((early, ("t2m",)), (late, ("t2m",)), (early, ())):
+        clean = all(p.warning for p in preflight.check_part(path, Weather(), part, (), variables))
+        try:
+            reader.read(path, Weather(), part, variables=variables)
+        except DataError:
+            assert not clean
+        else:
+            assert clean
+
+
+def test_a_part_may_name_its_own_entry(tmp_path):
+    makers.weather().to_netcdf(tmp_path / "a.nc")
+    part = Part(entry=str(tmp_path / "a.nc"))
+    assert preflight.check_part("no_such_entry", Weather(), part) == []
+    (problem,) = preflight.check_part("no_such_entry", Weather(), Part())
+    assert problem.code == "entry"

@@ -111,8 +111,9 @@ def test_leads_are_in_the_report(tmp_path):
         figures={},
         config="",
         provenance={},
+        lead_unit="h",
     )
-    assert "lead 12" in "".join(read(path).text)
+    assert "air_temperature, lead 12 h" in read(path).text
 
 
 def test_a_comparison_shows_what_differs_and_what_is_best(tmp_path):

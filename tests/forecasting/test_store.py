@@ -9,7 +9,8 @@ import xarray as xr
 import xskillscore
 
 from diffsci.errors import StorageError
-from diffsci.forecasting.store import Growing, blocks_of, open_store, write_whole
+from diffsci.forecasting import store
+from diffsci.forecasting.store import Growing, blocks_of, chunks_of, open_store, write_whole
 from tests.forecasting import makers
 
 
@@ -37,15 +38,15 @@ def grow(path, dataset, *, stop_after=None, case_dim="time", digest="a"):
     """Write `dataset` in blocks of two cases; stop after some of them, as a kill would."""
     count = dataset.sizes[case_dim]
     blocks = tuple((i, min(i + 2, count)) for i in range(0, count, 2))
-    store = Growing(path=path, case_dim=case_dim, blocks=blocks, digest=digest)
-    store.begin(lambda: dataset.copy(deep=True))
+    growing = Growing(path=path, case_dim=case_dim, blocks=blocks, digest=digest)
+    growing.begin(lambda: dataset.copy(deep=True))
     written = 0
-    for block in store.missing():
+    for block in growing.missing():
         if written == stop_after:
             return written
-        store.write(block, dataset.isel({case_dim: slice(*block)}))
+        growing.write(block, dataset.isel({case_dim: slice(*block)}))
         written += 1
-    store.finish()
+    growing.finish()
     return written
 
 
@@ -74,7 +75,7 @@ def test_comes_back_as_it_was(tmp_path, leads):
     grow(tmp_path / "f.zarr", dataset, case_dim="sample" if leads else "time")
     with open_store(tmp_path / "f.zarr") as found:
         xr.testing.assert_identical(found.load(), dataset)
-    write_whole(tmp_path / "w.zarr", dataset)
+    write_whole(tmp_path / "w.zarr", dataset, "sample" if leads else "time", 2)
     with open_store(tmp_path / "w.zarr") as found:
         xr.testing.assert_identical(found.load(), dataset)
 
@@ -95,7 +96,7 @@ def test_no_store(tmp_path):
 def test_members_lie_in_one_chunk_which_scorers_need(tmp_path):
     """With members in several chunks xskillscore and the ecdf CRPS of `scores` raise."""
     grow(tmp_path / "f.zarr", labelled())
-    write_whole(tmp_path / "t.zarr", labelled(members=None))
+    write_whole(tmp_path / "t.zarr", labelled(members=None), "time", 2)
     forecast = xr.open_zarr(tmp_path / "f.zarr")["2m_temperature"]
     truth = xr.open_zarr(tmp_path / "t.zarr")["2m_temperature"]
     assert forecast.encoding["chunks"][1] == forecast.sizes["number"]
@@ -114,3 +115,42 @@ def test_blocks_cover_all_cases_once(cases, size, most, sizes):
     blocks = blocks_of(cases, size, most)
     assert [after - first for first, after in blocks] == sizes
     assert [case for first, after in blocks for case in range(first, after)] == list(range(cases))
+
+
+def test_truth_shares_the_chunks_of_the_ensemble_along_the_cases(tmp_path):
+    grow(tmp_path / "f.zarr", labelled())
+    write_whole(tmp_path / "t.zarr", labelled(members=None), "time", 2)
+    with open_store(tmp_path / "f.zarr") as forecast, open_store(tmp_path / "t.zarr") as truth:
+        assert forecast["2m_temperature"].encoding["chunks"] == (2, 4, 9, 13)
+        assert truth["2m_temperature"].encoding["chunks"] == (2, 9, 13)
+
+
+@pytest.mark.parametrize(
+    ("shape", "cases", "expected"),
+    [
+        # 50 members of one case at 0.25 degrees: 208 MB a lead, so that latitudes are split, too.
+        ((3, 50, 40, 721, 1440), 1, (1, 50, 1, 347, 1440)),
+        ((3, 10, 40, 121, 240), 2, (2, 10, 40, 121, 240)),
+        ((3, 10, 400, 121, 240), 1, (1, 10, 86, 121, 240)),
+    ],
+)
+def test_chunks_are_bounded_and_keep_the_members_together(shape, cases, expected):
+    dims = ("time", "number", "prediction_timedelta", "latitude", "longitude")
+    # A view of one number: the sizes count alone.
+    variable = xr.DataArray(np.broadcast_to(np.float32(0), shape), dims=dims)
+    found = tuple(chunks_of(variable, "time", cases).values())
+    assert found == expected
+    assert np.prod(found) * 4 <= 100_000_000
+
+
+def test_a_store_whose_cases_are_larger_than_a_chunk_comes_back(tmp_path, monkeypatch):
+    """Leads and space are split as well; the store still grows block by block to the same bytes."""
+    monkeypatch.setattr(store, "_MOST_BYTES", 100)
+    dataset = labelled(leads=3)
+    grow(tmp_path / "a.zarr", dataset, case_dim="sample", stop_after=1)
+    grow(tmp_path / "a.zarr", dataset, case_dim="sample")
+    grow(tmp_path / "b.zarr", dataset, case_dim="sample")
+    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
+    with open_store(tmp_path / "a.zarr") as found:
+        assert found["u"].encoding["chunks"] == (2, 4, 1, 3)
+        xr.testing.assert_identical(found.load(), dataset)

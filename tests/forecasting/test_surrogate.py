@@ -1,11 +1,13 @@
 """From Python: labelled conditions in, labelled ensembles out, and honest refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
-from diffsci.data.tasks.downscale import coarse_grid
+from diffsci.data.tasks.downscale import Downscale, coarse_grid
 from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.forecasting.surrogate import check_manifest, read_surrogate
 from tests.forecasting import makers
@@ -42,6 +44,30 @@ def test_a_coarse_field_and_the_fine_one_it_came_from_give_the_same_ensemble(fin
     # float32 block means against float64 ones: a few units in the last place of 280 K.
     assert float(abs(one - other)["2m_temperature"].max()) < 1e-2
     assert one["2m_temperature"].dims == ("time", "number", "latitude", "longitude")
+
+
+def quarter_degree_box():
+    """37 x 49 cells from 15 to 60 degrees north, as in the quickstart."""
+    base = makers.weather_fields(sizes=(37, 49))
+    latitude, longitude = np.linspace(15, 60, 37), np.linspace(225, 285, 49)
+    grid = replace(base.grid, coordinates=(tuple(latitude), tuple(longitude)))
+    return replace(base, grid=grid)
+
+
+def test_a_coarse_field_with_plain_means_of_coordinates_is_taken():
+    """As `coarsen` makes it: its latitudes differ from the area-weighted ones by 0.05 degrees."""
+    fields = quarter_degree_box()
+    model = makers.surrogate(fields, "weather", Downscale(factor=4))
+    whole = weather(fields.values[0, :, 0], fields.grid, fields.times)
+    coarse = whole.coarsen(latitude=4, longitude=4, boundary="pad").mean()
+    exact = np.array(coarse_grid(fields.grid, 4).coordinates[0])
+    apart = np.abs(coarse.latitude.values - exact).max()
+    assert 0.03 < apart < 0.1  # so this tests what it says
+    drawn = model.sample(coarse.isel(time=[0]), members=1)
+    assert drawn.sizes["latitude"] == 37
+    moved = coarse.assign_coords(latitude=coarse.latitude + 0.3)
+    with pytest.raises(DataError, match="condition: its grid is latitude 10 from"):
+        model.sample(moved.isel(time=[0]), members=1)
 
 
 def test_flipped_and_renamed_conditions_are_mapped_by_coordinates(fine):
@@ -92,6 +118,30 @@ def test_classes(fine):
         model.sample([7])
     with pytest.raises(DataError, match=r"pass the class of each sample, such as \[0, 1, 2\]"):
         model.sample()
+
+
+def test_the_classes_of_a_condition_are_those_of_training():
+    """One of low classes alone has a shorter one-hot; one of an unknown class is refused."""
+    fields = makers.digit_fields()
+    model = makers.surrogate(fields, "image", Downscale(factor=4))
+    labels = fields.scalars.argmax(axis=1)
+
+    def images(chosen, classes):
+        return xr.Dataset(
+            {
+                "intensity": (("sample", "y", "x"), fields.values[chosen, 0, 0]),
+                "label": ("sample", classes),
+            }
+        )
+
+    whole = model.sample(images(np.arange(6), labels[:6]), members=2)
+    low = np.flatnonzero(labels[:6] == 0)
+    part = model.sample(images(low, labels[low]).assign_coords(sample=low), members=2)
+    assert np.array_equal(part.intensity.values, whole.intensity.values[low])
+    with pytest.raises(DataError, match="condition: no class 3; there are 0, 1, 2"):
+        model.sample(images(low, np.full(len(low), 3)))
+    with pytest.raises(DataError, match="lacks the parameters label=0, label=1, label=2"):
+        model.sample(images(low, labels[low]).drop_vars("label"))
 
 
 def test_refusals(fine):

@@ -1,15 +1,15 @@
-"""The training stage: it goes on from checkpoints, tells what it does, and checks first."""
+"""The training stage: it goes on from checkpoints, and tells what it does."""
 
 import logging
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from diffsci import config
-from diffsci.errors import FieldError
 from diffsci.runtime import Device
-from diffsci.stages.learning import build, check, learn
+from diffsci.stages.learning import build, learn
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
 from tests import tiny_runs
@@ -33,7 +33,7 @@ def data(tmp_path_factory):
     return loaded.pipeline, prepare(loaded.pipeline, loaded.roots)
 
 
-def learnt(data, folder, tracker=None, **train):
+def learnt(data, folder, tracker=None, device=CPU, **train):
     pipeline, prepared = data
     pipeline = replace(pipeline, train=replace(pipeline.train, **train))
     return learn(
@@ -42,7 +42,7 @@ def learnt(data, folder, tracker=None, **train):
         prepared.examples,
         prepared.valid,
         folder,
-        CPU,
+        device,
         tracker or NullTracker(),
     )
 
@@ -87,11 +87,36 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(data, tmp_path
     assert all(torch.equal(whole[name], mended[name]) for name in whole)
 
 
-@pytest.mark.parametrize(
-    ("train", "key"), [({"shift": ("latitude",)}, "train.shift"), ({"flip": ("z",)}, "train.flip")]
-)
-def test_settings_that_do_not_fit_the_data_are_told_by_their_full_key(data, train, key):
+def test_elsewhere_than_in_a_terminal_a_line_is_told_every_so_many_steps(data, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        learnt(data, tmp_path, log_every=2)
+    lines = [r.getMessage() for r in caplog.records if "train: step " in r.getMessage()]
+    assert [line.split(",")[0] for line in lines] == [f"train: step {n} of 6" for n in (2, 4, 6)]
+
+
+def begun_in_bf16(data, folder):
+    """A checkpoint after four steps of six, as a machine with bfloat16 would leave it."""
+    learnt(data, folder, device=replace(CPU, precision="bf16"))
+    shutil.rmtree(folder / "step-00000006")
+
+
+def test_auto_goes_on_in_the_precision_of_the_checkpoint(data, tmp_path, caplog):
     pipeline, prepared = data
-    with pytest.raises(FieldError, match=f"^{key}"):
-        check(replace(pipeline, train=replace(pipeline.train, **train)), prepared.ports)
-    check(pipeline, prepared.ports)
+    auto = replace(pipeline, runtime=replace(pipeline.runtime, precision="auto"))
+    whole = learnt(data, tmp_path / "a", device=replace(CPU, precision="bf16")).state_dict()
+    begun_in_bf16(data, tmp_path / "b")
+    with caplog.at_level(logging.INFO):
+        mended = learnt((auto, prepared), tmp_path / "b").state_dict()
+    assert "going on in bf16, in which this run was begun" in caplog.text
+    assert "steps 5 to 6 on cpu (bf16)" in caplog.text
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert all(torch.equal(whole[name], mended[name]) for name in whole)
+
+
+def test_another_precision_that_was_asked_for_is_a_warning(data, tmp_path, caplog):
+    begun_in_bf16(data, tmp_path)
+    with caplog.at_level(logging.INFO):
+        learnt(data, tmp_path)
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "made in bf16, going on in fp32: the numbers may differ" in warning
+    assert "steps 5 to 6 on cpu (fp32)" in caplog.text

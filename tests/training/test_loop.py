@@ -264,7 +264,8 @@ def test_other_settings_are_refused_one_by_one():
         tiny_train(tiny_denoiser(), TinyExamples(), section, resume=states[3], seed=4)
     with pytest.raises(ConfigError, match="training examples: 10 -> 11"):
         tiny_train(tiny_denoiser(), TinyExamples(11), section, resume=states[3])
-    # What moves no number may change.
+    # Where it computes may change, and what moves no number.
+    tiny_train(tiny_denoiser(), TinyExamples(), section, resume=states[3], precision="bf16")
     tiny_train(tiny_denoiser(), TinyExamples(), tiny_section(log_every=1, keep=9), resume=states[3])
 
 

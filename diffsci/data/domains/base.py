@@ -22,15 +22,26 @@ class Domain(ABC):
     """A family member: frozen dataclass whose fields are the YAML keys under `data.domain`."""
 
     @abstractmethod
-    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
-        """The variables of the entry in canonical dims and units; coordinates mapped by value.
+    def canonical(
+        self,
+        raw: xr.Dataset,
+        entry: Entry,
+        report: Report | None = None,
+        variables: tuple[str, ...] = (),
+    ) -> xr.Dataset:
+        """The variables of the entry in canonical dims; coordinates mapped by value.
+
+        Values stay in the file until they are selected: where units are converted, that is left to
+        `fields` (see `stacking.in_units`).
 
         Args:
-            raw: As the file has it.
+            raw: As the file has it, its times decoded.
             entry: What the catalog says of it.
             report: Where faults are told; none raises on the first.
+            variables: Take only these of the entry, and let no other get in the way.
 
         Raises:
+            ConfigError: For one of `variables` that is not there.
             DataError: Naming entry, variable or coordinate, what was found and the fix.
         """
 

@@ -40,10 +40,16 @@ class Image(Domain):
     def __post_init__(self) -> None:
         require(self.classes >= 0, "classes", self.classes, "0 (from the data) or more")
 
-    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
+    def canonical(
+        self,
+        raw: xr.Dataset,
+        entry: Entry,
+        report: Report | None = None,
+        variables: tuple[str, ...] = (),
+    ) -> xr.Dataset:
         """See `Domain.canonical`: dims sample, [time,] y, x, [channel]; classes along sample."""
         report = report or Report(entry.location)
-        ds = axes.renamed(raw, entry, report)
+        ds = axes.narrowed(axes.renamed(raw, entry, report), entry, variables)
         kinds = {kind: axes.find(ds, kind, report) for kind in ("sample", *_SPACE, "channel")}
         kinds["time"] = axes.find(ds, "frame", report)
         kinds = {kind: name if name in ds.dims else None for kind, name in kinds.items()}
@@ -56,14 +62,13 @@ class Image(Domain):
                     f"name it under `rename:` in {entry.yaml}, such as `rows: y`",
                     coordinate=dim,
                 )
-        if "sample" not in ds.dims:
-            lone = [n for n, v in ds.data_vars.items() if set(_SPACE) <= set(v.dims)]
-            ds = ds.drop_vars("sample", errors="ignore")
-            ds = ds.assign({n: ds[n].expand_dims("sample") for n in lone})
-        names = stacking.choose(ds, entry, _SPACE, report)
+        names = stacking.choose(ds, entry, _SPACE, report, variables)
         extra = [self.label_variable] if self.label_variable in ds.variables else []
         dims = ("sample", "time", *_SPACE, "channel")
         ds = axes.squeeze_foreign(ds[[*names, *extra]], names, dims, report)
+        if "sample" not in ds.dims:
+            ds = ds.drop_vars("sample", errors="ignore").assign_coords(sample=[0])
+            ds = ds.assign({name: ds[name].expand_dims("sample") for name in extra})
         for dim in ("sample", "time", *_SPACE, "channel"):
             if dim in ds.dims and (dim not in ds.coords or ds[dim].dtype.kind not in "fiu"):
                 ds = ds.drop_vars(dim, errors="ignore")

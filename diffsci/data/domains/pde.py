@@ -13,57 +13,64 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import axes, forecast_layout, stacking
+from diffsci.data import axes, edges, forecast_layout, stacking
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.problems import Report
 from diffsci.data.time_axis import decoded, ordered, tell_gaps
-from diffsci.errors import FieldError
 from diffsci.grid import Grid
+
+_TAKEN = ("sample", "trajectory", "start_time", "time", "number", "label", "component")
+"""Names that mean something else in the forecast store; a parameter called so gets a prefix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pde(Domain):
     """Simulated trajectories in one to three space dims, with parameters and boundaries."""
 
-    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
+    def canonical(
+        self,
+        raw: xr.Dataset,
+        entry: Entry,
+        report: Report | None = None,
+        variables: tuple[str, ...] = (),
+    ) -> xr.Dataset:
         """See `Domain.canonical`: dims sample, time, [z, y,] x; parameters along sample."""
         report = report or Report(entry.location)
-        ds = axes.renamed(raw, entry, report)
-        kinds = {kind: axes.find(ds, kind, report) for kind in ("sample", "time", "z", "y", "x")}
-        kinds = {kind: name if name in ds.dims else None for kind, name in kinds.items()}
-        ds = axes.settle(ds, kinds)
-        ds = _split_components(ds, entry)
-        ds = _with_lead_dims(ds)
-        space = self._space(ds, entry, report)
-        names = stacking.choose(ds, entry, space, report)
+        ds = axes.narrowed(axes.renamed(raw, entry, report), entry, variables)
+        ds = axes.settle(axes.promoted(ds), _axes(axes.promoted(ds), report))
+        ds = _split_components(ds)
+        space = self._space(ds, variables or tuple(entry.variables), entry, report)
+        names = stacking.choose(ds, entry, space, report, variables)
         parameters = [
             str(n)
-            for n, v in ds.variables.items()
-            if v.dims == ("sample",) and n != "sample" and v.dtype.kind in "fiub"
+            for n, v in ds.data_vars.items()
+            if v.dims == ("sample",) and v.dtype.kind in "fiu"
         ]
-        ds = axes.squeeze_foreign(
-            ds[[*names, *parameters]], names, ("sample", "time", *space), report
-        )
+        times = ds["time"].attrs if "time" in ds.coords else {}
+        ds = ds[[*names, *parameters]]
+        ds = axes.squeeze_foreign(ds, names, ("sample", "time", *space), report)
+        ds = _with_lead_dims(ds)
         ds = ordered(decoded(ds, entry, report, dates=False), report)
         for dim in space:
             ds = _space_coordinate(ds, dim, report)
         for name in names:
             ds[name] = stacking.in_units(ds[name], name, entry, report, default="1")
         ds = ds.transpose("sample", "time", *space)
-        unit = str(raw[kinds["time"]].attrs.get("units", "")) if kinds["time"] in raw.coords else ""
-        unit = entry.time.units if entry.time else unit
         ds.attrs = {
-            "boundary": axes.boundaries(raw, entry),
-            "time_unit": unit or "1",
+            "boundary": edges.told(raw, entry, space, report),
+            "time_unit": _time_unit({**times, **ds["time"].attrs}, entry, report),
             "parameters": parameters,
+            "space": space,
         }
         return ds
 
-    def _space(self, ds: xr.Dataset, entry: Entry, report: Report) -> tuple[str, ...]:
-        named = [ds[n] for n in entry.variables if n in ds.data_vars]
+    def _space(
+        self, ds: xr.Dataset, wanted: tuple[str, ...], entry: Entry, report: Report
+    ) -> tuple[str, ...]:
+        named = [ds[n] for n in wanted if n in ds.data_vars]
         fields = named or [v for v in ds.data_vars.values() if v.dtype.kind in "fiu"]
         longest = max((v.dims for v in fields), key=len, default=())
         space = [str(d) for d in longest if d not in ("sample", "time") and ds.sizes[d] > 1]
@@ -79,8 +86,7 @@ class Pde(Domain):
     def fields(self, canonical: xr.Dataset, source: str, report: Report | None = None) -> Fields:
         """See `Domain.fields`: every trajectory shares the times."""
         report = report or Report(source)
-        first = next(v for v in canonical.data_vars.values() if v.ndim > 1)
-        space = tuple(str(d) for d in first.dims if d not in ("sample", "time"))
+        space = tuple(canonical.attrs["space"])
         values, channels = stacking.gather(
             canonical, ("sample", "time"), "component", space, report
         )
@@ -104,7 +110,7 @@ class Pde(Domain):
         return Fields(
             values=values,
             channels=channels,
-            grid=_grid(canonical, space, report),
+            grid=edges.grid(canonical, space, canonical.attrs["boundary"], report),
             trajectories=np.asarray(canonical["sample"].values),
             times=times,
             breaks=breaks,
@@ -118,6 +124,11 @@ class Pde(Domain):
         """See `Domain.cases`: the key of a case is its trajectory and its time."""
         trajectories, times = fields.trajectories[rows[:, 0]], fields.times[rows[:, 1]]
         step, _ = stamps.regular_step(fields.times)
+        labels = {}
+        if fields.scalars is not None:
+            for number, name in enumerate(fields.scalar_names):
+                word = f"parameter_{name}" if name in _TAKEN else name
+                labels[word] = fields.scalars[rows[:, 0], number]
         return Cases(
             rows=rows.astype(np.int64),
             keys=tuple(
@@ -128,6 +139,7 @@ class Pde(Domain):
             times=times,
             leads=leads,
             step=step if leads else None,
+            labels=labels,
         )
 
     def label(
@@ -152,9 +164,32 @@ class Pde(Domain):
         return stacking.collect(dataset, channels, order, "component", grid.dims)
 
 
-def _split_components(ds: xr.Dataset, entry: Entry) -> xr.Dataset:
+def _axes(ds: xr.Dataset, report: Report) -> dict[str, str | None]:
+    """The data's own name of each dim; frames count time where no dim is called so."""
+    found = {kind: axes.find(ds, kind, report) for kind in ("sample", "time", "z", "y", "x")}
+    if found["time"] not in ds.dims:
+        found["time"] = axes.find(ds, "frame", report)
+    return {kind: name if name in ds.dims else None for kind, name in found.items()}
+
+
+def _time_unit(told: dict[str, Any], entry: Entry, report: Report) -> str:
+    """Unit of the times; where both file and entry say one, they must agree."""
+    unit = str(told.get("units", ""))
+    if entry.time is None:
+        return unit or "1"
+    if unit and entry.time.units not in (unit, unit.partition(" since ")[0]):
+        report.add(
+            "time-units",
+            f"the file says {unit!r}, `time:` says {entry.time.units!r}",
+            f"take `time:` out of {entry.yaml}, or correct it",
+            coordinate="time",
+        )
+    return entry.time.units
+
+
+def _split_components(ds: xr.Dataset) -> xr.Dataset:
     """A dim `field` or `channel` becomes variables: by its names, else numbered."""
-    dim = next((str(d) for d in ds.dims if str(d).lower() in ("field", "channel")), None)
+    dim = next((str(d) for d in ds.dims if str(d).lower() in axes.COMPONENTS), None)
     if dim is None:
         return ds
     labels = ds[dim].values if dim in ds.coords else np.arange(ds.sizes[dim])
@@ -170,11 +205,13 @@ def _split_components(ds: xr.Dataset, entry: Entry) -> xr.Dataset:
 
 
 def _with_lead_dims(ds: xr.Dataset) -> xr.Dataset:
-    """One trajectory, or one time, gets its axis; missing labels are counted."""
+    """One trajectory, or one time, has its label all the same; missing labels are counted.
+
+    The values get that dim when they are in memory, since to expand them reads them.
+    """
     for dim, start in (("sample", np.arange), ("time", lambda n: np.arange(n, dtype=np.float64))):
         if dim not in ds.dims:
-            lone = {n: v.expand_dims(dim) for n, v in ds.data_vars.items() if v.ndim}
-            ds = ds.drop_vars(dim, errors="ignore").assign(lone)
+            ds = ds.drop_vars(dim, errors="ignore").assign_coords({dim: start(1)})
         if dim not in ds.coords:
             ds = ds.assign_coords({dim: start(ds.sizes[dim])})
     return ds
@@ -196,27 +233,3 @@ def _space_coordinate(ds: xr.Dataset, dim: str, report: Report) -> xr.Dataset:
             coordinate=dim,
         )
     return ds if (np.diff(order) > 0).all() else ds.isel({dim: order})
-
-
-def _grid(ds: xr.Dataset, space: tuple[str, ...], report: Report) -> Grid:
-    told: dict[str, Any] = dict(ds.attrs.get("boundary", {}))
-    sides = []
-    for dim in space:
-        found = told.get(dim, told.get("*", "open"))
-        sides.append((found, found) if isinstance(found, str) else tuple(found))
-    try:
-        return Grid(
-            dims=space,
-            coordinates=tuple(
-                tuple(np.asarray(ds[dim].values, dtype=np.float64).tolist()) for dim in space
-            ),
-            units=tuple(str(ds[dim].attrs.get("units", "1")) for dim in space),
-            boundary=tuple(sides),
-        )
-    except FieldError as error:
-        report.stop(
-            "boundary",
-            str(error),
-            "write `boundary: {x: periodic}`, say, in the catalog entry",
-            coordinate="boundary",
-        )

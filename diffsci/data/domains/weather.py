@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import axes, forecast_layout, stacking
+from diffsci.data import axes, edges, forecast_layout, levels, stacking
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
@@ -29,10 +29,19 @@ _SPACE = ("latitude", "longitude")
 class Weather(Domain):
     """Fields on latitude and longitude, with dates and optional pressure levels."""
 
-    def canonical(self, raw: xr.Dataset, entry: Entry, report: Report | None = None) -> xr.Dataset:
+    def canonical(
+        self,
+        raw: xr.Dataset,
+        entry: Entry,
+        report: Report | None = None,
+        variables: tuple[str, ...] = (),
+    ) -> xr.Dataset:
         """See `Domain.canonical`: dims time, [level,] latitude, longitude."""
         report = report or Report(entry.location)
-        ds = axes.renamed(raw, entry, report)
+        ds = axes.narrowed(axes.renamed(raw, entry, report), entry, variables)
+        if not all(axes.find(ds, kind, report) in ds.dims for kind in _SPACE):
+            ds = axes.rectilinear(ds)
+        ds = axes.promoted(ds)
         kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level", *_SPACE)}
         if kinds["level"] not in ds.dims:
             kinds["level"] = None
@@ -47,22 +56,22 @@ class Weather(Domain):
                 f"name it under `rename:` in {entry.yaml}, such as `T: time`",
                 coordinate="time",
             )
+        needed = ("time", *_SPACE) if "time" in ds.dims else _SPACE
+        names = stacking.choose(ds, entry, needed, report, variables)
         if "time" not in ds.dims:
-            lone = [n for n, v in ds.data_vars.items() if set(_SPACE) <= set(v.dims)]
-            ds = ds.assign({n: ds[n].expand_dims("time") for n in lone})
-        names = stacking.choose(ds, entry, ("time", *_SPACE), report)
+            ds = ds.assign({n: ds[n].expand_dims("time") for n in names})
         ds = axes.squeeze_foreign(ds[names], names, ("time", "level", *_SPACE), report)
         keep = [name for name in ds.coords if name in ("time", "level", *_SPACE)]
         ds = ds.drop_vars([name for name in ds.coords if name not in keep])
         ds = ordered(decoded(ds, entry, report, dates=True), report)
         ds = _longitudes(_latitudes(ds, report), report)
         if "level" in ds.dims:
-            ds = _levels(ds, report)
+            ds = levels.canonical(ds, str(kinds["level"]), report)
         # Assigned one by one: a variable without levels stays without.
         for name in names:
             ds[name] = stacking.in_units(ds[name], name, entry, report)
         ds = ds.transpose("time", "level", *_SPACE, missing_dims="ignore")
-        ds.attrs = {"boundary": axes.boundaries(raw, entry)}
+        ds.attrs = {"boundary": edges.told(raw, entry, _SPACE, report)}
         return ds
 
     def _no_axis(self, ds: xr.Dataset, kind: str, entry: Entry, report: Report) -> None:
@@ -91,7 +100,7 @@ class Weather(Domain):
         return Fields(
             values=values,
             channels=channels,
-            grid=_grid(canonical),
+            grid=_grid(canonical, report),
             trajectories=np.zeros(1, dtype=np.int64),
             times=times,
             breaks=breaks,
@@ -109,6 +118,7 @@ class Weather(Domain):
             times=times,
             leads=leads,
             step=step if leads else None,
+            stamps=fields.times,
         )
 
     def label(
@@ -136,16 +146,12 @@ class Weather(Domain):
         step = cases.step
         assert isinstance(step, np.timedelta64)
         lead = np.array([step * n for n in cases.leads]).astype("timedelta64[ns]")
-        valid = np.array(
-            [[stamps.later(t, one) for one in lead] for t in cases.times], dtype=cases.times.dtype
-        )
+        told = {"standard_name": "forecast_period", "long_name": "time since initialisation"}
+        if stamps.months_of(step, cases.times[0]):
+            told["comment"] = "steps are calendar months, as mean months here; see valid_time"
         return ds.assign_coords(
-            prediction_timedelta=(
-                "prediction_timedelta",
-                lead,
-                {"standard_name": "forecast_period", "long_name": "time since initialisation"},
-            ),
-            valid_time=(("time", "prediction_timedelta"), valid, {"standard_name": "time"}),
+            prediction_timedelta=("prediction_timedelta", lead, told),
+            valid_time=(("time", "prediction_timedelta"), _valid(cases), {"standard_name": "time"}),
         )
 
     def unlabel(
@@ -155,6 +161,18 @@ class Weather(Domain):
         case_dim = "sample" if "sample" in dataset.dims else "time"
         order = (case_dim, "number", "prediction_timedelta")
         return stacking.collect(dataset, channels, order, "level", grid.dims)
+
+
+def _valid(cases: Cases) -> np.ndarray:
+    """The time of each case and lead: the data's own where it reaches so far, else counted on."""
+    assert isinstance(cases.step, np.timedelta64)
+    known = cases.stamps if cases.stamps is not None else cases.times[:0]
+    valid = np.empty((len(cases), len(cases.leads)), dtype=cases.times.dtype)
+    for i, (row, start) in enumerate(zip(cases.rows[:, 1], cases.times, strict=True)):
+        for j, lead in enumerate(cases.leads):
+            there = row + lead < len(known)
+            valid[i, j] = known[row + lead] if there else stamps.later(start, cases.step, lead)
+    return valid
 
 
 def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:
@@ -217,31 +235,15 @@ def _is_global(longitudes: np.ndarray) -> bool:
     )
 
 
-def _levels(ds: xr.Dataset, report: Report) -> xr.Dataset:
-    attributes = dict(ds["level"].attrs)
-    values = np.asarray(ds["level"].values, dtype=np.float64)
-    if str(attributes.get("units", "")) in ("Pa", "pascal", "Pascal"):
-        values, attributes["units"] = values / 100, "hPa"
-    if len(set(values)) < len(values):
-        report.stop("coordinate", "levels are there twice", "drop the copies", coordinate="level")
-    ds = ds.assign_coords(level=("level", np.round(values, 6), attributes))
-    return ds.isel(level=np.argsort(values))
-
-
-def _grid(ds: xr.Dataset) -> Grid:
+def _grid(ds: xr.Dataset, report: Report) -> Grid:
     latitude, longitude = (np.asarray(ds[dim].values, dtype=np.float64) for dim in _SPACE)
     around = _is_global(longitude)
     half = float(np.diff(latitude).mean()) / 2 if len(latitude) > 1 else 0.0
     south: Boundary = "pole" if around and latitude[0] - half <= -90 + 1e-3 * half else "open"
     north: Boundary = "pole" if around and latitude[-1] + half >= 90 - 1e-3 * half else "open"
     side: Boundary = "periodic" if around else "open"
-    sides = {"latitude": (south, north), "longitude": (side, side)}
-    told = {str(k): tuple(v) for k, v in ds.attrs.get("boundary", {}).items() if k in _SPACE}
-    sides |= told
-    return Grid(
-        dims=_SPACE,
-        coordinates=(tuple(latitude.tolist()), tuple(longitude.tolist())),
-        units=("degrees_north", "degrees_east"),
-        boundary=(sides["latitude"], sides["longitude"]),
-        geometry="sphere",
-    )
+    sides: dict[str, tuple[Boundary, Boundary]] = {
+        "latitude": (south, north),
+        "longitude": (side, side),
+    }
+    return edges.grid(ds, _SPACE, sides | ds.attrs["boundary"], report, "sphere")

@@ -55,6 +55,14 @@ class Task(ABC):
     def condition(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n given *space"] | None:
         """The network's condition from what is known, on the target's grid."""
 
+    def given_grid(self, grid: Grid) -> Grid:
+        """Where the values sit that a user hands over, for a target on `grid`: the same grid."""
+        return grid
+
+    @abstractmethod
+    def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
+        """The newest state that is known, on the target's grid, for baselines and pictures."""
+
     @abstractmethod
     def target(
         self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None

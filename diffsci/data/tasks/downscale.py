@@ -68,6 +68,14 @@ class Downscale(Task):
         assert given is not None
         return _apply(given, _interpolation(grid, self.factor))
 
+    def given_grid(self, grid: Grid) -> Grid:
+        """The grid of the block means."""
+        return coarse_grid(grid, self.factor)
+
+    def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
+        """The interpolated block means."""
+        return self.condition(given, grid)
+
     def target(
         self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
     ) -> Float[Tensor, "n channel *space"]:

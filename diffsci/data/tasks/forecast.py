@@ -83,6 +83,11 @@ class Forecast(Task):
         assert given is not None
         return given.flatten(1, 2)
 
+    def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
+        """The last frame of the history."""
+        assert given is not None
+        return given[:, -1]
+
     def target(
         self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
     ) -> Float[Tensor, "n channel *space"]:

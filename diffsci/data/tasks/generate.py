@@ -43,6 +43,10 @@ class Generate(Task):
         """None."""
         return
 
+    def shown(self, given: Tensor | None, grid: Grid) -> None:
+        """Nothing."""
+        return
+
     def target(
         self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
     ) -> Float[Tensor, "n channel *space"]:

@@ -14,6 +14,9 @@ ConditionalDenoise = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Te
 class Guidance(ABC):
     """A family member: frozen dataclass that wraps a conditional denoiser."""
 
+    needs_scalars: bool = False
+    """Whether it has a meaning only for data with classes or parameters."""
+
     @property
     @abstractmethod
     def calls_per_step(self) -> int:

@@ -29,6 +29,7 @@ class ClassifierFree(Guidance):
     """
 
     scale: float = 1.5
+    needs_scalars = True
 
     def __post_init__(self) -> None:
         require(0 <= self.scale < math.inf, "scale", self.scale, "a finite number, 0 or more")

@@ -1,5 +1,7 @@
 """The forecast store's layout, dim by dim, as other tools expect it."""
 
+from dataclasses import replace
+
 import cftime
 import numpy as np
 import pytest
@@ -144,3 +146,51 @@ def test_space_is_ordered_by_name():
     fields = opened(Pde(), raw)
     assert fields.grid.dims == ("y", "x")
     assert np.array_equal(fields.values[0, :, 0], values.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
+@pytest.mark.parametrize("freq", ["MS", "ME", "YS", "QE-NOV"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_valid_times_of_calendar_months_are_those_of_the_truth(calendar, freq, stride, tmp_path):
+    dates = xr.date_range("1999-01-01", freq=freq, periods=15, calendar=calendar)
+    raw = makers.weather(times=15).assign_coords(time=dates.values)
+    domain, task = Weather(), Forecast(stride=stride)
+    ensemble, truth, fields = labelled(domain, task, raw, leads=5)
+    found = cases_given(fields, task, domain, fit_statistics(fields, task), leads=5)
+    rows = found.cases.rows[:, 1:] + stride * np.arange(1, 6)
+    for store in (ensemble, truth):
+        assert np.array_equal(store["valid_time"].values, fields.times[rows])
+    # Beyond the data months are counted on, as a trained model does from one frame.
+    alone = replace(found.cases, stamps=None)
+    labels = domain.label(found.truth[:, None], alone, fields.channels, fields.grid, None)
+    assert np.array_equal(labels["valid_time"].values, fields.times[rows])
+    leads = ensemble["prediction_timedelta"].values
+    # Leads are multiples of a mean step: never further off than a month and its mean are.
+    apart = ensemble["valid_time"] - ensemble["time"] - ensemble["prediction_timedelta"]
+    assert len(set(np.diff(leads))) == 1
+    assert np.abs(apart).max() < np.timedelta64(4, "D")
+    ensemble.to_zarr(tmp_path / "a.zarr", consolidated=False)
+    back = xr.open_zarr(tmp_path / "a.zarr", consolidated=False, chunks=None)
+    assert np.array_equal(back["valid_time"].values, fields.times[rows])
+
+
+def test_mid_month_stamps_are_the_datas_own():
+    months = np.arange("2001-01", "2003-01", dtype="datetime64[M]")
+    starts, ends = months.astype("datetime64[ns]"), (months + 1).astype("datetime64[ns]")
+    raw = makers.weather(times=24).assign_coords(time=starts + (ends - starts) // 2)
+    ensemble, _, fields = labelled(Weather(), Forecast(), raw, leads=3)
+    assert np.array_equal(ensemble["valid_time"].values[:, 2], fields.times[3:])
+
+
+def test_parameters_are_coordinates_of_the_samples():
+    raw = makers.pde().assign(number=("sample", 10 * np.arange(5)), label=("sample", np.arange(5)))
+    for task in (Forecast(), Generate()):
+        ensemble, truth, fields = labelled(Pde(), task, raw)
+        assert fields.scalar_names == ("viscosity", "number", "label")
+        for store in (ensemble, truth):
+            each = len(store["sample"]) // 5
+            assert store["viscosity"].dims == ("sample",)
+            assert np.array_equal(store["viscosity"], np.repeat(raw["viscosity"], each))
+            assert np.array_equal(store["parameter_number"], np.repeat(raw["number"], each))
+            assert np.array_equal(store["parameter_label"], np.repeat(raw["label"], each))
+        assert ensemble["number"].values.tolist() == [0, 1, 2]

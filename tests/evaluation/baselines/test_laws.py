@@ -1,9 +1,12 @@
 """The law of each baseline's members, against what it should be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from diffsci.data.fields import Cases, Fields
+from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.evaluation.baselines.base import Problem
 from diffsci.evaluation.baselines.climatology import Climatology
@@ -109,3 +112,100 @@ def test_a_baseline_without_what_it_needs_says_so():
         Persistence()(problem("generate"))
     with pytest.raises(DataError, match="interpolation: needs the coarse field"):
         Interpolation()(problem("generate"))
+
+
+def dated(times, leads, step, starts, members=6):
+    """A forecast problem whose training fields hold the number of their time, and nothing else."""
+    base = problem("forecast")
+    numbers = np.arange(len(times), dtype=np.float32).reshape(1, -1, 1, 1, 1)
+    starts = np.array(starts, dtype=times.dtype)
+    return Problem(
+        train=replace(
+            base.train,
+            values=np.broadcast_to(numbers, (1, len(times), 1, *base.train.grid.sizes)).copy(),
+            channels=base.train.channels[:1],
+            times=times,
+            breaks=np.zeros(len(times), dtype=bool),
+        ),
+        train_given=None,
+        train_truth=np.zeros((1, 1, *base.train.grid.sizes), dtype=np.float32),
+        given=None,
+        cases=Cases(
+            rows=np.zeros((len(starts), 2), dtype=np.int64),
+            keys=tuple(f"case-{k}" for k in range(len(starts))),
+            trajectories=np.zeros(len(starts)),
+            times=starts,
+            leads=leads,
+            step=step,
+        ),
+        seed=0,
+        members=members,
+    )
+
+
+def drawn_times(asked):
+    """Number of the training time of each member: `[case, member, lead]`."""
+    found = Climatology()(asked)
+    assert (found == found[..., :1, :1]).all()
+    return found[:, :, :, 0, 0, 0].astype(int)
+
+
+def test_climatology_draws_the_season_and_the_hour_of_the_valid_time():
+    """6-hourly, 3 years: the valid day of the year within 15 days, around New Year as well."""
+    times = np.datetime64("2001-01-01", "ns") + np.arange(3 * 1461) * np.timedelta64(6, "h")
+    starts = ["2010-12-31T06", "2012-02-29T00", "2010-07-10T18"]
+    asked = dated(times, (1, 2, 40), np.timedelta64(6, "h"), starts, members=60)
+    rows = drawn_times(asked)
+    for case, start in enumerate(np.array(starts, dtype="datetime64[ns]")):
+        for place, lead in enumerate(asked.cases.leads):
+            valid = start + lead * np.timedelta64(6, "h")
+            drawn = times[rows[case, :, place]]
+            hour = (drawn - drawn.astype("datetime64[D]")) / np.timedelta64(1, "h")
+            assert (hour == (valid - valid.astype("datetime64[D]")) / np.timedelta64(1, "h")).all()
+            # The same date in the years around, one of which is near; a leap day counts as a day.
+            near = [
+                np.abs(drawn - (valid.astype("datetime64[D]") + np.timedelta64(days, "D")))
+                for days in range(-365 * 13, 365 * 3, 365)
+            ]
+            # 15 days, the hour, and up to three leap days in 13 years.
+            assert np.min(near, axis=0).max() <= np.timedelta64(19 * 24, "h")
+            assert len(np.unique(drawn)) == 60
+    # Both ends of the window are drawn from.
+    assert not np.array_equal(rows[:, :, 0], rows[:, :, 1])
+
+
+def test_climatology_of_months_draws_the_same_calendar_month():
+    times = np.arange("1980-01", "2000-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    step, _ = regular_step(times)
+    leads = tuple(range(1, 37))
+    asked = dated(times, leads, step, ["2010-01-01", "2011-08-01"])
+    rows = drawn_times(asked)
+    for case, first in enumerate((0, 7)):
+        for place, lead in enumerate(leads):
+            assert (rows[case, :, place] % 12 == (first + lead) % 12).all()
+
+
+def test_climatology_knows_other_calendars():
+    cftime = pytest.importorskip("cftime")
+    times = np.array(
+        [cftime.Datetime360Day(2000 + n // 360, n % 360 // 30 + 1, n % 30 + 1) for n in range(1080)]
+    )
+    starts = [cftime.Datetime360Day(2010, 12, 30)]
+    rows = drawn_times(dated(times, (1, 30), np.timedelta64(1, "D"), starts, members=90))
+    for place, day in enumerate((0, 29)):
+        apart = np.abs(rows[0, :, place] % 360 - day)
+        apart = np.minimum(apart, 360 - apart)
+        # 93 fields fit, and 90 different ones are drawn.
+        assert apart.max() == 15
+        assert len(np.unique(rows[0, :, place])) == 90
+
+
+def test_climatology_of_too_few_fields_of_the_season_draws_from_all():
+    times = np.datetime64("2001-01-01", "ns") + np.arange(40) * np.timedelta64(1, "D")
+    # In July none fits; on 25 January those from 10 January to 9 February do.
+    starts = ["2010-07-01", "2010-01-24"]
+    rows = drawn_times(dated(times, (1, 2), np.timedelta64(1, "D"), starts, members=30))
+    assert np.array_equal(rows[0, :, 0], rows[0, :, 1])
+    assert rows[0].min() < 9
+    assert (rows[1] >= 9).all()
+    assert not np.array_equal(rows[1, :, 0], rows[1, :, 1])

@@ -1,0 +1,90 @@
+"""What does not fit the data is told before training, all of it, by its full key."""
+
+from dataclasses import replace
+
+import pytest
+
+from diffsci import config
+from diffsci.errors import ConfigError, FieldError
+from diffsci.stages.checks import check, faults
+from diffsci.stages.prepare import prepare
+from tests import tiny_runs
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Pipeline and prepared data, once for each kind."""
+    made = {}
+
+    def of(kind):
+        if kind not in made:
+            loaded = config.load(tiny_runs.make(tmp_path_factory.mktemp(kind), kind))
+            made[kind] = loaded.origin, prepare(loaded.pipeline, loaded.roots)
+        return made[kind]
+
+    return of
+
+
+def found(kinds, kind, *overrides):
+    file, prepared = kinds(kind)
+    pipeline = config.load(file, overrides).pipeline
+    return list(faults(pipeline, prepared.ports, prepared.train.scalar_names))
+
+
+GUIDED = "sample.guidance={use: classifier_free}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "told"),
+    [
+        ("downscale", ["train.shift=[latitude]"], "train.shift: "),
+        ("downscale", ["train.flip=[z]"], "train.flip: "),
+        ("downscale", ["train.drop_scalars=0.1"], "train.drop_scalars: got 0.1, expected 0: "),
+        ("image", ["train.condition_noise=0.2"], "train.condition_noise: got 0.2, expected 0: "),
+        (
+            "downscale",
+            ["evaluate.scores=[crps, class_accuracy]"],
+            "evaluate.scores[1]: got 'class_accuracy', expected a score for data without classes",
+        ),
+        # What has parameters has no classes all the same.
+        ("pde", ["evaluate.scores=[class_accuracy]"], "evaluate.scores[0]: got 'class_accuracy'"),
+    ],
+)
+def test_what_does_not_fit_is_told_by_its_full_key(kinds, kind, overrides, told):
+    (fault,) = found(kinds, kind, *overrides)
+    assert isinstance(fault, ConfigError)
+    assert str(fault).startswith(told)
+
+
+def test_guidance_needs_scalars_and_training_without_them(kinds):
+    one, two = found(kinds, "downscale", GUIDED, "train.drop_scalars=0.1")
+    assert str(one).startswith("train.drop_scalars: got 0.1, expected 0")
+    assert str(two).startswith(
+        "sample.guidance: got 'classifier_free', expected null: the data has"
+    )
+    assert found(kinds, "image", GUIDED, "train.drop_scalars=0.1") == []
+    file, prepared = kinds("image")
+    guided = config.load(file, [GUIDED, "train.drop_scalars=0.1"]).pipeline
+    undropped = replace(guided, train=replace(guided.train, drop_scalars=0.0))
+    (fault,) = faults(undropped, prepared.ports, prepared.train.scalar_names)
+    assert str(fault).startswith("train.drop_scalars: got 0.0, expected more than 0")
+
+
+@pytest.mark.parametrize("kind", ["downscale", "weather", "pde", "image"])
+def test_what_fits_passes(kinds, kind):
+    assert found(kinds, kind) == []
+    scores = "evaluate.scores=[memorisation, class_accuracy]"
+    if kind == "image":
+        assert found(kinds, kind, scores, "train.drop_scalars=0.1") == []
+
+
+def test_a_run_stops_at_the_first_before_anything_is_trained(kinds, tmp_path):
+    file, prepared = kinds("downscale")
+    overrides = ("train.flip=[z]", "train.drop_scalars=0.1", "evaluate.scores=[class_accuracy]")
+    pipeline = config.load(file, overrides).pipeline
+    with pytest.raises(FieldError, match=r"^train\.flip"):
+        check(pipeline, prepared.ports, prepared.train.scalar_names)
+    for some in (overrides[1:2], overrides[2:]):
+        with pytest.raises(ConfigError):
+            tiny_runs.run(file, *some, out=tmp_path / "run")
+        assert not (tmp_path / "run" / "checkpoints").exists()

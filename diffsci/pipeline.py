@@ -251,7 +251,9 @@ def _check_preparing(loaded: config.Loaded) -> Iterator[DiffsciError]:
     except (ConfigError, DataError) as error:
         yield error
         return
-    yield from faults(loaded.pipeline, prepared.ports, prepared.train.scalar_names)
+    yield from faults(
+        loaded.pipeline, prepared.ports, prepared.train.scalar_names, len(prepared.examples)
+    )
 
 
 def _parts(pipeline: Pipeline) -> list[tuple[str, Part]]:

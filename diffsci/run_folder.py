@@ -30,6 +30,8 @@ PRODUCTS = {
 # What may change between two calls of `run` on one folder, without making another run of it.
 _FREE = ("runtime", "tracking")
 
+_LEARNED = ("data", "model", "train", "seed")
+
 
 def digest_of(plain: object) -> str:
     """Short hash of plain values, independent of the order of keys."""
@@ -81,6 +83,10 @@ class RunFolder:
         folder = cls.owner_check(path, plain)
         if folder is None:
             folder = cls(path, {"name": plain["name"], "status": "new", "stages": {}})
+        before = folder.record.get("config")
+        if before and any(before.get(key) != plain.get(key) for key in _LEARNED):
+            # Mended after it failed: another pipeline now, and so another tracked run.
+            folder.record.pop("mlflow", None)
         folder.record["config"] = plain
         write_text(path / "config.yaml", config)
         folder.save()

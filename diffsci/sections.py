@@ -99,7 +99,12 @@ class Data:
 
     def __post_init__(self) -> None:
         given = [name for name in (self.entry, self.source) if name]
-        require(len(given) == 1, "entry", self.entry, "either `entry` or `source`, and not both")
+        require(
+            len(given) == 1,
+            "entry",
+            self.entry,
+            "either `entry` or `source`, and the other one null",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,3 +147,14 @@ def test_the_check_of_an_owner_writes_nothing(tmp_path):
 
 def test_the_record_is_readable_json(folder):
     assert json.loads((folder.path / "run.json").read_text())["name"] == "a"
+
+
+def test_a_mended_run_is_another_tracked_run(tmp_path):
+    """MLflow keeps a param's first value: the failed run's would stand beside new results."""
+    plain = {"name": "a", "data": {"entry": "x"}, "model": {}, "train": {"lr": 1.0}, "seed": 0}
+    folder = RunFolder.open(tmp_path / "run", plain, "name: a\n")
+    folder.record["mlflow"] = {"run_id": "1"}
+    folder.save()
+    assert RunFolder.open(tmp_path / "run", plain, "name: a\n").record["mlflow"] == {"run_id": "1"}
+    mended = {**plain, "train": {"lr": 0.1}}
+    assert "mlflow" not in RunFolder.open(tmp_path / "run", mended, "name: a\n").record

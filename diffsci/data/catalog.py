@@ -157,7 +157,7 @@ def load_entry(name_or_path: str, roots: tuple[Path, ...] = ()) -> Entry:
     known = entries(roots)
     raise ConfigError(
         f"no catalog entry {name_or_path!r}; there are {', '.join(known)}"
-        f"{did_you_mean(name_or_path, known)}. An entry of your own goes to "
+        f"{did_you_mean(name_or_path, known)}; an entry of your own goes to "
         f"data_catalog/{name_or_path}.yaml beside the pipelines folder"
     )
 

@@ -213,6 +213,7 @@ def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.D
     if len(calendars) > 1:
         told = ", ".join(f"{calendar} in {path.name}" for calendar, path in calendars.items())
         raise DataError(f"{entry.location}: calendars differ: {told}; convert to one calendar")
+    _require_alike(opened, paths, entry)
     try:
         together: xr.Dataset = xr.combine_by_coords(  # type: ignore[assignment]
             opened, data_vars="minimal", coords="minimal", compat="override", join="exact",
@@ -233,6 +234,27 @@ def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.D
             f"{entry.location}: {len(opened)} files do not fit together "
             f"({str(error).splitlines()[0]}); their coordinates must be equal except along one dim"
         ) from error
+
+
+def _require_alike(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> None:
+    """Refuse a variable that is not the same thing in every file that has it.
+
+    xarray would take the first file's units for all, and drop a variable with other dims.
+    """
+    first: dict[object, tuple[tuple[object, ...], object, Path]] = {}
+    for ds, path in zip(opened, paths, strict=True):
+        for name, variable in ds.data_vars.items():
+            dims, unit = variable.dims, variable.attrs.get("units")
+            known = first.setdefault(name, (dims, unit, path))
+            what, one, other = (
+                ("dims", known[0], dims) if known[0] != dims else ("units", known[1], unit)
+            )
+            if one != other:
+                raise DataError(
+                    f"{entry.location}: variable {name} has {what} {one!r} in {known[2].name} and "
+                    f"{other!r} in {path.name}; make the files alike, or narrow the pattern in "
+                    f"`source` of {entry.yaml}"
+                )
 
 
 def _csv(path: Path, entry: Entry) -> xr.Dataset:

@@ -146,7 +146,10 @@ def _select_time(
             f"{entry.location}: time {list(bounds)} is not understood ({error}); {valid}"
         ) from error
     if chosen.sizes["time"] == 0:
-        raise DataError(f"{entry.location}: nothing within time {list(bounds)}; {valid}")
+        raise DataError(
+            f"{entry.location}: nothing within time {list(bounds)}; {valid}: give a first and a "
+            "last time, in this order, within that range"
+        )
     return chosen
 
 

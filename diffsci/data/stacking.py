@@ -6,6 +6,7 @@ its variable, its place, and how many there are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from diffsci.data.fields import LEVEL, Channel
 from diffsci.data.problems import Report
 from diffsci.data.units import conversion, spelling
 from diffsci.families import did_you_mean
+
+log = logging.getLogger(__name__)
 
 _FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
 _KEPT = ("long_name", "standard_name", "cell_methods")
@@ -139,6 +142,8 @@ def in_units(
             variable=name,
         )
     unit = str(wanted if wanted is not None else found if found is not None else default or "")
+    if found is None and wanted is not None and spelling(wanted) != "1":
+        log.info("%s: variable %s has no units, taken as %s", entry.location, name, wanted)
     if found is not None and wanted is not None:
         factors = conversion(str(found), wanted)
         if factors is None:

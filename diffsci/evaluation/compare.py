@@ -65,6 +65,7 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     if len(runs) < 2:
         raise ConfigError(f"compare: got {len(runs)} run, expected the folders of 2 or more")
     out = Path("compare.html") if out is None else out
+    _require_own(out)
     read = [_read(Path(folder), label) for folder, label in zip(runs, _labels(runs), strict=True)]
     title = "Comparison of " + ", ".join(run.label for run in read)
     body = [f"<h1>{escape(title)}</h1>", *_warnings(read), "<h2>Scores of the models</h2>"]
@@ -81,6 +82,18 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     body += _pictures(read)
     write_text(out, page(title, body))
     return out
+
+
+def _require_own(out: Path) -> None:
+    """Refuse to overwrite anything but an earlier comparison."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise StorageError(f"{out}: the page is HTML; give --out a name that ends in .html")
+    if out.exists():
+        head = out.read_bytes()[:2000] if out.is_file() else b""
+        if b"<title>Comparison of " not in head:
+            raise StorageError(
+                f"{out}: exists and is no earlier comparison; choose another name with --out"
+            )
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,9 +78,17 @@ def _understood(model: Surrogate, condition: xr.Dataset) -> Fields:
     entry = Entry(
         name="condition",
         source=Source(path="condition"),
+        file=Path("the condition"),
         variables={c.variable: Variable(units=c.unit) for c in model.channels},
         boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
     )
+    for channel in model.channels:
+        found = condition.get(channel.variable)
+        if found is not None and channel.unit != "1" and "units" not in found.attrs:
+            raise DataError(
+                f"condition: variable {channel.variable} has no units; the model's are "
+                f"{channel.unit}: set `.attrs['units']`, which arithmetic in xarray drops"
+            )
     domain = model.pipeline.data.domain
     fields = domain.fields(domain.canonical(condition, entry), "condition")
     names = [channel.name for channel in fields.channels]

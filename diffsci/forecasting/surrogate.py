@@ -64,6 +64,13 @@ class Surrogate:
     step: float | None
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        pipeline, weights = self.pipeline, sum(p.numel() for p in self.denoiser.parameters())
+        names = ", ".join(f"{channel.name} ({channel.unit})" for channel in self.channels)
+        size = " x ".join(str(size) for size in self.grid.sizes)
+        task = type(pipeline.data.task).__name__
+        return f"<Surrogate {pipeline.name}: {task} of {names} on {size}, {weights:,} weights>"
+
     def sample(
         self,
         condition: xr.Dataset | xr.DataArray | Sequence[object] | None = None,

@@ -15,30 +15,31 @@ from diffsci.sections import Evaluate, Pipeline, Sample, Train
 from diffsci.training import augment
 
 
-def check(pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...]) -> None:
+def check(pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...], examples: int) -> None:
     """Refuse settings that do not fit the data.
 
     Args:
         pipeline: The settings.
         ports: Channels and grid of the data.
         scalar_names: Names of its parameters; a class is `label=0`, `label=1`, ...
+        examples: Number of training examples.
 
     Raises:
         ConfigError: With the full key; the first of `faults`.
     """
-    for fault in faults(pipeline, ports, scalar_names):
+    for fault in faults(pipeline, ports, scalar_names, examples):
         raise fault
 
 
 def faults(
-    pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...]
+    pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...], examples: int
 ) -> Iterator[ConfigError]:
     """Every setting that does not fit the data, each told by its full key; see `check`."""
     if pipeline.model is not None:
         network = pipeline.model.network
         yield from _refused("model.network", lambda: network.check(ports))
     if pipeline.train is not None:
-        yield from _of_training(pipeline.train, ports)
+        yield from _of_training(pipeline.train, ports, examples)
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
     if pipeline.evaluate is not None:
@@ -53,7 +54,10 @@ def _refused(section: str, check: Callable[[], None]) -> Iterator[ConfigError]:
         yield FieldError(f"{section}.{error.field}", error.value, error.expected)
 
 
-def _of_training(train: Train, ports: Ports) -> Iterator[ConfigError]:
+def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigError]:
+    if train.batch_size > examples:
+        expected = f"at most the number of training examples, {examples}"
+        yield FieldError("train.batch_size", train.batch_size, expected)
     yield from _refused("train", lambda: augment.check(train, ports.grid))
     if train.drop_scalars > 0 and not ports.scalars:
         expected = "0: the data has no class and no parameters that could be dropped"

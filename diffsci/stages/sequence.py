@@ -73,7 +73,8 @@ class Sequence:
             device = self._device()
             prepared = prepare(pipeline, self.loaded.roots)
             self._require_same_data(prepared.digests)
-            checks.check(pipeline, prepared.ports, prepared.train.scalar_names)
+            names = prepared.train.scalar_names
+            checks.check(pipeline, prepared.ports, names, len(prepared.examples))
             self.folder.record["lead_unit"] = prepared.lead_unit
             self.folder.save()
             tracker = self._tracker(prepared)

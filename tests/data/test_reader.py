@@ -392,3 +392,22 @@ def test_wrong_generators_name_the_key(tmp_path):
 def test_describe_says_what_is_there():
     text = reader.describe(load_entry("digits"))
     assert "1797" in text and "BSD-3-Clause" in text and "intensity [1]" in text
+
+
+def test_files_of_a_glob_that_disagree_are_refused(tmp_path):
+    """xarray labels all with the first one's units, and drops a variable of other dims."""
+    ds = makers.weather()
+    name = next(iter(ds.data_vars))
+    later = ds.assign_coords(time=ds.time + np.timedelta64(2, "D"))
+    save(ds, tmp_path / "a.nc")
+    celsius = later.copy(deep=True)
+    celsius[name] = celsius[name] - 273.15
+    celsius[name].attrs["units"] = "degC"
+    save(celsius, tmp_path / "b.nc")
+    with pytest.raises(DataError, match=f"{name} has units .* in a.nc and 'degC' in b.nc"):
+        reader.read(str(tmp_path / "*.nc"), Weather(), ALL)
+    save(xr.Dataset({name: (("p", "q"), np.zeros((2, 3)))}), tmp_path / "b.nc")
+    with pytest.raises(DataError, match=f"{name} has dims .* in a.nc and .* in b.nc; make the"):
+        reader.read(str(tmp_path / "*.nc"), Weather(), ALL)
+    save(later, tmp_path / "b.nc")
+    assert len(reader.read(str(tmp_path / "*.nc"), Weather(), ALL).times) == 16

@@ -180,3 +180,16 @@ def test_the_best_value_depends_on_the_goal():
     assert best_of(rows, "1") == {1}
     assert best_of(rows, "higher") == {2}
     assert best_of([row(1.0), None], "0") == set()
+
+
+def test_only_an_earlier_comparison_is_overwritten(tmp_path):
+    one, two = run_folder(tmp_path / "one"), run_folder(tmp_path / "two")
+    precious = tmp_path / "precious.html"
+    precious.write_text("<html>mine</html>")
+    with pytest.raises(StorageError, match="exists and is no earlier comparison"):
+        compare([one, two], precious)
+    assert precious.read_text() == "<html>mine</html>"
+    with pytest.raises(StorageError, match="ends in .html"):
+        compare([one, two], tmp_path / "page.txt")
+    page = compare([one, two], tmp_path / "page.html")
+    assert compare([one, two], page) == page

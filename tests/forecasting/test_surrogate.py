@@ -189,3 +189,15 @@ def test_damaged_models_are_refused_by_name(tmp_path, name):
         check_manifest(tmp_path / "model")
     with pytest.raises(StorageError, match="no trained model here"):
         check_manifest(tmp_path)
+
+
+def test_units_that_were_lost_are_not_guessed(fine):
+    model = makers.downscaling()
+    with pytest.raises(DataError, match="2m_temperature has no units; the model's are K"):
+        model.sample(fine.drop_attrs())
+
+
+def test_prints_as_one_line():
+    words = repr(makers.downscaling())
+    assert words.startswith("<Surrogate made: Downscale of 2m_temperature (K) on 9 x 13")
+    assert "\n" not in words

@@ -28,7 +28,9 @@ def kinds(tmp_path_factory):
 def found(kinds, kind, *overrides):
     file, prepared = kinds(kind)
     pipeline = config.load(file, overrides).pipeline
-    return list(faults(pipeline, prepared.ports, prepared.train.scalar_names))
+    return list(
+        faults(pipeline, prepared.ports, prepared.train.scalar_names, len(prepared.examples))
+    )
 
 
 GUIDED = "sample.guidance={use: classifier_free}"
@@ -39,6 +41,11 @@ GUIDED = "sample.guidance={use: classifier_free}"
     [
         ("downscale", ["train.shift=[latitude]"], "train.shift: "),
         ("downscale", ["train.flip=[z]"], "train.flip: "),
+        (
+            "downscale",
+            ["train.batch_size=100000"],
+            "train.batch_size: got 100000, expected at most",
+        ),
         ("downscale", ["train.drop_scalars=0.1"], "train.drop_scalars: got 0.1, expected 0: "),
         ("image", ["train.condition_noise=0.2"], "train.condition_noise: got 0.2, expected 0: "),
         (
@@ -66,7 +73,9 @@ def test_guidance_needs_scalars_and_training_without_them(kinds):
     file, prepared = kinds("image")
     guided = config.load(file, [GUIDED, "train.drop_scalars=0.1"]).pipeline
     undropped = replace(guided, train=replace(guided.train, drop_scalars=0.0))
-    (fault,) = faults(undropped, prepared.ports, prepared.train.scalar_names)
+    (fault,) = faults(
+        undropped, prepared.ports, prepared.train.scalar_names, len(prepared.examples)
+    )
     assert str(fault).startswith("train.drop_scalars: got 0.0, expected more than 0")
 
 
@@ -83,7 +92,7 @@ def test_a_run_stops_at_the_first_before_anything_is_trained(kinds, tmp_path):
     overrides = ("train.flip=[z]", "train.drop_scalars=0.1", "evaluate.scores=[class_accuracy]")
     pipeline = config.load(file, overrides).pipeline
     with pytest.raises(FieldError, match=r"^train\.flip"):
-        check(pipeline, prepared.ports, prepared.train.scalar_names)
+        check(pipeline, prepared.ports, prepared.train.scalar_names, len(prepared.examples))
     for some in (overrides[1:2], overrides[2:]):
         with pytest.raises(ConfigError):
             tiny_runs.run(file, *some, out=tmp_path / "run")

@@ -19,6 +19,8 @@ from jaxtyping import Float
 from diffsci.errors import DataError
 from diffsci.evaluation.scores.base import Pairs, Score
 
+_ROUNDING = 1e-12
+
 
 def _shells(sizes: tuple[int, ...]) -> np.ndarray:
     """Shell of each Fourier coefficient: waves across the longest side, rounded."""
@@ -80,10 +82,13 @@ class Spectrum(Score):
         return np.concatenate([members / count, truth], axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
-        """Root mean square of the log ratio; a scale empty on both sides counts as equal."""
+        """Root mean square of the log ratio; power below 1e-12 of the peak counts as that."""
         members, truth = np.split(means, 2, axis=-1)
+        # Below this share of the strongest shell lies the rounding of float32 fields, not physics.
+        floor = _ROUNDING * truth.max(axis=-1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where((members == 0) & (truth == 0), 0.0, np.log(members) - np.log(truth))
+            ratio = np.log(np.maximum(members, floor)) - np.log(np.maximum(truth, floor))
+            ratio = np.where((members == 0) & (truth == 0), 0.0, ratio)
         return np.asarray(np.sqrt((ratio**2).mean(axis=-1)))
 
     def unit(self, unit: str) -> str:

@@ -69,3 +69,13 @@ def test_powers_are_averaged_before_the_logarithm():
 def test_one_cell_has_no_scales():
     with pytest.raises(DataError, match="leave this score out"):
         score_of(np.zeros((1, 2, 1)), np.zeros((1, 1)))
+
+
+def test_scales_below_the_rounding_of_float32_do_not_count():
+    """A wave has no power elsewhere; members that have none either, up to rounding, are right."""
+    angle = 2 * np.pi * np.arange(24) / 24
+    truth = np.stack([np.sin(3 * angle + shift) for shift in range(4)])
+    rounded = truth.astype(np.float32).astype(np.float64)[:, None]
+    assert score_of(rounded, truth) < 1e-6
+    noisy = rounded + 1e-2 * np.random.default_rng(0).normal(size=(4, 1, 24))
+    assert 1 < score_of(noisy, truth) < np.inf

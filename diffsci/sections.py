@@ -1,8 +1,7 @@
 """The sections of a pipeline file, as frozen dataclasses: the keys of the YAML are these fields.
 
-Plain Python, importing nothing heavy: the loader in `config.py` fills them. A field made by
-`member` holds one object of a family (`use:` names the file), `members` a tuple of them. They are
-built last, since their modules import torch or xarray: a section's own checks leave them alone.
+Plain Python, importing nothing heavy. A field made by `member` holds one object of a family (`use:`
+names the file), `members` a tuple of them: built last, since their modules import torch or xarray.
 """
 
 from __future__ import annotations

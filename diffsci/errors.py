@@ -29,6 +29,27 @@ class NumericsError(DiffsciError):
     exit_code = 4
 
 
+class NotFiniteError(NumericsError):
+    """An estimate of a denoiser is not finite.
+
+    Args:
+        call: Which call of the sampler, from 1.
+        calls: How many there were.
+        t: The level, 1 is pure noise.
+        example: Row of the batch.
+    """
+
+    def __init__(self, *, call: int, calls: int, t: float, example: int) -> None:
+        super().__init__(
+            f"the denoiser's estimate is not finite in call {call} of {calls} (t = {t:.4g}), "
+            f"example {example} of the batch"
+        )
+        self.call = call
+        self.calls = calls
+        self.t = t
+        self.example = example
+
+
 class StorageError(DiffsciError):
     """A file or folder cannot be written, read back, or belongs to something else."""
 

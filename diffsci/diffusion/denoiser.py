@@ -12,8 +12,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffsci.diffusion.augmentation import Level, level
-from diffsci.diffusion.parameterisation import Predict, clean_and_noise
+from diffsci.diffusion.noises.base import Shaping
+from diffsci.diffusion.objectives._learned import LearnedVariance
+from diffsci.diffusion.parameterisation import Predict, convert, squared_error_ratio
 from diffsci.diffusion.schedules.base import Schedule
+from diffsci.errors import ConfigError
 
 
 class Denoiser(nn.Module):
@@ -23,13 +26,31 @@ class Denoiser(nn.Module):
         network: Called as `diffsci.networks.base.Module.forward`; may be wrapped, as by DDP.
         schedule: The noise at each level.
         predict: What the network's output means; `v` is well conditioned at all levels.
+        learned: The variance that an objective learns beside the network (`Objective.learned`).
+        shaping: What makes its noise of white noise, in training and sampling alike; none for
+            white noise.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, predict: Predict = "v") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        predict: Predict = "v",
+        learned: LearnedVariance | None = None,
+        shaping: Shaping | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.predict: Predict = predict
+        self.learned = learned
+        self._shaping = shaping
+
+    def shaped(
+        self, white: Float[Tensor, "batch channel *space"]
+    ) -> Float[Tensor, "batch channel *space"]:
+        """The noise that white noise stands for."""
+        return white if self._shaping is None else self._shaping(white)
 
     def forward(
         self,
@@ -45,10 +66,13 @@ class Denoiser(nn.Module):
             t: Level in [0, 1], one for all or one per example.
             condition: Fields the model is given.
             scalars: Numbers the model is given.
+
+        Raises:
+            ConfigError: For t outside [0, 1], or inputs of several dtypes or devices.
         """
-        at = level(self.schedule, t.to(x_t.dtype))
+        at = level(self.schedule, t.to(x_t))
         value = self.output(x_t, at, condition, scalars)
-        return clean_and_noise(self.predict, value, x_t, at)[0]
+        return convert(value, x_t, at, given=self.predict, wanted="x0")
 
     def output(
         self,
@@ -57,7 +81,38 @@ class Denoiser(nn.Module):
         condition: Float[Tensor, "batch given *space"] | None = None,
         scalars: Float[Tensor, "batch parameter"] | None = None,
     ) -> Float[Tensor, "batch channel *space"]:
-        """The network's own prediction, in the dtype of `x_t`: what the loss compares."""
+        """The network's own prediction, in the dtype of `x_t`: what the loss compares.
+
+        Raises:
+            ConfigError: For a condition or scalars of another dtype or device than `x_t`.
+        """
+        _require_alike("condition", condition, x_t)
+        _require_alike("scalars", scalars, x_t)
         told = (torch.log(at.noise_to_signal) / 4).expand(len(x_t))
         raw: Tensor = self.network(x_t / at.over(x_t).norm, told, condition, scalars)
         return raw.to(x_t.dtype)
+
+    def posterior_variance(self, at: Level) -> Float[Tensor, "levels ..."] | None:
+        """The learned E |x_0 - estimate|^2 of each element; none where none was learned.
+
+        It broadcasts against [levels, channel, *space]: of waves where `learned.basis` is one, of
+        cells otherwise. A single level gives one row.
+
+        Args:
+            at: Levels.
+        """
+        if self.learned is None:
+            return None
+        log_variance = self.learned(torch.log(at.noise_to_signal).reshape(-1) / 4)
+        # What is learned is the error of v, whose square is SNR + 1 times that of x_0.
+        ratio = squared_error_ratio("v", at).reshape(-1).to(log_variance)
+        return torch.exp(log_variance) * ratio.reshape(-1, *(1,) * (log_variance.ndim - 1))
+
+
+def _require_alike(name: str, given: Tensor | None, x_t: Tensor) -> None:
+    if given is None or (given.dtype == x_t.dtype and given.device == x_t.device):
+        return
+    raise ConfigError(
+        f"{name}: it has {given.dtype} on {given.device}, x_t has {x_t.dtype} on {x_t.device}: "
+        f"give both alike, as by {name}.to(x_t)"
+    )

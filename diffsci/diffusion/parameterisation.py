@@ -1,16 +1,33 @@
 """What a network may predict, and the exact ways between these.
 
-With x_t = c x_0 + d eps, r = sqrt(c^2 + d^2), c' = c / r, d' = d / r, these name one estimate:
+Each is the estimate of some p x_0 + q eps, and x_t = c x_0 + d eps is known, so any one gives any
+other by Cramer's rule. With r = sqrt(c^2 + d^2), h = sqrt(c^2 + d^2 / 4) and D = p d - q c:
 
-    x0        the clean field
-    epsilon   the unit noise, (x_t - c x_0) / d
-    v         c' eps - d' x_0, the velocity along the circle that (c', d') runs on
-    score     the gradient of log p(x_t), -eps / d
+               p        q          D
+    x0         1        0          d           the clean field
+    epsilon    0        1         -c           the unit noise
+    v         -d / r    c / r     -r           velocity along the circle of (c, d) / r
+    edm        d / r   -c / r      r           F of Karras' preconditioning, which is -v
+    flow      -1        1         -(c + d)     velocity of the straight path from data to noise
+    score      0       -1 / d      c / d       the gradient of log p(x_t)
+    mean       c / h    d / 4h     3 c d / 4h  of the field at half the noise, at unit size
 
-For variance-preserving schedules r = 1 and v is that of Salimans and Ho; for variance-exploding
-ones it is, up to sign, the preconditioned target of EDM with data of unit variance.
+No D is a difference, so none loses digits. An error of `given` is one of `wanted` that is
+D_wanted / D_given times as large: c / d from x0 to epsilon, which is much at low noise, d / c the
+other way, which is much at high noise, and at most 1 from v, edm or flow to x0 and to epsilon.
 
-Source: Salimans and Ho (2022), arXiv:2202.00512; Karras et al. (2022), arXiv:2206.00364, section 5.
+For variance-preserving schedules r = 1 and v is that of Salimans and Ho. For any schedule
+x_0 = c_skip (x_t / c) + c_out F with c_skip = 1 / (1 + sigma^2), c_out = sigma / sqrt(1 + sigma^2)
+and sigma = d / c: the network of Karras et al. for data of unit variance.
+
+`mean` is the regression that the six steps start from, E[x_s | x_t], for the jump that halves
+sigma. Its mean a x_0 + b x_t has a = 3/4 c_s (`Jump.weight_x_0`) and b = c_s / (4 c_t)
+(`Jump.weight_x_t`); over r_s, the std of x_s for data of unit variance, c_s drops out:
+
+    E[x_s | x_t] / r_s = (3/4 x_0 + x_t / (4 c)) / sqrt(1 + sigma^2 / 4).
+
+Source: Turner et al. (2024), arXiv:2402.04384; Salimans and Ho (2022), arXiv:2202.00512; Karras et
+al. (2022), arXiv:2206.00364, section 5; Lipman et al. (2023), arXiv:2210.02747.
 """
 
 from __future__ import annotations
@@ -23,48 +40,20 @@ from torch import Tensor
 
 from diffsci.diffusion.augmentation import Level
 
-Predict = Literal["epsilon", "x0", "v"]
-"""What a network may be trained to put out."""
-
-Quantity = Literal["epsilon", "x0", "v", "score"]
-"""The estimates that determine each other, given x_t."""
-
-
-def clean_and_noise(
-    given: Quantity, value: Float[Tensor, "..."], x_t: Float[Tensor, "..."], at: Level
-) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
-    """The estimates of x_0 and of eps, each by the shortest way from what is given.
-
-    Args:
-        given: What `value` is.
-        value: The estimate.
-        x_t: The noisy field.
-        at: Its level, scalar or one per example.
-    """
-    at = at.over(x_t)
-    signal_scale, noise_std = at.signal_scale, at.noise_std
-    if given == "v":
-        c, d = signal_scale / at.norm, noise_std / at.norm
-        x_unit = x_t / at.norm
-        return c * x_unit - d * value, d * x_unit + c * value
-    if given == "x0":
-        return value, (x_t - signal_scale * value) / noise_std
-    epsilon = value if given == "epsilon" else -noise_std * value
-    return (x_t - noise_std * epsilon) / signal_scale, epsilon
+Predict = Literal["mean", "x0", "epsilon", "v", "score", "flow", "edm"]
+"""What a network may put out. All but score, which is of size 1 / d, are of about unit size."""
 
 
 def quantity(
-    wanted: Quantity, x_0: Float[Tensor, "..."], epsilon: Float[Tensor, "..."], at: Level
+    wanted: Predict, x_0: Float[Tensor, "..."], epsilon: Float[Tensor, "..."], at: Level
 ) -> Float[Tensor, "..."]:
     """What `wanted` is, for this clean field and this unit noise."""
-    at = at.over(x_0)
     if wanted == "x0":
         return x_0
     if wanted == "epsilon":
         return epsilon
-    if wanted == "score":
-        return -epsilon / at.noise_std
-    return (at.signal_scale * epsilon - at.noise_std * x_0) / at.norm
+    p, q, _ = _coefficients(wanted, at.over(x_0))
+    return p * x_0 + q * epsilon
 
 
 def convert(
@@ -72,20 +61,52 @@ def convert(
     x_t: Float[Tensor, "..."],
     at: Level,
     *,
-    given: Quantity,
-    wanted: Quantity,
+    given: Predict,
+    wanted: Predict,
 ) -> Float[Tensor, "..."]:
-    """One estimate as another, given x_t."""
-    return quantity(wanted, *clean_and_noise(given, value, x_t, at), at)
+    """One estimate as another, given x_t.
+
+    Args:
+        value: The estimate.
+        x_t: The noisy field.
+        at: Its level, scalar or one per example.
+        given: What `value` is.
+        wanted: What comes back.
+    """
+    if given == wanted:
+        return value
+    at = at.over(x_t)
+    p, q, determinant = _coefficients(given, at)
+    p_wanted, q_wanted, determinant_wanted = _coefficients(wanted, at)
+    of_x_t = (p * q_wanted - p_wanted * q) / determinant
+    return of_x_t * x_t + determinant_wanted / determinant * value
 
 
 def squared_error_ratio(predict: Predict, at: Level) -> Float[Tensor, "*levels"]:
-    """Squared error of x_0 over squared error of the prediction: 1, 1 / SNR or 1 / (1 + SNR).
+    """Squared error of x_0 over squared error of the prediction, such as 1 / SNR for epsilon.
 
     Losses are computed in the prediction's own units: at low noise the error of x_0 is the small
     difference of large numbers, and its weight is up to 1e6.
     """
     if predict == "x0":
         return torch.ones_like(at.t)
-    scale = at.signal_scale if predict == "epsilon" else at.norm
-    return (at.noise_std / scale) ** 2
+    return (at.noise_std / _coefficients(predict, at)[2]) ** 2
+
+
+def _coefficients(kind: Predict, at: Level) -> tuple[Tensor, Tensor, Tensor]:
+    """The p, q and D of the table above."""
+    c, d, r = at.signal_scale, at.noise_std, at.norm
+    if kind == "x0":
+        return torch.ones_like(c), torch.zeros_like(c), d
+    if kind == "epsilon":
+        return torch.zeros_like(c), torch.ones_like(c), -c
+    if kind == "v":
+        return -d / r, c / r, -r
+    if kind == "edm":
+        return d / r, -c / r, r
+    if kind == "flow":
+        return -torch.ones_like(c), torch.ones_like(c), -(c + d)
+    if kind == "score":
+        return torch.zeros_like(c), -1 / d, c / d
+    h = torch.hypot(c, d / 2)
+    return c / h, d / (4 * h), 3 * c * d / (4 * h)

@@ -10,6 +10,7 @@ from diffsci.diffusion.augmentation import level
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.noise import seeded
 from diffsci.diffusion.parameterisation import Predict
+from diffsci.errors import ConfigError, FieldError
 from diffsci.families import load, names
 from tests.diffusion.laws import DIAGONAL, Knowing
 
@@ -96,3 +97,33 @@ def test_zeros_for_v_are_the_best_guess_for_unit_normal_data():
 def test_weights_are_those_of_the_network():
     denoiser = Denoiser(nn.Linear(2, 2), load("schedules", "edm")())
     assert set(denoiser.state_dict()) == {"network.weight", "network.bias"}
+
+
+@everywhere
+@pytest.mark.parametrize("t", [-0.01, 1.01, float("nan")])
+def test_levels_outside_are_named(schedule, t):
+    with pytest.raises(
+        FieldError, match=rf"t: got {t}, expected levels from 0 \(almost clean\) to"
+    ):
+        Denoiser(Spy(), schedule)(fields(2, 1, 3), torch.tensor([0.5, t], dtype=torch.float64))
+
+
+def test_levels_of_another_dtype_are_taken():
+    """A level is a number; it is the fields that say in what precision to compute."""
+    denoiser = Denoiser(Spy(), load("schedules", "cosine")())
+    x_t = fields(2, 1, 3, dtype=torch.float32)
+    t = torch.tensor([0.25, 0.5])
+    assert torch.equal(denoiser(x_t, t.double()), denoiser(x_t, t))
+
+
+@pytest.mark.parametrize("name", ["condition", "scalars"])
+def test_mixed_dtypes_and_devices_are_named(name):
+    denoiser, t = Denoiser(Spy(), load("schedules", "edm")()), torch.tensor(0.5)
+    x_t = fields(2, 1, 3, dtype=torch.float32)
+    given = torch.ones((2, 1, 3) if name == "condition" else (2, 4))
+    mixed = rf"{name}: it has torch.float64 on cpu, x_t has torch.float32 on cpu: give both alike"
+    with pytest.raises(ConfigError, match=rf"{mixed}, as by {name}.to\(x_t\)"):
+        denoiser(x_t, t, **{name: given.double()})
+    with pytest.raises(ConfigError, match=f"{name}: it has torch.float32 on meta, x_t has"):
+        denoiser(x_t, t, **{name: given.to("meta")})
+    assert denoiser(x_t, t, **{name: given}).dtype == torch.float32

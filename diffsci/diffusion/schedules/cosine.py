@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffsci.diffusion.schedules._ends import check_ends
 from diffsci.diffusion.schedules.base import Schedule
-from diffsci.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +34,9 @@ class Cosine(Schedule):
     sigma_max: float = 80.0
 
     def __post_init__(self) -> None:
-        require(self.sigma_min > 0, "sigma_min", self.sigma_min, "more than 0")
-        require(
-            self.sigma_min < self.sigma_max < float("inf"),
-            "sigma_max",
-            self.sigma_max,
-            f"a finite number above sigma_min = {self.sigma_min}",
-        )
+        check_ends(self.sigma_min, self.sigma_max)
 
-    def __call__(
+    def scales(
         self, t: Float[Tensor, "*levels"]
     ) -> tuple[Float[Tensor, "*levels"], Float[Tensor, "*levels"]]:
         """`(signal_scale, noise_std)`."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffsci.diffusion.schedules._ends import check_ends
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.errors import require
 
@@ -36,16 +37,10 @@ class EDM(Schedule):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        require(self.sigma_min > 0, "sigma_min", self.sigma_min, "more than 0")
-        require(
-            self.sigma_min < self.sigma_max < float("inf"),
-            "sigma_max",
-            self.sigma_max,
-            f"a finite number above sigma_min = {self.sigma_min}",
-        )
+        check_ends(self.sigma_min, self.sigma_max)
         require(1 <= self.rho <= 100, "rho", self.rho, "1 to 100")
 
-    def __call__(
+    def scales(
         self, t: Float[Tensor, "*levels"]
     ) -> tuple[Float[Tensor, "*levels"], Float[Tensor, "*levels"]]:
         """`(1, sigma(t))`."""

@@ -1,0 +1,1 @@
+"""Shapes of noise: white, or with a spectrum of its own."""

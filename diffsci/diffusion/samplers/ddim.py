@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci.diffusion.augmentation import Spacing, check_descent, descent
-from diffsci.diffusion.samplers.base import Denoise, Noise, Sampler
-from diffsci.diffusion.schedules.base import Schedule
+from diffsci.diffusion.augmentation import Descent, Spacing, check_descent
+from diffsci.diffusion.samplers.base import Noise, Sampler, Watched
 from diffsci.errors import require
 
 
@@ -50,12 +49,11 @@ class DDIM(Sampler):
         """One a step."""
         return self.steps
 
-    def __call__(
-        self, denoise: Denoise, schedule: Schedule, x_1: Float[Tensor, "batch *shape"], noise: Noise
+    def walk(
+        self, denoise: Watched, path: Descent, x: Float[Tensor, "batch *shape"], noise: Noise
     ) -> Float[Tensor, "batch *shape"]:
         """A sample at t = 0; uses draws 1 to `steps` of `noise` where eta > 0, none otherwise."""
-        x = x_1
-        for draw, jump in enumerate(descent(schedule, self.steps, self.spacing, x), start=1):
+        for draw, jump in enumerate(path.jumps, start=1):
             now, after = jump.now, jump.after
             x_0 = denoise(x, now.t)
             epsilon = (x - now.signal_scale * x_0) / now.noise_std

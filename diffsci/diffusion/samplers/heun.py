@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci.diffusion.augmentation import Level, Spacing, check_descent, descent
-from diffsci.diffusion.samplers.base import Denoise, Noise, Sampler
-from diffsci.diffusion.schedules.base import Schedule
+from diffsci.diffusion.augmentation import Descent, Level, Spacing, check_descent
+from diffsci.diffusion.samplers.base import Noise, Sampler, Watched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +45,15 @@ class Heun(Sampler):
         """Two a step, the last one too."""
         return 2 * self.steps
 
-    def __call__(
-        self, denoise: Denoise, schedule: Schedule, x_1: Float[Tensor, "batch *shape"], noise: Noise
+    def walk(
+        self, denoise: Watched, path: Descent, x: Float[Tensor, "batch *shape"], noise: Noise
     ) -> Float[Tensor, "batch *shape"]:
         """The end of the probability flow at t = 0; uses no draw of `noise`."""
 
         def epsilon(x: Tensor, at: Level) -> Tensor:
             return (x - at.signal_scale * denoise(x, at.t)) / at.noise_std
 
-        x = x_1
-        for jump in descent(schedule, self.steps, self.spacing, x):
+        for jump in path.jumps:
             now, after = jump.now, jump.after
             carried = x / jump.step_scale
             slope = after.noise_std - now.noise_std / jump.step_scale

@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from diffsci.diffusion.augmentation import level
-from diffsci.diffusion.exact import DiagonalGaussian, Gaussian, Mixture
+from diffsci.diffusion.basis import Basis
+from diffsci.diffusion.exact import DiagonalGaussian, Gaussian, Mixture, StationaryField
+from diffsci.diffusion.noise import seeded
 from diffsci.diffusion.parameterisation import convert
 
 
@@ -36,6 +38,38 @@ MIXTURE = Mixture(
     ),
 )
 """Four components that overlap."""
+
+_box = Basis((6, 5), (True, False))
+FIELD = StationaryField.by_band(
+    _box,
+    f64([[2.0], [0.5]]) / (1 + torch.arange(_box.bands, dtype=torch.float64)) ** 2.5,
+    mean=torch.linspace(-0.5, 0.5, 60, dtype=torch.float64).reshape(2, 6, 5),
+)
+"""Two channels of red noise on a box that is periodic along one dim, with a mean."""
+
+
+def copies(law, schedule, t):
+    """Some points x_t at a level, spread over what it holds."""
+    at = level(schedule, f64(t))
+    return at, at.norm * seeded(1)(torch.empty(6, *shape_of(law), dtype=torch.float64), 0)
+
+
+def shape_of(law):
+    return law.means.shape[1:] if isinstance(law, Mixture) else law.mean.shape
+
+
+def units(law):
+    """Each unit vector of the law's fields, one an example."""
+    shape = shape_of(law)
+    return torch.eye(shape.numel()).double().reshape(-1, *shape)
+
+
+def dense(field):
+    """A stationary field as a Gaussian of its flattened numbers."""
+    white = units(field).flatten(1)
+    waves = field.basis.forward(white.reshape(-1, *field.mean.shape)).flatten(1)
+    covariance = waves @ torch.diag(field.variance.flatten()) @ waves.T
+    return Gaussian(mean=field.mean.flatten(), covariance=(covariance + covariance.T) / 2)
 
 
 class Knowing(nn.Module):

@@ -1,27 +1,25 @@
 """Closed forms, held to each other and to identities that are true for any data."""
 
-import math
-
 import pytest
 import torch
 
 from diffsci.diffusion.augmentation import Jump, level
-from diffsci.diffusion.exact import DiagonalGaussian, Gaussian, Mixture, linear_output_law
+from diffsci.diffusion.basis import Basis
+from diffsci.diffusion.exact import DiagonalGaussian, Gaussian, Mixture, StationaryField
 from diffsci.diffusion.noise import seeded
+from diffsci.errors import FieldError
 from diffsci.families import load, names
-from tests.diffusion.laws import DIAGONAL, GAUSSIAN, MIXTURE, f64
+from tests.diffusion.laws import (
+    DIAGONAL,
+    GAUSSIAN,
+    MIXTURE,
+    copies,
+    f64,
+)
 
 SCHEDULES = [load("schedules", name)() for name in names("schedules")]
 everywhere = pytest.mark.parametrize("schedule", SCHEDULES, ids=names("schedules"))
 vectors = pytest.mark.parametrize("law", [GAUSSIAN, MIXTURE], ids=["gaussian", "mixture"])
-
-
-def copies(law, schedule, t):
-    """Some points x_t at a level, spread over what it holds."""
-    at = level(schedule, f64(t))
-    dim = law.means.shape[1] if isinstance(law, Mixture) else len(law.mean)
-    z = seeded(1)(torch.empty(6, dim, dtype=torch.float64), 0)
-    return at, at.norm * z
 
 
 def jacobian(function, x):
@@ -132,34 +130,17 @@ def test_diagonal_fields_have_any_shape():
     )
 
 
-@pytest.mark.parametrize("variance", ["small", "large"])
-def test_output_law_of_ancestral_steps_by_propagating_mean_and_variance(variance):
-    """Independently, per element: one Gaussian regression after the other."""
-    schedule = load("schedules", "linear")()
-    sampler = load("samplers", "ancestral")(steps=7, variance=variance, spacing="time")
-    c, d = schedule(torch.linspace(1, 0, 8, dtype=torch.float64))
-    mean, total = torch.zeros(4).double(), d[0] ** 2 * torch.ones(4).double()
-    m, s2 = DIAGONAL.mean, DIAGONAL.variance
-    start = (mean, torch.diag(total))
-    for i in range(7):
-        step = c[i] / c[i + 1]
-        innovation = d[i] ** 2 - step**2 * d[i + 1] ** 2
-        a, b = c[i + 1] * innovation / d[i] ** 2, step * d[i + 1] ** 2 / d[i] ** 2
-        gain = c[i] * s2 / (c[i] ** 2 * s2 + d[i] ** 2)
-        added = innovation if variance == "large" else d[i + 1] ** 2 * innovation / d[i] ** 2
-        mean = a * (m + gain * (mean - c[i] * m)) + b * mean
-        total = (a * gain + b) ** 2 * total + added
-    found = linear_output_law(sampler, DIAGONAL.denoiser(schedule), schedule, *start)
-    assert torch.allclose(found[0], mean, rtol=1e-10, atol=1e-12)
-    assert torch.allclose(found[1], torch.diag(total), rtol=1e-10, atol=1e-12)
-
-
-def test_output_law_of_a_deterministic_sampler_is_its_matrix_alone():
-    schedule, sampler = load("schedules", "edm")(), load("samplers", "ddim")(steps=4)
-    denoise = GAUSSIAN.denoiser(schedule)
-    _, covariance = linear_output_law(
-        sampler, denoise, schedule, torch.zeros(3).double(), 6400 * torch.eye(3).double()
-    )
-    assert torch.allclose(covariance, covariance.T)
-    assert torch.linalg.matrix_rank(covariance) == 3
-    assert math.isclose(float(torch.trace(covariance)), float(covariance.diagonal().sum()))
+def test_what_is_no_law_is_refused():
+    eye = torch.eye(2).double()
+    with pytest.raises(FieldError, match="covariance: got 'an asymmetry of 0.5'"):
+        Gaussian(mean=f64([0, 0]), covariance=f64([[1.0, 0.5], [0.0, 1.0]]))
+    with pytest.raises(FieldError, match="covariance: got 'an eigenvalue -1'"):
+        Gaussian(mean=f64([0, 0]), covariance=f64([[0.0, 1.0], [1.0, 0.0]]))
+    with pytest.raises(FieldError, match="variance: got -0.1, expected 0 or more"):
+        DiagonalGaussian(mean=f64([0, 0]), variance=f64([1.0, -0.1]))
+    with pytest.raises(FieldError, match="weights: got 'a sum of 0.9', expected a sum of 1"):
+        Mixture(weights=f64([0.5, 0.4]), means=eye, covariances=torch.stack([eye, eye]))
+    with pytest.raises(FieldError, match=r"variance: got \(4, 5\), expected waves of a box \(5, 4"):
+        StationaryField(basis=Basis((5, 4), (True, True)), variance=torch.ones(1, 4, 5))
+    with pytest.raises(FieldError, match="spectrum: got 2, expected 4 bands"):
+        StationaryField.by_band(Basis((5, 4), (True, True)), torch.ones(1, 2))

@@ -7,14 +7,54 @@ times the squared error of x_0, and an objective is the pair (density of levels,
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.batch import Batch
-from diffsci.diffusion.augmentation import level
+from diffsci.diffusion.augmentation import ends, level, level_of
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.diffusion.objectives._learned import LearnedVariance
+from diffsci.diffusion.objectives._slope import log_sigma_slope
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.diffusion.parameterisation import quantity, squared_error_ratio
+from diffsci.diffusion.schedules.base import Schedule
+
+LEVELS = 33
+"""Rows of the stored pair."""
+
+
+class Losses(NamedTuple):
+    """What came of each example.
+
+    Args:
+        loss: To be minimised.
+        error: Weighted squared error, without gradient: the loss where no variance is learned.
+        log_sigma: log(noise_std / signal_scale) of the level drawn.
+    """
+
+    loss: Float[Tensor, " batch"]
+    error: Float[Tensor, " batch"]
+    log_sigma: Float[Tensor, " batch"]
+
+
+class PairRow(NamedTuple):
+    """What an objective asks for at one level.
+
+    Args:
+        noise_to_signal: noise_std / signal_scale.
+        weight: Multiplier of the squared error of x_0.
+        density: Probability density of log(noise_to_signal).
+        product: Of the two: all that matters in expectation.
+    """
+
+    noise_to_signal: float
+    weight: float
+    density: float
+    product: float
 
 
 def loss_per_example(
@@ -24,6 +64,18 @@ def loss_per_example(
     uniform: Float[Tensor, " batch"],
     noise: Float[Tensor, "batch channel *space"],
 ) -> Float[Tensor, " batch"]:
+    """The loss alone of `losses`."""
+    found = losses(denoiser, batch, objective, uniform, noise)
+    return found.loss
+
+
+def losses(
+    denoiser: Denoiser,
+    batch: Batch,
+    objective: Objective,
+    uniform: Float[Tensor, " batch"],
+    noise: Float[Tensor, "batch channel *space"],
+) -> Losses:
     """Weighted squared error of x_0, mean over the cells that count.
 
     Args:
@@ -31,16 +83,37 @@ def loss_per_example(
         batch: Normalised examples; cells that do not count must still hold finite numbers.
         objective: Which levels, and how to weigh them.
         uniform: Numbers in (0, 1) that choose the levels.
-        noise: Standard normal, of the target's shape.
+        noise: Standard normal, of the target's shape; the model gives it its own shape.
     """
-    x_0 = batch.target
+    x_0, noise = batch.target, denoiser.shaped(noise)
     at = level(denoiser.schedule, objective.levels(uniform, denoiser.schedule))
     shaped = at.over(x_0)
     x_t = shaped.signal_scale * x_0 + shaped.noise_std * noise
     predicted = denoiser.output(x_t, at, batch.condition, batch.scalars)
-    squared = (predicted - quantity(denoiser.predict, x_0, noise, at)) ** 2
+    residual = predicted - quantity(denoiser.predict, x_0, noise, at)
     weight = objective.weight(at.t, denoiser.schedule)
-    return weight * squared_error_ratio(denoiser.predict, at) * _mean(squared, batch.mask)
+    weight = weight * squared_error_ratio(denoiser.predict, at)
+    log_sigma = torch.log(at.noise_to_signal)
+    loss = error = weight * _mean(residual**2, batch.mask)
+    if denoiser.learned is not None:
+        scale = torch.sqrt(weight).reshape(-1, *(1,) * (x_0.ndim - 1))
+        with _full_precision(x_0.device):
+            loss = _likelihood(denoiser.learned, log_sigma, scale * residual, batch.mask)
+    return Losses(loss, error.detach(), log_sigma)
+
+
+def pair(objective: Objective, schedule: Schedule) -> tuple[PairRow, ...]:
+    """Weight and density at levels from the cleanest to the noisiest, evenly in log sigma.
+
+    A probability that the objective clips to the schedule's ends is in no row.
+    """
+    low, high = level(schedule, ends(schedule).flip(0)).noise_to_signal.log().tolist()
+    log_sigma = torch.linspace(low, high, LEVELS, dtype=torch.float64)
+    t = level_of(schedule, log_sigma.exp())
+    weight = objective.weight(t, schedule)
+    density = objective.density(t, schedule) / log_sigma_slope(t, schedule)
+    columns = (log_sigma.exp(), weight, density, weight * density)
+    return tuple(PairRow(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
 
 
 def _mean(
@@ -51,3 +124,31 @@ def _mean(
     counts = mask.to(squared.dtype).flatten(1)
     # An example without a single cell that counts has loss 0, and no gradient.
     return (squared.flatten(1) * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+
+
+def _likelihood(
+    learned: LearnedVariance,
+    log_sigma: Float[Tensor, " batch"],
+    residual: Float[Tensor, "batch channel *space"],
+    mask: Tensor | None,
+) -> Float[Tensor, " batch"]:
+    """Mean of e^2 exp(-u) + u over the elements that count."""
+    log_variance: Tensor = learned(log_sigma / 4).to(residual.dtype)
+    if mask is None:
+        squared = learned.turned(residual) ** 2
+        return (squared * torch.exp(-log_variance) + log_variance).flatten(1).mean(dim=1)
+    counts = mask.to(residual.dtype)
+    squared = learned.turned(residual * counts) ** 2
+    if learned.basis is not None:
+        # Where a share of the cells is left, each wave has about that share of its variance.
+        space = tuple(range(2, residual.ndim))
+        counts = counts.mean(dim=space, keepdim=True).expand_as(residual)
+    terms = squared * torch.exp(-log_variance) + counts * log_variance
+    return terms.flatten(1).sum(dim=1) / counts.flatten(1).sum(dim=1).clamp(min=1)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast: 8 bits would leak the large waves' energy into the small ones."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

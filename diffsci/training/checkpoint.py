@@ -23,7 +23,9 @@ from diffsci.errors import StorageError
 from diffsci.files import failpoint, remove_folder, replace_folder, sha256_of
 from diffsci.training.state import RunState
 
-FORMAT = 1
+FORMAT = 2
+"""1 had no loss by level, which then begins anew."""
+
 TENSORS, NUMBERS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 _GROUPS = ("weights", "ema", "optimiser")
 
@@ -118,9 +120,9 @@ def damage_of(place: Path) -> str | None:
 def _read(place: Path) -> RunState:
     numbers: dict[str, Any] = json.loads((place / NUMBERS).read_bytes())
     version = numbers.pop("format")
-    if version != FORMAT:
+    if version not in range(1, FORMAT + 1):
         raise StorageError(
-            f"checkpoint {place} has format {version}, this diffsci reads {FORMAT}: "
+            f"checkpoint {place} has format {version}, this diffsci reads 1 to {FORMAT}: "
             "use the version that wrote it (run.json names it)"
         )
     groups: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
@@ -129,6 +131,8 @@ def _read(place: Path) -> RunState:
         groups[group][rest] = value
     for rows in ("losses", "validations"):
         numbers[rows] = tuple(tuple(row) for row in numbers[rows])
+    if version > 1:
+        numbers["by_level"] = tuple(numbers["by_level"])
     return RunState(**(numbers | groups))
 
 

@@ -18,20 +18,20 @@ from time import perf_counter
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.diffusion.objective import loss_per_example
+from diffsci.diffusion.objective import Losses, losses
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError, NumericsError
 from diffsci.grid import Grid
 from diffsci.sections import Train
-from diffsci.training import augment, distributed
+from diffsci.training import augment, by_level, distributed
 from diffsci.training.ema import Ema, weights_of
 from diffsci.training.examples import Examples
 from diffsci.training.finite import explain
+from diffsci.training.optimiser import adamw, learning_rate, set_rate
 from diffsci.training.order import Draws, examples_of_step, seed_dropout
 from diffsci.training.state import (
     LossRow,
@@ -56,6 +56,8 @@ class Step:
         seconds: The whole step, without validation.
         wait: Seconds of it spent waiting for the examples.
         validation: Loss of the averaged weights on the validation set, in steps where it is due.
+        by_level: Mean weighted squared error of the last hundred steps or so, by the centre of the
+            bin in noise_std / signal_scale, in steps that are logged; see `by_level.py`.
         state: Gives the run after this step; ask before the next one.
     """
 
@@ -66,16 +68,8 @@ class Step:
     seconds: float
     wait: float
     validation: float | None = None
+    by_level: dict[float, float] | None = None
     state: Callable[[], RunState] = field(repr=False, compare=False)
-
-
-def learning_rate(step: int, section: Train) -> float:
-    """Rate of the step counted from 0: a linear rise, then a cosine to `lr_end` of the peak."""
-    if step < section.warmup:
-        return section.lr * (step + 1) / section.warmup
-    progress = (step - section.warmup) / max(1, section.steps - section.warmup)
-    share = (1 + math.cos(math.pi * progress)) / 2
-    return section.lr * (section.lr_end + (1 - section.lr_end) * share)
 
 
 def train(
@@ -97,7 +91,7 @@ def train(
     Under `torchrun` each process calls this with the same arguments and takes its rows of a batch.
 
     Args:
-        denoiser: What `loss_per_example` trains.
+        denoiser: What `losses` trains.
         examples: The training set.
         section: Steps, batch, rates and augmentation.
         objective: Levels and weights of the loss.
@@ -149,16 +143,11 @@ class _Run:
         # Before the average is begun: wrapping makes the weights of all ranks equal.
         self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
-        # Measured on one CPU core: fused takes 0.3 of foreach's time for 0.5 to 3 million weights.
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
-            lr=section.lr,
-            weight_decay=section.weight_decay,
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+        self.optimiser = adamw(denoiser, section, self.device)
         self.ema = Ema(denoiser, section.ema)
         self.step, self.best_step = 0, 0
         self.best_loss: float | None = None
+        self.by_level = by_level.NOTHING
         self.losses: list[LossRow] = []
         self.validations: list[tuple[int, float]] = []
         self.settings = settings_of(section, objective, seed, precision, len(examples))
@@ -172,6 +161,7 @@ class _Run:
             optimiser=optimiser_tensors(self.denoiser, self.optimiser),
             best_step=self.best_step,
             best_loss=self.best_loss,
+            by_level=self.by_level,
             losses=tuple(self.losses),
             validations=tuple(self.validations),
             settings=self.settings,
@@ -180,6 +170,7 @@ class _Run:
     def go_on_from(self, state: RunState) -> None:
         restore(state, self.denoiser, self.ema, self.optimiser)
         self.step, self.best_step, self.best_loss = state.step, state.best_step, state.best_loss
+        self.by_level = state.by_level
         self.losses, self.validations = list(state.losses), list(state.validations)
 
     def steps(self) -> Iterator[Step]:
@@ -195,26 +186,30 @@ class _Run:
         index = index[self.rows]
         batch = self.examples.batch(index).to(self.device)
         wait = perf_counter() - started
-        losses, batch = self._losses(batch)
-        loss = losses.mean()
+        found, batch = self._losses(batch)
+        loss = found.loss.mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # Sums are not finite where one addend is not, so two numbers tell of all. Reading them is
-        # the one time in a step that the host waits for the device.
-        sums = torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)])
-        value, norm = (distributed.total(sums, self.ranks) / self.ranks.world).tolist()
+        # the one time in a step that the host waits for the device; the loss by level comes along.
+        two = torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)])
+        sums = torch.cat([two, by_level.sums(found.error, found.log_sigma).to(two)])
+        value, norm, *binned = distributed.total(sums, self.ranks).tolist()
+        value, norm = value / self.ranks.world, norm / self.ranks.world
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise explain(self.step + 1, index, batch, losses, self.denoiser)
+            raise explain(self.step + 1, index, batch, found.loss, self.denoiser)
+        self.by_level = by_level.faded(self.by_level, binned)
         if norm > section.clip:
             torch._foreach_mul_(gradients, section.clip / norm)
         rate = learning_rate(self.step, section)
-        self.optimiser.param_groups[0]["lr"] = rate
+        set_rate(self.optimiser, rate)
         self.optimiser.step()
         self.ema.update()
         self.step += 1
         seconds = perf_counter() - started
-        if self._due(section.log_every):
+        logged = self._due(section.log_every)
+        if logged:
             self.losses.append((self.step, value, norm, rate))
         return Step(
             step=self.step,
@@ -224,10 +219,11 @@ class _Run:
             seconds=seconds,
             wait=wait,
             validation=self._validate() if self._due(section.validate_every) else None,
+            by_level=by_level.means(self.by_level) if logged else None,
             state=self.state,
         )
 
-    def _losses(self, batch: Batch) -> tuple[Float[Tensor, " batch"], Batch]:
+    def _losses(self, batch: Batch) -> tuple[Losses, Batch]:
         """Loss of each example of this rank, and the batch as it was trained on."""
         if not self.denoiser.training:  # a consumer may sample between steps
             self.denoiser.train()
@@ -238,8 +234,8 @@ class _Run:
         noise = draws.normal(batch.target)
         batch = augment.augment(batch, self.section, self.grid, draws)
         seed_dropout(self.device, "dropout", self.seed, self.step, self.ranks.rank)
-        losses: Tensor = self.averaged_loss(batch, uniform, noise)
-        return losses, batch
+        found: Losses = self.averaged_loss(batch, uniform, noise)
+        return found, batch
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.section.steps
@@ -269,10 +265,10 @@ class _Loss(nn.Module):
         super().__init__()
         self.denoiser, self.objective, self.precision = denoiser, objective, precision
 
-    def forward(self, batch: Batch, uniform: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, batch: Batch, uniform: Tensor, noise: Tensor) -> Losses:
         low = self.precision == "bf16"
         with torch.autocast(batch.target.device.type, dtype=torch.bfloat16, enabled=low):
-            return loss_per_example(self.denoiser, batch, self.objective, uniform, noise)
+            return losses(self.denoiser, batch, self.objective, uniform, noise)
 
 
 @contextmanager

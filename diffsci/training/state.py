@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError
 from diffsci.sections import Train
+from diffsci.training.by_level import NOTHING, Faded
 from diffsci.training.ema import Ema, assign
 
 LossRow = tuple[int, float, float, float]
@@ -43,6 +44,8 @@ class RunState:
         optimiser: Moments and counters of the optimiser, as `parameter/moment`.
         best_step: Step of the lowest validation loss; 0 before the first validation.
         best_loss: That loss.
+        by_level: Loss by level of the last steps, as sums and counts; checkpoints of format 1 have
+            none.
         losses: The rows logged so far.
         validations: Step and loss of each validation so far.
         settings: What the run's numbers depend on; a resumed run must have the same, but for the
@@ -56,6 +59,7 @@ class RunState:
     optimiser: dict[str, Tensor]
     best_step: int
     best_loss: float | None
+    by_level: Faded = NOTHING
     losses: tuple[LossRow, ...]
     validations: tuple[tuple[int, float], ...]
     settings: dict[str, Any]

@@ -26,7 +26,7 @@ def validation_loss(
     """Mean loss over examples evenly spread through `valid`, at levels evenly spread as well.
 
     Args:
-        loss: `(batch, uniform, noise) -> loss per example`; used in evaluation mode.
+        loss: `(batch, uniform, noise) -> Losses`; used in evaluation mode.
         valid: The validation set.
         batch_size: Examples at once, over all ranks.
         device: Where to compute.
@@ -50,7 +50,7 @@ def validation_loss(
             batch.target
         )
         uniform = open_interval(levels[block][rows], batch.target.dtype).to(device)
-        losses = loss(batch, uniform, noise)
+        losses = loss(batch, uniform, noise).loss
         sums += torch.stack([losses.sum(), losses.new_tensor(len(losses))]).to(sums)
     loss.train(training)
     added, number = total(sums, ranks).tolist()

@@ -1,5 +1,6 @@
 """The training stage: it goes on from checkpoints, and tells what it does."""
 
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -8,10 +9,17 @@ import pytest
 import torch
 
 from diffsci import config
+from diffsci.diffusion.objective import PairRow, pair
+from diffsci.diffusion.objectives.likelihood import Likelihood
+from diffsci.errors import ConfigError
+from diffsci.forecasting.surrogate import read_surrogate
 from diffsci.runtime import Device
 from diffsci.stages.learning import build, learn
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
+from diffsci.tracking_names import metric_name
+from diffsci.training import checkpoint
+from diffsci.training.by_level import CENTRES
 from tests import tiny_runs
 
 CPU = Device(name="cpu", precision="fp32", threads=1)
@@ -34,6 +42,7 @@ def data(tmp_path_factory):
 
 
 def learnt(data, folder, tracker=None, device=CPU, **train):
+    """Learn in a run folder."""
     pipeline, prepared = data
     pipeline = replace(pipeline, train=replace(pipeline.train, **train))
     return learn(
@@ -41,7 +50,7 @@ def learnt(data, folder, tracker=None, device=CPU, **train):
         prepared.ports,
         prepared.examples,
         prepared.valid,
-        folder,
+        folder / "checkpoints",
         device,
         tracker or NullTracker(),
     )
@@ -61,7 +70,8 @@ def test_it_hands_back_the_averaged_weights_whether_trained_now_or_before(data, 
         two = learnt(data, tmp_path).state_dict()
     assert "all 6 steps are done" in caplog.text
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000006"]
+    left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert left == ["step-00000004", "step-00000006"]
 
 
 def test_it_tells_losses_rates_and_speed(data, tmp_path, caplog):
@@ -69,7 +79,10 @@ def test_it_tells_losses_rates_and_speed(data, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         learnt(data, tmp_path, notebook)
     train = {"train/loss", "train/grad_norm", "train/lr", "train/steps_per_second"}
-    assert sorted(step for step, names in notebook.told if names == train) == [2, 4, 6]
+    by_level = {f"train/loss_by_level/{centre:.3g}" for centre in CENTRES}
+    assert sorted(step for step, names in notebook.told if train < names) == [2, 4, 6]
+    assert set.union(*(names for _, names in notebook.told)) <= train | by_level | {"val/loss"}
+    assert len(by_level) == 12 and all(metric_name(name) == name for name in by_level)
     assert sorted(step for step, names in notebook.told if names == {"val/loss"}) == [3, 6]
     assert "steps 1 to 6 on cpu (fp32)" in caplog.text
     assert "train: step 6 of 6, loss " in caplog.text
@@ -79,7 +92,7 @@ def test_it_tells_losses_rates_and_speed(data, tmp_path, caplog):
 def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(data, tmp_path, caplog):
     whole = learnt(data, tmp_path / "a").state_dict()
     learnt(data, tmp_path / "b")
-    (tmp_path / "b" / "step-00000006" / "state.json").write_text("{}")
+    (tmp_path / "b" / "checkpoints" / "step-00000006" / "state.json").write_text("{}")
     with caplog.at_level(logging.INFO):
         mended = learnt(data, tmp_path / "b").state_dict()
     assert "step-00000006 is damaged" in caplog.text
@@ -97,7 +110,7 @@ def test_elsewhere_than_in_a_terminal_a_line_is_told_every_so_many_steps(data, t
 def begun_in_bf16(data, folder):
     """A checkpoint after four steps of six, as a machine with bfloat16 would leave it."""
     learnt(data, folder, device=replace(CPU, precision="bf16"))
-    shutil.rmtree(folder / "step-00000006")
+    shutil.rmtree(folder / "checkpoints" / "step-00000006")
 
 
 def test_auto_goes_on_in_the_precision_of_the_checkpoint(data, tmp_path, caplog):
@@ -120,3 +133,42 @@ def test_another_precision_that_was_asked_for_is_a_warning(data, tmp_path, caplo
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert "made in bf16, going on in fp32: the numbers may differ" in warning
     assert "steps 5 to 6 on cpu (fp32)" in caplog.text
+
+
+def test_what_was_trained_for_is_told_beside_the_checkpoints(data, tmp_path):
+    pipeline, prepared = data
+    schedule = build(pipeline, prepared.ports).schedule
+    learnt(data, tmp_path, objective=Likelihood(per="channel", p_mean=-0.5))
+    told = json.loads((tmp_path / "objective.json").read_text())
+    assert told["objective"] == "Likelihood(per='channel', p_mean=-0.5, p_std=1.2)"
+    assert told["schedule"] == repr(schedule)
+    assert told["columns"] == ["noise_to_signal", "weight", "density", "product"]
+    rows = [PairRow(*row) for row in told["rows"]]
+    assert rows == list(pair(Likelihood(p_mean=-0.5), schedule))
+
+
+def test_a_split_of_the_variance_that_there_is_not_is_refused_by_name(tmp_path):
+    file = tiny_runs.make(tmp_path, "downscale")
+    with pytest.raises(
+        ConfigError, match="per: got 'wave', expected one of channel, pixel, wavenumber"
+    ):
+        config.load(file, ["train.objective={use: likelihood, per: wave}"])
+
+
+@pytest.mark.parametrize("per", ["channel", "pixel", "wavenumber"])
+def test_a_learned_variance_is_trained_resumed_and_saved_with_the_model(tmp_path, per):
+    file = tiny_runs.make(tmp_path, "downscale")
+    chosen = f"train.objective={{use: likelihood, per: {per}}}"
+    whole = tiny_runs.run(file, chosen, out=tmp_path / "whole")
+    model = read_surrogate(whole / "model", config.load(whole / "config.yaml").pipeline)
+    table = model.denoiser.learned.weight
+    assert table.abs().max() > 0
+    state = checkpoint.newest(whole / "checkpoints", pytest.fail)
+    assert torch.equal(table.detach(), state.ema["learned.weight"])
+    # Killed at step 4, and gone on with.
+    again = tmp_path / "again"
+    shutil.copytree(whole, again)
+    shutil.rmtree(again / "model")
+    shutil.rmtree(again / "checkpoints" / "step-00000006")
+    tiny_runs.run(file, chosen, out=again)
+    assert tiny_runs.numbers(again) == tiny_runs.numbers(whole)

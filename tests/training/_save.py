@@ -20,6 +20,7 @@ def state(step, size=8):
         optimiser={"w/exp_avg": tensor + 2, "w/step": torch.tensor(float(step))},
         best_step=0,
         best_loss=None,
+        by_level=tuple(place / 3 for place in range(24)),
         losses=((step, 0.1, 1 / 3, 1e-3),),
         validations=(),
         settings={"seed": 0},

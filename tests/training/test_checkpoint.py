@@ -12,6 +12,7 @@ import torch
 from diffsci.errors import StorageError
 from diffsci.files import sweep
 from diffsci.training import checkpoint
+from diffsci.training.by_level import NOTHING
 from tests.training._save import state
 
 NAMES = ("state.safetensors", "state.json", "manifest.json")
@@ -37,6 +38,7 @@ def test_round_trip_is_exact(tmp_path):
         for name, value in getattr(sent, group).items():
             assert torch.equal(getattr(back, group)[name], value)
     assert (back.losses, back.best_loss, back.settings) == (sent.losses, None, {"seed": 0})
+    assert back.by_level == sent.by_level
 
 
 def test_none_where_there_is_none(tmp_path):
@@ -87,11 +89,24 @@ def test_nothing_whole_is_an_error_not_a_new_beginning(tmp_path):
 
 
 def test_a_newer_format_is_refused_and_not_taken_for_damage(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT", 3)
     checkpoint.save(tmp_path, state(1), keep=1)
     monkeypatch.undo()
-    with pytest.raises(StorageError, match="has format 2, this diffsci reads 1"):
+    with pytest.raises(StorageError, match="has format 3, this diffsci reads 1 to 2"):
         newest_step(tmp_path)
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path):
+    """It had no loss by level: that begins anew, and all else is as it was."""
+    place = checkpoint.save(tmp_path, state(5), keep=1)
+    numbers = json.loads((place / "state.json").read_text())
+    del numbers["by_level"]
+    (place / "state.json").write_bytes(checkpoint._json(numbers | {"format": 1}))
+    (place / "manifest.json").write_bytes(checkpoint._json(checkpoint._manifest(place)))
+    back, sent = checkpoint.newest(tmp_path, warn=pytest.fail), state(5)
+    assert back.by_level == NOTHING != sent.by_level
+    assert (back.step, back.losses, back.settings) == (sent.step, sent.losses, sent.settings)
+    assert torch.equal(back.weights["w"], sent.weights["w"])
 
 
 FAILPOINTS = {

@@ -46,6 +46,7 @@ def test_two_ranks_train_as_one(monkeypatch):
             assert close, (group, name)
     for row, expected in zip(together.losses, alone.losses, strict=True):
         assert row == pytest.approx(expected, rel=1e-6)
+    assert together.by_level == pytest.approx(alone.by_level, rel=1e-6)
     # The validation sums are kept in float32.
     for row, expected in zip(together.validations, alone.validations, strict=True):
         assert row == pytest.approx(expected, rel=1e-6)

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.diffusion.schedules.edm import EDM as Schedule
 from diffsci.errors import ConfigError, FieldError, NumericsError
 from diffsci.training import checkpoint
-from diffsci.training.loop import learning_rate
+from diffsci.training.optimiser import learning_rate
 from diffsci.training.state import RunState
 from tests.training.tiny import (
     TinyExamples,
@@ -29,32 +30,44 @@ def clone(state):
     return dataclasses.replace(state, **groups)
 
 
-def whole_run(section, valid=True):
+def whole_run(section, valid=True, objective=None):
     """Losses as hex and states of an uninterrupted run, from before the first step."""
     examples, losses, states = TinyExamples(), [], []
     for step in tiny_train(
-        tiny_denoiser(), examples, section, valid=TinyExamples(5, seed=1) if valid else None
+        tiny_denoiser(objective=objective),
+        examples,
+        section,
+        valid=TinyExamples(5, seed=1) if valid else None,
     ):
-        losses.append((step.loss.hex(), step.grad_norm.hex(), step.lr, step.validation))
+        losses.append(told(step))
         states.append(clone(step.state()))
     return losses, states
 
 
-@pytest.mark.parametrize("stop", [1, 5, 10, 12])
-def test_resume_is_bitwise(tmp_path, stop):
+def told(step):
+    """All of a step that is no time."""
+    return step.loss.hex(), step.grad_norm.hex(), step.lr, step.validation, step.by_level
+
+
+@pytest.mark.parametrize(
+    ("stop", "objective"),
+    [(1, None), (5, None), (10, None), (12, None)]
+    + [(5, Likelihood(per=per)) for per in ("channel", "pixel", "wavenumber")],
+)
+def test_resume_is_bitwise(tmp_path, stop, objective):
     """The first step, an epoch border (5 steps of 4 are 2 epochs of 10), and the end."""
-    section = tiny_section()
-    losses, states = whole_run(section)
+    section = tiny_section() if objective is None else tiny_section(objective=objective)
+    losses, states = whole_run(section, objective=objective)
     checkpoint.save(tmp_path, states[stop - 1], keep=1)
     saved = checkpoint.newest(tmp_path, warn=pytest.fail)
     # Another start, other global random numbers: all must come from state, seed and step.
-    denoiser = tiny_denoiser(seed=99)
+    denoiser = tiny_denoiser(seed=99, objective=objective)
     torch.manual_seed(1234)
     resumed, last = [], saved
     for step in tiny_train(
         denoiser, TinyExamples(), section, valid=TinyExamples(5, seed=1), resume=saved
     ):
-        resumed.append((step.loss.hex(), step.grad_norm.hex(), step.lr, step.validation))
+        resumed.append(told(step))
         last = step.state()
     assert resumed == losses[stop:]
     assert digest(last) == digest(states[-1])
@@ -215,6 +228,7 @@ def test_validation_leaves_the_run_alone():
     section = tiny_section()
     with_it, without = whole_run(section), whole_run(section, valid=False)
     assert [row[:3] for row in with_it[0]] == [row[:3] for row in without[0]]
+    assert [row[4] for row in with_it[0]] == [row[4] for row in without[0]]
     assert digest(with_it[1][-1])[0] == digest(without[1][-1])[0]
 
 

@@ -60,9 +60,10 @@ class TinyExamples:
         return Batch(target=target, condition=condition, scalars=target.mean(dim=(1, 2))[:, None])
 
 
-def tiny_denoiser(seed=0, dtype=torch.float32):
+def tiny_denoiser(seed=0, dtype=torch.float32, objective=None):
     torch.manual_seed(seed)
-    return Denoiser(TinyNetwork(), Schedule()).to(dtype)
+    learned = None if objective is None else objective.learned(1, GRID)
+    return Denoiser(TinyNetwork(), Schedule(), "v", learned).to(dtype)
 
 
 def tiny_section(**changes):
@@ -100,5 +101,5 @@ def digest(state):
         group: {name: value.numpy().tobytes() for name, value in getattr(state, group).items()}
         for group in ("weights", "ema", "optimiser")
     }
-    rest = (state.step, state.ema_updates, state.best_step, state.best_loss)
+    rest = (state.step, state.ema_updates, state.best_step, state.best_loss, state.by_level)
     return plain, rest, state.losses, state.validations

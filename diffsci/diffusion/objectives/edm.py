@@ -6,17 +6,15 @@ size at every level for an untrained network that puts out zeros.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
+from diffsci.diffusion.objectives import _log_normal
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.diffusion.schedules.base import Schedule
-from diffsci.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +33,17 @@ class EDM(Objective):
     p_std: float = 1.2
 
     def __post_init__(self) -> None:
-        require(math.isfinite(self.p_mean), "p_mean", self.p_mean, "a finite number")
-        require(0 < self.p_std < math.inf, "p_std", self.p_std, "a finite number above 0")
+        _log_normal.check(self.p_mean, self.p_std)
 
     def levels(
         self, uniform: Float[Tensor, " batch"], schedule: Schedule
     ) -> Float[Tensor, " batch"]:
         """Log-normal in noise_std / signal_scale, clipped to the schedule's ends."""
-        normal = torch.special.ndtri(uniform)
-        return schedule.level_of(torch.exp(self.p_mean + self.p_std * normal))
+        return _log_normal.levels(uniform, schedule, self.p_mean, self.p_std)
+
+    def density(self, t: Float[Tensor, " batch"], schedule: Schedule) -> Float[Tensor, " batch"]:
+        """Log-normal inside the schedule; what is clipped lies at its ends, beside the density."""
+        return _log_normal.density(t, schedule, self.p_mean, self.p_std)
 
     def weight(self, t: Float[Tensor, " batch"], schedule: Schedule) -> Float[Tensor, " batch"]:
         """The signal-to-noise ratio plus 1."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,6 +25,10 @@ class Simplified(Objective):
     ) -> Float[Tensor, " batch"]:
         """Uniform in [0, 1]."""
         return uniform
+
+    def density(self, t: Float[Tensor, " batch"], schedule: Schedule) -> Float[Tensor, " batch"]:
+        """1 everywhere."""
+        return torch.ones_like(t)
 
     def weight(self, t: Float[Tensor, " batch"], schedule: Schedule) -> Float[Tensor, " batch"]:
         """The signal-to-noise ratio."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance
+from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance, Observed
+from diffsci.diffusion.schedules.base import AnySchedule
 from diffsci.errors import ConfigError, require
 
 
@@ -39,12 +40,20 @@ class ClassifierFree(Guidance):
         """With and without the scalars."""
         return 2
 
-    def __call__(self, denoise: ConditionalDenoise) -> ConditionalDenoise:
+    def __call__(
+        self, denoise: ConditionalDenoise, schedule: AnySchedule, observed: Observed | None
+    ) -> ConditionalDenoise:
         """The guided denoiser.
 
         Raises:
-            ConfigError: When it is called without scalars, so that there is nothing to guide by.
+            ConfigError: For observations, of which it knows nothing; when called without scalars,
+                so that there is nothing to guide by.
         """
+        if observed is not None:
+            raise ConfigError(
+                "guidance classifier_free: it guides by scalars and would ignore the observations; "
+                "leave them out, or take guidance that needs them (`diffsci list guidance`)"
+            )
 
         def guided(
             x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None

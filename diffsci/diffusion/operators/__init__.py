@@ -1,0 +1,1 @@
+"""Linear operators: what is observed of a field."""

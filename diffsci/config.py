@@ -85,6 +85,7 @@ def cross_check(pipeline: sections.Pipeline) -> None:
             f"sample.leads: got {pipeline.sample.leads}, expected 1: the task {task} has no leads"
         )
     _check_guidance(pipeline)
+    _check_sampler(pipeline)
     if pipeline.evaluate is None:
         return
     for number, baseline in enumerate(pipeline.evaluate.baselines):
@@ -96,13 +97,53 @@ def cross_check(pipeline: sections.Pipeline) -> None:
 
 
 def _check_guidance(pipeline: sections.Pipeline) -> None:
-    if not (pipeline.sample and pipeline.sample.guidance and pipeline.train):
+    """Guidance, what it is guided by, and what else it would contradict."""
+    sample = pipeline.sample
+    if sample is None:
         return
-    word = families.name_of(pipeline.sample.guidance)
-    if word == "classifier_free" and pipeline.train.drop_scalars == 0:
+    guidance, observed = sample.guidance, sample.observed
+    word = families.name_of(guidance) if guidance else ""
+    if observed and not (guidance and guidance.needs_observed):
+        raise ConfigError(
+            f"sample.observed: would be ignored{' by ' + word if word else ''}; expected "
+            "sample.guidance: posterior, or another that draws samples to observations"
+        )
+    if guidance is None:
+        return
+    if guidance.needs_observed and observed is None:
+        raise ConfigError(
+            f"sample.guidance: {word} needs observations; expected sample.observed: {{operator: "
+            "{use: points, every: 4}, noise_std: 0.1}, or values from Python by "
+            "`Surrogate.sample(observed=...)`"
+        )
+    if guidance.needs_scalars and pipeline.train and pipeline.train.drop_scalars == 0:
         raise ConfigError(
             "train.drop_scalars: got 0.0, expected more than 0, such as 0.1: "
-            "sample.guidance classifier_free needs a model that was also trained without scalars"
+            f"sample.guidance {word} needs a model that was also trained without scalars"
+        )
+
+
+def _check_sampler(pipeline: sections.Pipeline) -> None:
+    """Combinations whose algebra does not hold."""
+    sample, model = pipeline.sample, pipeline.model
+    if sample is None or model is None:
+        return
+    coloured = model.noise is not None and not model.noise.is_white
+    word = families.name_of(sample.sampler)
+    if sample.sampler.needs_covariance and sample.guidance is not None:
+        raise ConfigError(
+            f"sample.sampler: {word} with the exact variance is that of the unguided model, but "
+            f"sample.guidance is {families.name_of(sample.guidance)}; leave one of them out"
+        )
+    if sample.sampler.needs_covariance and coloured:
+        raise ConfigError(
+            f"sample.sampler: {word} with the exact variance is for white noise, but model.noise "
+            f"is {families.name_of(model.noise)}; expected variance: small, or another sampler"
+        )
+    if sample.guidance is not None and sample.guidance.needs_observed and coloured:
+        raise ConfigError(
+            f"sample.guidance: {families.name_of(sample.guidance)} is for white noise, but "
+            f"model.noise is {families.name_of(model.noise)}; expected model.noise: white"
         )
 
 

@@ -26,6 +26,8 @@ FAMILIES = {
     "objectives": ("diffsci.diffusion.objectives", "Objective"),
     "samplers": ("diffsci.diffusion.samplers", "Sampler"),
     "guidance": ("diffsci.diffusion.guidance", "Guidance"),
+    "operators": ("diffsci.diffusion.operators", "Operator"),
+    "noises": ("diffsci.diffusion.noises", "NoiseShape"),
     "networks": ("diffsci.networks", "Network"),
     "scores": ("diffsci.evaluation.scores", "Score"),
     "baselines": ("diffsci.evaluation.baselines", "Baseline"),

@@ -99,7 +99,8 @@ def load(run: Path | str) -> Surrogate:
     Raises:
         StorageError: When there is no whole model.
     """
-    from diffsci.forecasting.surrogate import CONFIG, check_manifest, read_surrogate
+    from diffsci.forecasting.model_folder import CONFIG, check_manifest
+    from diffsci.forecasting.surrogate import read_surrogate
 
     given = Path(run)
     folder = given / "model" if (given / "model").is_dir() else given
@@ -191,7 +192,7 @@ def _check_pipeline(path: Path | str) -> list[Problem]:
                 name, data.domain, part, loaded.roots, data.variables, varied=varied
             )
         if all(problem.warning for problem in found) and not _to_be_made(loaded):
-            found += [_problem_of(path, error) for error in _check_preparing(loaded)]
+            found += _check_preparing(path, loaded)
     except DiffsciError as error:
         found.append(_problem_of(path, error))
     return found
@@ -217,11 +218,8 @@ def _to_be_made(loaded: config.Loaded) -> bool:
     from diffsci.data import generated
 
     entries = [load_entry(name, loaded.roots) for name in _entries(loaded.pipeline)]
-    return any(
-        entry.source.generator is not None
-        and not generated.store_path(generated.solver(entry)).exists()
-        for entry in entries
-    )
+    solvers = [generated.solver(entry) for entry in entries if entry.source.generator is not None]
+    return any(not generated.store_path(solver).exists() for solver in solvers)
 
 
 def _roots(loaded: config.Loaded) -> tuple[Path, ...]:
@@ -241,19 +239,21 @@ def _is_pipeline(path: Path | str) -> bool:
     return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
 
 
-def _check_preparing(loaded: config.Loaded) -> Iterator[DiffsciError]:
+def _check_preparing(path: Path | str, loaded: config.Loaded) -> Iterator[Problem]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
-    from diffsci.stages.checks import faults
+    from diffsci.stages.checks import faults, warnings
     from diffsci.stages.prepare import prepare
 
     try:
         prepared = prepare(loaded.pipeline, loaded.roots)
     except (ConfigError, DataError) as error:
-        yield error
+        yield _problem_of(path, error)
         return
-    yield from faults(
-        loaded.pipeline, prepared.ports, prepared.train.scalar_names, len(prepared.examples)
-    )
+    examples, names = prepared.examples, prepared.train.scalar_names
+    for fault in faults(loaded.pipeline, prepared.ports, names, len(examples)):
+        yield _problem_of(path, fault)
+    for text in warnings(loaded.pipeline, examples, prepared.channel_names):
+        yield replace(_problem_of(path, ConfigError(text)), code="sigma-min")
 
 
 def _parts(pipeline: Pipeline) -> list[tuple[str, Part]]:

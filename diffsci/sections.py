@@ -2,44 +2,32 @@
 
 Plain Python, importing nothing heavy. A field made by `member` holds one object of a family (`use:`
 names the file), `members` a tuple of them: built last, since their modules import torch or xarray.
+All keys in one file, though it is over 300 lines: this is where one looks them up.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from diffsci.errors import require
+from diffsci.members import member, members
 
 if TYPE_CHECKING:
     from diffsci.data.domains.base import Domain
     from diffsci.data.tasks.base import Task
     from diffsci.diffusion.guidance.base import Guidance
+    from diffsci.diffusion.noises.base import NoiseShape
     from diffsci.diffusion.objectives.base import Objective
+    from diffsci.diffusion.operators.base import Operator
     from diffsci.diffusion.samplers.base import Sampler
     from diffsci.diffusion.schedules.base import Schedule
     from diffsci.evaluation.baselines.base import Baseline
     from diffsci.evaluation.scores.base import Score
     from diffsci.networks.base import Network
 
-Predict = Literal["epsilon", "x0", "v"]
-
-Field = Any
-"""What `dataclasses.field` gives: whatever the annotation of the field says."""
-
-
-def member(family: str, default: str | None = None, *, optional: bool = False) -> Field:
-    """A field that holds one member of `family`: in YAML a bare name, or a mapping with `use:`."""
-    metadata = {"family": family, "default": default, "optional": optional}
-    if default is None and not optional:
-        return field(metadata=metadata)
-    return field(default=None, metadata=metadata)
-
-
-def members(family: str) -> Field:
-    """A field that holds a tuple of members of `family`, an empty one where the key is left out."""
-    return field(default=(), metadata={"family": family, "many": True})
+Predict = Literal["mean", "x0", "epsilon", "v", "score", "flow", "edm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +96,11 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The denoiser: a network, a noise schedule, and what the network predicts."""
+    """The denoiser: a network, a noise schedule, its noise, and what the network predicts."""
 
     network: Network = member("networks", "unet")
     schedule: Schedule = member("schedules", "edm")
+    noise: NoiseShape = member("noises", "white")
     predict: Predict = "v"
 
 
@@ -171,6 +160,27 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Observing:
+    """A twin experiment: the truth of each test case is observed, and guides its members.
+
+    Args:
+        operator: What is observed of the physical fields.
+        noise_std: Standard deviation of the observations' errors, in physical units: one for all,
+            or one for each channel that is observed.
+        seed: Of the errors.
+    """
+
+    operator: Operator = member("operators")
+    noise_std: float | tuple[float, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        values = self.noise_std if isinstance(self.noise_std, tuple) else (self.noise_std,)
+        require(all(v > 0 for v in values), "noise_std", self.noise_std, "more than 0")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """The ensemble.
 
@@ -179,6 +189,7 @@ class Sample:
         seed: Of the members' noise; member k of a case depends on it, on k and on the case alone.
         sampler: How noise becomes a sample.
         guidance: Changes the denoiser, where wanted.
+        observed: What is observed of the truth, for guidance that draws samples to observations.
         leads: Forecast steps, where the task has leads.
         every: Take every n-th possible start of each trajectory of the test part.
         cases: At most so many cases, evenly spread; none takes all.
@@ -190,6 +201,7 @@ class Sample:
     seed: int = 0
     sampler: Sampler = member("samplers", "dpmpp")
     guidance: Guidance | None = member("guidance", optional=True)
+    observed: Observing | None = None
     leads: int = 1
     every: int = 1
     cases: int | None = None

@@ -476,7 +476,7 @@ MUTATIONS = {
         ":19: sample.sampler.steps: got -5",
     ),
     "negative channels": ("[8, 16]", "[8, -16]", "model.network.channels: got"),
-    "unknown sampler": ("use: ddim", "use: dimm", "dpmpp, heun; did you mean 'ddim'?"),
+    "unknown sampler": ("use: ddim", "use: dimm", "refiner, unipc; did you mean 'ddim'?"),
     "unknown network": (
         "use: unet",
         "use: unets",

@@ -98,7 +98,7 @@ def test_unknown_words_are_answered_with_near_ones():
     with pytest.raises(ConfigError, match="no family 'sampler'.*did you mean 'samplers'"):
         families.names("sampler")
     with pytest.raises(
-        ConfigError, match="no 'dimm' among the samplers; there are ancestral.*'ddim'"
+        ConfigError, match="no 'dimm' among the samplers; there are ab, ancestral.*'ddim'"
     ):
         families.load("samplers", "dimm")
     for hostile in ("../batch", "os.path", "base", "_padding", ""):

@@ -62,8 +62,8 @@ def test_a_run_leaves_its_folder_complete(made, kind):
     _, folder = made(kind)
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
-        "config.yaml", "run.json", "checkpoints", "model", "forecast.zarr", "truth.zarr",
-        "scores.csv", "scores.json", "figures", "report.html",
+        "config.yaml", "run.json", "objective.json", "checkpoints", "model", "forecast.zarr",
+        "truth.zarr", "scores.csv", "scores.json", "figures", "report.html",
     }  # fmt: skip
     found = record(folder)
     assert found["status"] == "done"

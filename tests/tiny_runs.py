@@ -16,6 +16,7 @@ HEAD = "forecast,variable,score,lead,value,low,high,unit,members,count"
 _COMMON = """
 model:
   network: {use: unet, channels: [8], blocks: 1, groups: 4, embedding: 16}
+  schedule: {use: edm, sigma_min: 0.0002}
 train: {steps: 6, batch_size: 4, warmup: 2, checkpoint_every: 2, log_every: 2, validate_every: 3}
 sample: {members: 3, sampler: {use: ddim, steps: 2}, compute_batch: 4, LEADS}
 evaluate: {resamples: 20}

@@ -15,7 +15,7 @@ from diffsci.errors import DataError
 
 log = logging.getLogger(__name__)
 
-WARNINGS = ("gap",)
+WARNINGS = ("gap", "sigma-min")
 """Codes that do not stop a run."""
 
 

@@ -15,8 +15,11 @@ from torch import Tensor
 from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.times import regular_step
+from diffsci.data.windows import Evaluation
 from diffsci.errors import DataError
+from diffsci.forecasting.observations import Observations, of_truth
 from diffsci.grid import Grid
+from diffsci.sections import Observing
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -41,11 +44,26 @@ class Given:
         cases: Their labels.
         known: Normalised, as `Task.observe` gives it; none for `generate`.
         scalars: Encoded, one row per case.
+        observed: What guides their samples, where anything does.
     """
 
     cases: Cases
     known: Tensor | None
     scalars: Tensor | None
+    observed: Observations | None = None
+
+    @classmethod
+    def of_tests(cls, evaluation: Evaluation, observing: Observing | None) -> Given:
+        """The test cases, with observations of their truth where these are asked for."""
+        observed = None
+        if observing is not None:
+            observed = of_truth(observing, evaluation.truth, evaluation.cases)
+        return cls(
+            cases=evaluation.cases,
+            known=evaluation.given,
+            scalars=evaluation.scalars,
+            observed=observed,
+        )
 
 
 def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:

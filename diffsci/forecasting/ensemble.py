@@ -18,11 +18,14 @@ from torch import Tensor
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
 from diffsci.diffusion.augmentation import pure_noise
+from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.diffusion.guidance.base import Guidance
+from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance, Observed
 from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.base import Sampler
-from diffsci.errors import NumericsError
+from diffsci.diffusion.variance import Calibrated, VarianceTable
+from diffsci.errors import NotFiniteError, NumericsError
+from diffsci.forecasting.observations import Observations
 from diffsci.grid import Grid
 
 
@@ -35,12 +38,14 @@ class Rows:
         scalars: Encoded scalars of each row's case.
         cases: Stable key of each row's case.
         members: Member number of each row.
+        observed: What is observed of each row's case, where anything is.
     """
 
     given: Tensor | None
     scalars: Float[Tensor, "row parameter"] | None
     cases: tuple[str, ...]
     members: tuple[int, ...]
+    observed: Observations | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -52,6 +57,7 @@ class Rows:
             scalars=None if self.scalars is None else self.scalars[index],
             cases=tuple(self.cases[i] for i in index),
             members=tuple(self.members[i] for i in index),
+            observed=None if self.observed is None else self.observed.take(index),
         )
 
 
@@ -63,6 +69,7 @@ class Engine:
         denoiser: In evaluation mode, on `device`.
         sampler: How noise becomes a sample.
         guidance: Wraps the denoiser, where wanted.
+        variance: Posterior variance of its estimates, where the sampler needs it.
         task: Says how a sample becomes a state, and what follows a state.
         statistics: Scale of targets.
         grid: The target's grid.
@@ -75,6 +82,7 @@ class Engine:
     denoiser: Denoiser
     sampler: Sampler
     guidance: Guidance | None
+    variance: VarianceTable | None
     task: Task
     statistics: Statistics
     grid: Grid
@@ -94,7 +102,9 @@ class Engine:
         for start in range(0, len(rows), size):
             index = list(range(start, min(start + size, len(rows))))
             filled = rows.take(index + [index[-1]] * (size - len(index)))
-            with torch.inference_mode():
+            # Guidance by observations differentiates the network, which inference mode forbids.
+            differentiates = self.guidance is not None and self.guidance.needs_observed
+            with torch.no_grad() if differentiates else torch.inference_mode():
                 leads_of_block = [state.cpu() for state in self._rollout(filled, leads, seed)]
             parts.append(torch.stack(leads_of_block, dim=1)[: len(index)])
         return torch.cat(parts)
@@ -108,28 +118,73 @@ class Engine:
             noise = MemberNoise(
                 seed=seed, cases=rows.cases, members=rows.members, leads=(lead,) * len(rows)
             )
-            sample = self._draw(condition, scalars, noise, len(rows))
-            state = self.task.restore(self.statistics.unscale_target(sample), condition)
+            try:
+                sample = self._draw(condition, scalars, noise, rows, lead)
+            except NotFiniteError as error:
+                raise self._not_finite(rows, [error.example], lead, str(error)) from error
+            state = self._state(sample, condition)
             self._require_finite(state, rows, lead)
             yield state
             if lead + 1 < leads:
                 condition = self.task.advance(condition, state)
 
+    def _state(self, sample: Tensor, condition: Tensor | None) -> Tensor:
+        """The normalised state of a sample of the scaled target."""
+        return self.task.restore(self.statistics.unscale_target(sample), condition)
+
     def _draw(
-        self, condition: Tensor | None, scalars: Tensor | None, noise: MemberNoise, rows: int
+        self,
+        condition: Tensor | None,
+        scalars: Tensor | None,
+        member_noise: MemberNoise,
+        rows: Rows,
+        lead: int,
     ) -> Tensor:
         """Samples of the scaled target."""
-        conditional = self.denoiser if self.guidance is None else self.guidance(self.denoiser)
+        like = torch.empty(len(rows), self.channels, *self.grid.sizes, device=self.device)
+        conditional: ConditionalDenoise = self._estimate
+        if self.guidance is not None:
+            observed = self._observed(rows, lead, condition, like)
+            conditional = self.guidance(conditional, self.denoiser.schedule, observed)
         seen = self.statistics.scale_condition(condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            with self._autocast():
-                return conditional(x_t, t, seen, scalars)
+            return conditional(x_t, t, seen, scalars)
 
-        like = torch.empty(rows, self.channels, *self.grid.sizes, device=self.device)
+        def noise(like: Tensor, index: int) -> Tensor:
+            return self.denoiser.shaped(member_noise(like, index))
+
         # The data's own part of x_1 has mean zero and is drowned by the noise.
-        x_1 = pure_noise(self.denoiser.schedule, noise(like, 0))
-        return self.sampler(denoise, self.denoiser.schedule, x_1, noise)
+        schedule = self.denoiser.schedule
+        x_1 = pure_noise(schedule, noise(like, 0))
+        known = denoise
+        if self.variance is not None:
+            known = Calibrated(denoise, self.variance, Basis.of(self.grid))
+        # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
+        signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
+        return self.sampler(known, schedule, x_1, noise) / signal_scale
+
+    def _estimate(
+        self, x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None
+    ) -> Tensor:
+        with self._autocast():
+            estimate: Tensor = self.denoiser(x_t, t, condition, scalars)
+        return estimate
+
+    def _observed(
+        self, rows: Rows, lead: int, condition: Tensor | None, like: Tensor
+    ) -> Observed | None:
+        """What is observed of the rows at a lead, as an observation of the scaled target."""
+        if rows.observed is None:
+            return None
+        shape = (-1, *[1] * len(self.grid.sizes))
+        mean = torch.as_tensor(self.statistics.state_mean).reshape(shape)
+        std = torch.as_tensor(self.statistics.state_std).to(like).reshape(shape)
+
+        def anomaly(sample: Tensor) -> Tensor:
+            return self._state(sample, condition) * std
+
+        return rows.observed.at_lead(lead, anomaly, mean, like)
 
     def _autocast(self) -> AbstractContextManager[object]:
         kind = self.device.split(":")[0]
@@ -140,9 +195,12 @@ class Engine:
         if torch.isfinite(state.sum()):
             return
         bad = (~torch.isfinite(state).flatten(1).all(dim=1)).nonzero().flatten().tolist()
+        raise Engine._not_finite(rows, bad, lead, "sampling left the finite numbers")
+
+    @staticmethod
+    def _not_finite(rows: Rows, bad: list[int], lead: int, what: str) -> NumericsError:
         where = ", ".join(f"case {rows.cases[i]} member {rows.members[i]}" for i in bad[:3])
-        raise NumericsError(
-            f"sampling left the finite numbers at forecast step {lead + 1} in {where}"
-            f"{' and others' if len(bad) > 3 else ''}: train longer, lower train.lr, or use fewer "
-            "leads"
+        return NumericsError(
+            f"{what}: at forecast step {lead + 1} in {where}{' and others' if bad[3:] else ''}; "
+            "train longer, lower train.lr, or use fewer leads"
         )

@@ -11,31 +11,36 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 import xarray as xr
 from jaxtyping import Float
-from torch import Tensor
 
+from diffsci import families
 from diffsci.data.fields import Cases, Channel
 from diffsci.data.statistics import Statistics
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.diffusion.guidance.base import Guidance
+from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import replace_folder, sha256_of
 from diffsci.forecasting.conditions import Given, given_for
+from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.forecasting.ensemble import Engine, Rows
+from diffsci.forecasting.model_folder import (
+    CONFIG,
+    DESCRIPTION,
+    FORMAT,
+    MANIFEST,
+    VARIANCE,
+    WEIGHTS,
+    check_manifest,
+    read_weights,
+)
+from diffsci.forecasting.observations import Observations, checked
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.training.ema import assign, weights_of
-
-FORMAT = 1
-WEIGHTS, DESCRIPTION, CONFIG, MANIFEST = (
-    "weights.safetensors",
-    "model.json",
-    "config.yaml",
-    "manifest.json",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Surrogate:
         time_unit: Unit of float times.
         step: One data step in the time unit, or nanoseconds for dates; none where there is none.
         provenance: Digests and versions, for the stores it makes.
+        variance: Posterior variance of its estimates, for samplers that need it; none where it was
+            not estimated.
     """
 
     pipeline: Pipeline
@@ -63,6 +70,7 @@ class Surrogate:
     time_unit: str
     step: float | None
     provenance: dict[str, Any]
+    variance: VarianceTable | None = None
 
     def __repr__(self) -> str:
         pipeline, weights = self.pipeline, sum(p.numel() for p in self.denoiser.parameters())
@@ -78,6 +86,8 @@ class Surrogate:
         members: int | None = None,
         seed: int | None = None,
         leads: int | None = None,
+        observed: Observations | None = None,
+        guidance: Guidance | None = None,
     ) -> xr.Dataset:
         """An ensemble in physical units, labelled as the forecast store is.
 
@@ -88,6 +98,9 @@ class Surrogate:
             members: Members of each case; by default as the pipeline says.
             seed: Of the noise; by default as the pipeline says.
             leads: Forecast steps; by default as the pipeline says.
+            observed: Observations of each case, towards which its members are drawn.
+            guidance: How; by default as the pipeline says, else `posterior` where there are
+                observations.
 
         Raises:
             ConfigError: For a number out of range.
@@ -107,7 +120,10 @@ class Surrogate:
                 f"leads: got {wanted.leads}, expected 1: this model does not forecast"
             )
         given = given_for(self, condition, wanted.leads)
-        values = self.values(self.engine(), given, range(wanted.members), wanted.seed)
+        if observed is not None:
+            given = replace(given, observed=checked(observed, len(given.cases), wanted.leads))
+        engine = replace(self.engine(), guidance=_guidance(guidance or section.guidance, observed))
+        values = self.values(engine, given, range(wanted.members), wanted.seed)
         return self.label(values, given.cases, np.arange(wanted.members))
 
     def engine(self, device: Device | None = None) -> Engine:
@@ -115,10 +131,17 @@ class Surrogate:
         section = self.pipeline.sample
         assert section is not None
         device = device or Device.of(self.pipeline.runtime)
+        if section.sampler.needs_covariance and self.variance is None:
+            raise ConfigError(
+                "sample.sampler: this model has no table of its posterior variance, which "
+                "`variance: exact` needs; `diffsci sample RUN sample.sampler.variance=exact` "
+                "estimates it once and keeps it with the model"
+            )
         return Engine(
             denoiser=device.laid_out(self.denoiser).eval(),
             sampler=section.sampler,
             guidance=section.guidance,
+            variance=self.variance if section.sampler.needs_covariance else None,
             task=self.pipeline.data.task,
             statistics=self.statistics,
             grid=self.grid,
@@ -154,6 +177,7 @@ class Surrogate:
             scalars=None if given.scalars is None else given.scalars[index],
             cases=tuple(given.cases.keys[case] for case in index),
             members=tuple(member for _, member in pairs),
+            observed=None if given.observed is None else given.observed.take(index),
         )
         states = engine.states(rows, max(1, len(given.cases.leads)), seed)
         return self.statistics.decode(states.numpy())
@@ -189,6 +213,9 @@ class Surrogate:
             (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
             (fresh / CONFIG).write_text(config, encoding="utf-8")
             self.statistics.save(fresh)
+            if self.variance is not None:
+                table = safetensors.torch.save(self.variance.to_tensors())
+                (fresh / VARIANCE).write_bytes(table)
             files = sorted(path for path in fresh.iterdir() if path.is_file())
             sums = {path.name: sha256_of(path) for path in files}
             (fresh / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
@@ -216,7 +243,6 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         Channel(**{**one, "attributes": tuple(tuple(pair) for pair in one["attributes"])})
         for one in described["channels"]
     )
-    assert pipeline.model is not None
     task = pipeline.data.task
     ports = Ports(
         target=len(channels),
@@ -224,12 +250,14 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         scalars=len(described["scalar_names"]),
         grid=grid,
     )
-    network = pipeline.model.network.build(ports)
-    denoiser = Denoiser(network, pipeline.model.schedule, pipeline.model.predict)
+    denoiser = denoiser_of(pipeline, ports)
     try:
         assign(denoiser, read_weights(folder / WEIGHTS))
     except ValueError as error:
         raise StorageError(f"{folder / WEIGHTS}: does not fit {CONFIG} ({error})") from None
+    table = None
+    if VARIANCE in sums:
+        table = VarianceTable.from_tensors(read_weights(folder / VARIANCE))
     return Surrogate(
         pipeline=pipeline,
         denoiser=denoiser.eval(),
@@ -240,33 +268,13 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         time_unit=described["time_unit"],
         step=described["step"],
         provenance=described["provenance"] | {"diffsci_model": sums[WEIGHTS][:16]},
+        variance=table,
     )
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file."""
-    tensors: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
-    return tensors
-
-
-def check_manifest(folder: Path) -> dict[str, str]:
-    """Checksum of each file of a model folder, all of them verified.
-
-    Raises:
-        StorageError: Naming the file.
-    """
-    if not (folder / MANIFEST).exists():
-        raise StorageError(
-            f"{folder}: no trained model here ({MANIFEST} is missing); let the run finish training"
-        )
-    sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    for name, wanted in sums.items():
-        path = folder / name
-        if not path.exists():
-            raise StorageError(f"{path}: is missing; restore it, or train again")
-        if sha256_of(path) != wanted:
-            raise StorageError(
-                f"{path}: is damaged or was changed (its sha256 differs); "
-                "restore it, or train again"
-            )
-    return dict(sums)
+def _guidance(chosen: Guidance | None, observed: Observations | None) -> Guidance | None:
+    """The guidance, by the exact posterior where there are observations and none was chosen."""
+    if observed is None or chosen is not None:
+        return chosen
+    posterior: Guidance = families.load("guidance", "posterior")()
+    return posterior

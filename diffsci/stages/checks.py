@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from diffsci import families
+from diffsci.data.windows import Examples
+from diffsci.diffusion.augmentation import ends, level
+from diffsci.diffusion.basis import Basis
+from diffsci.diffusion.smallest_scale import smallest_scale, warning
 from diffsci.errors import ConfigError, FieldError
 from diffsci.networks.base import Ports
 from diffsci.sections import Evaluate, Pipeline, Sample, Train
@@ -38,12 +44,39 @@ def faults(
     if pipeline.model is not None:
         network = pipeline.model.network
         yield from _refused("model.network", lambda: network.check(ports))
+        if (noise := pipeline.model.noise) is not None:
+            yield from _refused("model.noise", lambda: noise.check(ports.grid))
     if pipeline.train is not None:
         yield from _of_training(pipeline.train, ports, examples)
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
     if pipeline.evaluate is not None:
         yield from _of_scores(pipeline.evaluate, scalar_names)
+
+
+def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> Iterator[str]:
+    """What will not stop a run, but is likely to be meant otherwise.
+
+    Args:
+        pipeline: The settings.
+        examples: The training set.
+        names: Of the channels.
+    """
+    if pipeline.model is None:
+        return
+    chosen = np.linspace(0, len(examples) - 1, min(len(examples), _SEEN)).round().astype(np.int64)
+    targets = examples.batch(chosen).target
+    schedule = pipeline.model.schedule
+    cleanest = level(schedule, ends(schedule)[1])
+    found = warning(
+        float(cleanest.noise_to_signal), smallest_scale(targets, Basis.of(examples.grid), names)
+    )
+    if found is not None:
+        yield found
+
+
+_SEEN = 512
+"""Most training examples whose spectrum is looked at."""
 
 
 def _refused(section: str, check: Callable[[], None]) -> Iterator[ConfigError]:

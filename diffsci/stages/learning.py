@@ -13,7 +13,11 @@ from tqdm import tqdm
 
 from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.files import failpoint
+from diffsci.diffusion.objective import PairRow, pair
+from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.schedules.base import Schedule
+from diffsci.files import failpoint, write_json
+from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
@@ -25,13 +29,24 @@ from diffsci.training.state import RunState
 
 log = logging.getLogger(__name__)
 
+OBJECTIVE = "objective.json"
+
 
 def build(pipeline: Pipeline, ports: Ports) -> Denoiser:
     """The untrained denoiser of a pipeline: the same weights for the same seed."""
-    assert pipeline.model is not None
     torch.manual_seed(pipeline.seed)
-    network = pipeline.model.network.build(ports)
-    return Denoiser(network, pipeline.model.schedule, pipeline.model.predict)
+    return denoiser_of(pipeline, ports)
+
+
+def write_objective(objective: Objective, schedule: Schedule, file: Path) -> None:
+    """Tell what was trained for: at each level its weight, its density, and their product."""
+    described = {
+        "objective": repr(objective),
+        "schedule": repr(schedule),
+        "columns": list(PairRow._fields),
+        "rows": [list(row) for row in pair(objective, schedule)],
+    }
+    write_json(file, described)
 
 
 def learn(
@@ -45,7 +60,7 @@ def learn(
 ) -> Denoiser:
     """A trained denoiser with the averaged weights, on the CPU.
 
-    Goes on from the newest whole checkpoint in `folder`.
+    Goes on from the newest whole checkpoint in `folder`, and writes `objective.json` beside it.
 
     Args:
         pipeline: What to train, and how.
@@ -61,6 +76,7 @@ def learn(
     state = checkpoint.newest(folder, log.warning)
     device = _as_begun(device, pipeline, state)
     denoiser = device.laid_out(build(pipeline, ports))
+    write_objective(section.objective, denoiser.schedule, folder.parent / OBJECTIVE)
     parameters = sum(p.numel() for p in denoiser.parameters())
     begun = 0 if state is None else state.step
     if begun >= section.steps:
@@ -140,13 +156,15 @@ class _Progress:
         if step.step % self.every and step.step != self.steps:
             return
         rate = (step.step - self.begun) / max(1e-9, time.monotonic() - self.started)
+        by_level = step.by_level or {}
         self.tracker.metrics(
             {
                 "train/loss": step.loss,
                 "train/grad_norm": step.grad_norm,
                 "train/lr": step.lr,
                 "train/steps_per_second": rate,
-            },
+            }
+            | {f"train/loss_by_level/{centre:.3g}": loss for centre, loss in by_level.items()},
             step.step,
         )
         valid = "" if self.validation is None else f", validation {self.validation:.4f}"

@@ -59,6 +59,11 @@ class Prepared:
             return "h"
         return "time units" if self.train.time_unit == "1" else self.train.time_unit
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Of the training part."""
+        return tuple(channel.name for channel in self.train.channels)
+
     def step(self) -> float | None:
         """One step of the data: nanoseconds for dates, else in the unit of its time."""
         step = self.evaluation.cases.step

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from diffsci import config
 from diffsci.data.reader import read
-from diffsci.data.windows import cases_given
+from diffsci.data.windows import Examples, cases_given
 from diffsci.errors import StorageError
 from diffsci.files import lock
 from diffsci.forecasting.conditions import Given
-from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.forecasting.model_folder import CONFIG
+from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.run_folder import digest_of
+from diffsci.runtime import Device
+from diffsci.stages.calibrating import calibrated
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.prepare import Known, require_alike
 from diffsci.stages.sampling import write_ensemble
@@ -45,6 +48,8 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
     model = read_surrogate(run / "model", pipeline)
     for fault in of_sampling(section, pipeline.train, model.scalar_names):
         raise fault
+    if section.sampler.needs_covariance and model.variance is None:
+        model = _calibrated(model, loaded, run)
     model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
     test = read(
         str(data.entry or data.source), data.domain, data.split.test, loaded.roots, data.variables
@@ -72,7 +77,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         write_ensemble(
             model,
             model.engine(),
-            Given(cases=evaluation.cases, known=evaluation.given, scalars=evaluation.scalars),
+            Given.of_tests(evaluation, section.observed),
             members=section.members,
             seed=section.seed,
             batch=pipeline.runtime.batch,
@@ -81,3 +86,17 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         )
     log.info("sample: wrote %s", store)
     return store
+
+
+def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate:
+    """The model with its table, which is kept in the run's `model/` for the next time."""
+    pipeline, data = loaded.pipeline, loaded.pipeline.data
+    part = data.split.valid or data.split.train
+    name = str(part.entry or data.entry or data.source)
+    fields = read(name, data.domain, part, loaded.roots, data.variables)
+    examples = Examples(fields, data.task, model.statistics)
+    found = calibrated(model, examples, Device.of(pipeline.runtime))
+    place = run / "model"
+    with lock(run):
+        found.save(place, (place / CONFIG).read_text(encoding="utf-8"))
+    return found

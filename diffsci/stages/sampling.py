@@ -40,6 +40,7 @@ def some(given: Given, first: int, after: int) -> Given:
         cases=taken,
         known=None if given.known is None else given.known[part],
         scalars=None if given.scalars is None else given.scalars[part],
+        observed=None if given.observed is None else given.observed.take(part),
     )
 
 

@@ -12,15 +12,18 @@ from typing import Any
 
 import diffsci
 from diffsci import config, families, tracking
+from diffsci.diffusion.samplers.base import Sampler
 from diffsci.errors import DataError, StorageError
 from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.store import open_store, stands
-from diffsci.forecasting.surrogate import CONFIG, Surrogate, read_surrogate
+from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.run_folder import STAGES, RunFolder, digest_of
 from diffsci.runtime import Device
 from diffsci.stages import checks, scoring, telling
+from diffsci.stages.calibrating import calibrated
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.sampling import write_ensemble, write_truth
@@ -73,8 +76,10 @@ class Sequence:
             device = self._device()
             prepared = prepare(pipeline, self.loaded.roots)
             self._require_same_data(prepared.digests)
-            names = prepared.train.scalar_names
-            checks.check(pipeline, prepared.ports, names, len(prepared.examples))
+            examples, names = prepared.examples, prepared.train.scalar_names
+            checks.check(pipeline, prepared.ports, names, len(examples))
+            for found in checks.warnings(pipeline, examples, prepared.channel_names):
+                log.warning("%s", found)
             self.folder.record["lead_unit"] = prepared.lead_unit
             self.folder.save()
             tracker = self._tracker(prepared)
@@ -193,7 +198,6 @@ class Sequence:
                 device,
                 tracker,
             )
-            sample = pipeline.sample
             model = Surrogate(
                 pipeline=pipeline,
                 denoiser=denoiser,
@@ -203,16 +207,19 @@ class Sequence:
                 scalar_names=prepared.train.scalar_names,
                 time_unit=prepared.train.time_unit,
                 step=prepared.step(),
-                provenance=self._provenance(prepared) if sample else {},
+                provenance=self._provenance(prepared) if pipeline.sample else {},
             )
             model.save(place, config.to_yaml(self.loaded.plain))
         return read_surrogate(place, pipeline)
 
-    def _renewed(self, model: Surrogate, prepared: Prepared) -> Surrogate:
+    def _renewed(self, model: Surrogate, prepared: Prepared, sampler: Sampler) -> Surrogate:
         """The model, told of a `sample` section that was changed after training."""
         place, text = self.path / "model", config.to_yaml(self.loaded.plain)
-        if (place / CONFIG).read_text(encoding="utf-8") == text:
+        lacks = sampler.needs_covariance and model.variance is None
+        if not lacks and (place / CONFIG).read_text(encoding="utf-8") == text:
             return model
+        if lacks:
+            model = calibrated(model, prepared.valid or prepared.examples, self._device())
         replace(model, provenance=self._provenance(prepared)).save(place, text)
         return read_surrogate(place, self.loaded.pipeline)
 
@@ -228,8 +235,8 @@ class Sequence:
         if self.folder.done("sample", self.digests["sample"]) and store.exists():
             log.info("sample: done before")
             return
-        model, evaluation = self._renewed(model, prepared), prepared.evaluation
-        given = Given(cases=evaluation.cases, known=evaluation.given, scalars=evaluation.scalars)
+        model, evaluation = self._renewed(model, prepared, sample.sampler), prepared.evaluation
+        given = Given.of_tests(evaluation, sample.observed)
         with self._stage("sample"):
             if (self.path / TRUTH).exists() and stands(store, model.provenance):
                 log.info("sample: the store is whole already")  # killed before it was recorded
@@ -286,10 +293,9 @@ class Sequence:
             log.info("%s", line)
 
     def _say_end(self, tracker: Tracker) -> None:
-        seconds = sum(entry["seconds"] for entry in self.folder.record["stages"].values())
-        log.info("done in %.0f s: %s", seconds, self.path)
-        report = self.path / "report.html"
-        if report.exists():
+        stages = self.folder.record["stages"].values()
+        log.info("done in %.0f s: %s", sum(entry["seconds"] for entry in stages), self.path)
+        if (report := self.path / "report.html").exists():
             log.info("  report   %s", report)
         if tracker.address:
             log.info("  compare  run `diffsci ui`, then open %s", tracker.address)

@@ -9,7 +9,8 @@ import xarray as xr
 
 from diffsci.data.tasks.downscale import Downscale, coarse_grid
 from diffsci.errors import ConfigError, DataError, StorageError
-from diffsci.forecasting.surrogate import check_manifest, read_surrogate
+from diffsci.forecasting.model_folder import check_manifest
+from diffsci.forecasting.surrogate import read_surrogate
 from tests.forecasting import makers
 
 

@@ -91,6 +91,22 @@ class VarianceTable:
         twice = 2 * at[..., None, None]
         return torch.exp(twice) * torch.sigmoid(power - twice)
 
+    @classmethod
+    def of_variance(
+        cls,
+        log_sigma: Float[Tensor, " level"],
+        variance: Float[Tensor, "level channel band"],
+        relative_error: Float[Tensor, "level channel band"],
+    ) -> VarianceTable:
+        """The table that has this posterior variance at its levels, in units of x_0."""
+        twice = 2 * log_sigma[:, None, None]
+        share = (variance / torch.exp(twice)).clamp(_KNOWN_AT_LEAST, _KNOWN_AT_MOST)
+        return cls(
+            log_sigma=log_sigma,
+            log_power=torch.logit(share) + twice,
+            relative_error=relative_error,
+        )
+
     def to_tensors(self) -> dict[str, Tensor]:
         """Its tensors by name, ready for a file."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
@@ -271,10 +287,5 @@ def _regressed(sums: Float[Tensor, "level channel band 5 5"], log_sigma: Tensor)
     plain = cross[..., 0] / count
     # An explanation that leaves next to nothing of a mean of squares is none.
     found = torch.where(found > plain / 10, found, plain)
-    twice = 2 * log_sigma[:, None, None]
-    share = (found / torch.exp(twice)).clamp(_KNOWN_AT_LEAST, _KNOWN_AT_MOST)
-    return VarianceTable(
-        log_sigma=log_sigma,
-        log_power=torch.logit(share) + twice,
-        relative_error=torch.sqrt((of_fit + of_power).clamp(min=0)) / found.clamp(min=1e-300),
-    )
+    error = torch.sqrt((of_fit + of_power).clamp(min=0)) / found.clamp(min=1e-300)
+    return VarianceTable.of_variance(log_sigma, found, error)

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffsci.batch import Batch
+from diffsci.diffusion.augmentation import ends, level, level_of
 from diffsci.diffusion.basis import Basis
-from diffsci.diffusion.variance import estimate
+from diffsci.diffusion.denoiser import Denoiser
+from diffsci.diffusion.variance import VarianceTable, estimate
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.runtime import Device
 from diffsci.training.examples import Examples
@@ -35,6 +38,10 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
             that its samples will have.
         device: Where to compute.
     """
+    learned = _learned(model.denoiser)
+    if learned is not None:
+        log.info("sample: `variance: exact` takes the posterior variance that the model learned")
+        return replace(model, variance=learned)
     started = time.monotonic()
     denoiser = device.laid_out(model.denoiser).eval()
     kind = torch.device(device.name).type
@@ -49,7 +56,7 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
         while done < EXAMPLES:
             order = permutation(0, turn, len(examples))
             for first in range(0, len(order), _BATCH):
-                chosen = order[first : first + min(_BATCH, EXAMPLES - done)]
+                chosen = np.array(order[first : first + min(_BATCH, EXAMPLES - done)])
                 yield examples.batch(chosen).to(device.name)
                 done += len(chosen)
                 if done == EXAMPLES:
@@ -65,3 +72,19 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
         time.monotonic() - started,
     )
     return replace(model, variance=table)
+
+
+@torch.no_grad()
+def _learned(denoiser: Denoiser) -> VarianceTable | None:
+    """The table of an objective that learned the variance by wavenumber; none for others."""
+    if denoiser.learned is None or denoiser.learned.basis is None:
+        return None
+    schedule, basis = denoiser.schedule, denoiser.learned.basis
+    high, low = torch.log(level(schedule, ends(schedule)).noise_to_signal).tolist()
+    log_sigma = torch.linspace(low, high, LEVELS, dtype=torch.float64)
+    at = level(schedule, level_of(schedule, torch.exp(log_sigma)))
+    variance = denoiser.posterior_variance(at)
+    assert variance is not None
+    # In their corner, boxes may have bands without waves.
+    by_band = basis.mean_by_band(variance.double().cpu()).nan_to_num(0.0)
+    return VarianceTable.of_variance(log_sigma, by_band, torch.zeros_like(by_band))

@@ -34,7 +34,7 @@ class AB(Sampler):
     """
 
     steps: int = 20
-    multistep: int = 3
+    multistep: int = 2
     spacing: Spacing = "karras"
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ closed forms. How the samplers fare on trained networks is in [few calls](few_ca
 """
 ORDER = """\
 A method of order p gains a factor 2^p of accuracy from twice the steps. Found: log2 of the
-ratio of errors at three halvings (48 to 384 steps; 32 to 256 for orders of 3 and more),
-smallest to largest over an anisotropic Gaussian and a mixture of four. *path*: distance to the
+ratio of errors at three halvings (96 to 768 steps; 128 to 1024 at order 3, 256 to 2048 at order
+4), smallest to largest over an anisotropic Gaussian and a mixture of four. *path*: distance to the
 exact end of the probability flow. *law*: error of the variances of the exact law of the output,
 where a sampler draws noise; `exact` has no error to begin with on Gaussians, and `refiner` is a
 preset of few calls whose law does not become that of the data. Calls are counted, and are what

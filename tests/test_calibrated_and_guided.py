@@ -79,3 +79,36 @@ def test_combinations_without_meaning_are_refused_when_the_file_is_read(
 ):
     with pytest.raises(ConfigError, match=message):
         config.load(finished[0], overrides)
+
+
+@pytest.mark.parametrize(
+    ("operator", "guidance", "message"),
+    [
+        ("{use: points, at: [[90, 90]]}", "posterior", "sample.observed.operator.at: got"),
+        (
+            "{use: points, every: 2, channels: [3]}",
+            "posterior",
+            "sample.observed.operator.channels",
+        ),
+        ("{use: line_mean, axis: 5}", "posterior", "sample.observed.operator.axis: got 5"),
+        ("{use: block_mean, factor: 3}", "inpaint", "BlockMean does not pick values"),
+    ],
+)
+def test_observations_that_do_not_fit_are_told_before_training(
+    finished, tmp_path, operator, guidance, message
+):
+    text = (
+        finished[0]
+        .read_text()
+        .replace(
+            "sample: {",
+            f"sample: {{guidance: {guidance}, observed: {{operator: {operator}, noise_std: 0.1}}, ",
+        )
+    )
+    file = finished[0].parent / f"{tmp_path.name}.yaml"
+    file.write_text(text)
+    found = [str(problem) for problem in pipeline.check((file,))]
+    assert any(message in each for each in found), found
+    with pytest.raises(ConfigError, match=message):
+        run(file, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()

@@ -82,7 +82,7 @@ class Examples:
     def batch(self, index: Int[np.ndarray, " batch"]) -> Batch:
         """The examples of these numbers: target of unit variance, condition, scalars."""
         if self._ready is not None:
-            rows = torch.from_numpy(index)
+            rows = torch.from_numpy(np.array(index))
             target, condition = self._ready
             target = target[rows]
             condition = None if condition is None else condition[rows]

@@ -225,7 +225,12 @@ def descent(
     times = step_times(schedule, steps, spacing)
     signal_scale, noise_std = schedule(times)
     sigma = noise_std / signal_scale
-    if not (bool((sigma[:-1] > sigma[1:]).all()) and sigma[-1] > 0 and sigma[0] < math.inf):
+    falls = bool((sigma[:-1] > sigma[1:]).all() and (times[:-1] > times[1:]).all())
+    if not isinstance(schedule, Schedule):
+        # Between the levels too: going back and forth, it would have several inverses.
+        c, d = schedule(torch.linspace(0, 1, 65, dtype=torch.float64))
+        falls = falls and bool((d[1:] * c[:-1] > d[:-1] * c[1:]).all())
+    if not (falls and sigma[-1] > 0 and sigma[0] < math.inf):
         shown = ", ".join(f"{value:.4g}" for value in sigma[[0, 1, -2, -1]].tolist())
         raise ConfigError(
             f"schedule {schedule!r}: noise_std / signal_scale must fall strictly from t = 1 to "
@@ -255,6 +260,8 @@ def check_descent(steps: int, spacing: str, minimum: int = 1) -> None:
     Raises:
         FieldError: Naming the field.
     """
+    whole = isinstance(steps, int) and not isinstance(steps, bool)
+    require(whole, "steps", steps, "a whole number")
     require(steps >= minimum, "steps", steps, f"{minimum} or more")
     known = get_args(Spacing)
     require(spacing in known, "spacing", spacing, f"one of {known}")

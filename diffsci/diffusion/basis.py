@@ -6,8 +6,9 @@ taken to go on beyond an edge. Orthonormal in every dim: white noise stays white
 stay what they are (Parseval), and one pair of matrix products per dim does it on any device.
 
 A band holds all waves of about one wavenumber |k|, whatever their direction. A covariance that
-depends on the band alone is that of a stationary, isotropic field, in cells: unequal spacing of
-dims, as towards the poles, is not seen.
+depends on the band alone is that of a stationary field that is isotropic in the distances that
+`spacing` gives; on a sphere these are those of its mean latitude. Of elongated or tilted structures
+a band has the mean.
 
 Source: Bracewell (1983), The discrete Hartley transform, doi:10.1364/JOSA.73.001832; Ahmed et al.
 (1974), Discrete cosine transform, doi:10.1109/T-C.1974.223784.
@@ -16,6 +17,7 @@ Source: Bracewell (1983), The discrete Hartley transform, doi:10.1364/JOSA.73.00
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -33,10 +35,12 @@ class Basis:
     Args:
         sizes: Cells along each space dim.
         periodic: Whether each dim joins its ends.
+        spacing: Size of a cell along each dim, the finest being 1; none: all are 1.
     """
 
     sizes: tuple[int, ...]
     periodic: tuple[bool, ...]
+    spacing: tuple[float, ...] = ()
     _cast: dict[tuple[torch.dtype, torch.device], tuple[Tensor, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -44,7 +48,16 @@ class Basis:
     @classmethod
     def of(cls, grid: Grid) -> Basis:
         """The waves of a grid."""
-        return cls(grid.sizes, tuple("periodic" in sides for sides in grid.boundary))
+        return cls(grid.sizes, tuple("periodic" in sides for sides in grid.boundary), _cells(grid))
+
+    @property
+    def extent(self) -> float:
+        """Length of the longest dim, in sizes of the finest cell."""
+        return max(size * cell for size, cell in zip(self.sizes, self._spacing, strict=True))
+
+    @property
+    def _spacing(self) -> tuple[float, ...]:
+        return self.spacing or (1.0,) * len(self.sizes)
 
     def forward(self, fields: Float[Tensor, "*lead_and_space"]) -> Float[Tensor, "*lead_and_space"]:
         """Coefficients of fields whose last dims are the space dims."""
@@ -56,20 +69,20 @@ class Basis:
 
     @cached_property
     def wavenumber(self) -> Float[Tensor, "*space"]:
-        """|k| of each coefficient, in cycles per cell: 0 to 1/2 along each dim."""
+        """|k| of each coefficient, in cycles per finest cell: at most 1/2 along a dim of these."""
         total = torch.zeros(self.sizes, dtype=torch.float64)
         for axis, (size, periodic) in enumerate(zip(self.sizes, self.periodic, strict=True)):
             index = torch.arange(size, dtype=torch.float64)
             cycles = torch.minimum(index, size - index) if periodic else index / 2
             shape = [1] * len(self.sizes)
             shape[axis] = size
-            total = total + (cycles / size).reshape(shape) ** 2
+            total = total + (cycles / size / self._spacing[axis]).reshape(shape) ** 2
         return torch.sqrt(total)
 
     @cached_property
     def band(self) -> Int[Tensor, "*space"]:
         """The band of each coefficient: |k| in cycles per longest dim, rounded."""
-        return torch.floor(self.wavenumber * max(self.sizes) + 0.5).to(torch.int64)
+        return torch.floor(self.wavenumber * self.extent + 0.5).to(torch.int64)
 
     @property
     def bands(self) -> int:
@@ -88,9 +101,13 @@ class Basis:
         return values[..., self.band.to(values.device)]
 
     def _applied(self, fields: Tensor, *, inverse: bool) -> Tensor:
-        for axis, matrix in enumerate(self._matrices(fields), start=-len(self.sizes)):
-            turned = matrix if inverse else matrix.mT
-            fields = (fields.movedim(axis, -1) @ turned).movedim(-1, axis)
+        # Autocast would round to 8 bits what decides small waves.
+        kind = fields.device.type
+        full = torch.autocast(kind, enabled=False) if kind != "meta" else nullcontext()
+        with full:
+            for axis, matrix in enumerate(self._matrices(fields), start=-len(self.sizes)):
+                turned = matrix if inverse else matrix.mT
+                fields = (fields.movedim(axis, -1) @ turned).movedim(-1, axis)
         return fields
 
     def _matrices(self, like: Tensor) -> tuple[Tensor, ...]:
@@ -103,6 +120,22 @@ class Basis:
                     for size, periodic in zip(self.sizes, self.periodic, strict=True)
                 )
         return self._cast[key]
+
+
+def _cells(grid: Grid) -> tuple[float, ...]:
+    """Relative sizes of a cell; none where they are alike to 1 %, or cannot be compared."""
+    sizes = []
+    for dim, values in zip(grid.dims, grid.coordinates, strict=True):
+        cell = abs(values[-1] - values[0]) / max(1, len(values) - 1)
+        if grid.geometry == "sphere" and dim == "longitude":
+            latitude = torch.tensor(grid.coordinates[grid.dims.index("latitude")]).double()
+            cell *= float(torch.cos(torch.deg2rad(latitude)).mean())
+        sizes.append(cell)
+    comparable = grid.geometry == "sphere" or len(set(grid.units)) == 1
+    finest = min(sizes)
+    if not comparable or finest <= 0 or max(sizes) < 1.01 * finest:
+        return ()
+    return tuple(size / finest for size in sizes)
 
 
 @lru_cache(maxsize=32)

@@ -88,7 +88,9 @@ class Dense(Covariance):
         self, unit_noise: Float[Tensor, "batch *shape"], floor: Tensor, scale: Tensor
     ) -> Float[Tensor, "batch *shape"]:
         """A draw by the symmetric square root."""
-        values, vectors = torch.linalg.eigh(self.matrix)
+        # What is not finite is told by the sampler, with its step and example; eigh would raise.
+        finite = torch.isfinite(self.matrix).all(dim=-1).all(dim=-1)
+        values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], self.matrix, 0))
         root = torch.sqrt(floor**2 + scale**2 * values.clamp(min=0)).to(vectors)
         flat = unit_noise.flatten(1)
         drawn: Tensor = vectors @ (root * (vectors.mT @ flat[..., None]).squeeze(-1))[..., None]
@@ -155,10 +157,14 @@ def _jacobian(
     with torch.inference_mode(False), torch.enable_grad():
         x = x_t.detach().clone().requires_grad_()
         mean = denoise(x, at.t.clone())
+        if mean.shape != x.shape:
+            found, wanted = list(mean.shape), list(x.shape)
+            raise ConfigError(f"denoise: its estimate has shape {found}, x_t has {wanted}")
         if not mean.requires_grad:
             raise ConfigError(
                 "variance: exact: the denoiser's estimate carries no gradient to x_t, so its "
-                "Jacobian cannot be taken: write it in torch, without detach or no_grad"
+                "Jacobian cannot be taken: write it in torch, without detach or no_grad; a guided "
+                "denoiser has none: take variance: small"
             )
         columns = mean.flatten(1)
         rows = [

@@ -46,6 +46,11 @@ class Denoiser(nn.Module):
         self.learned = learned
         self._shaping = shaping
 
+    @property
+    def noise_is_white(self) -> bool:
+        """Whether its noise is independent in every cell."""
+        return self._shaping is None
+
     def shaped(
         self, white: Float[Tensor, "batch channel *space"]
     ) -> Float[Tensor, "batch channel *space"]:

@@ -105,7 +105,7 @@ def log_likelihood(
         watched = Watched(denoise)
         draw = None if probes is None else _signs(probes, seeded(0) if noise is None else noise)
         x_1, last, change = _integrate(watched, schedule, x_0.detach().clone(), steps, draw)
-        watched.report()
+        watched.report(x_1)
         nats = end.log_density(x_1, last).to(change) + change.mean(dim=0)
         error = change.std(dim=0) / math.sqrt(len(change)) if draw else torch.zeros_like(nats)
     return Likelihood(nats, error)

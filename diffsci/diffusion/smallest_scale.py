@@ -36,7 +36,7 @@ class Scale:
         std: Standard deviation of its waves, on a scale where white noise of std s has s.
         channel: Name of the channel.
         band: Its |k|, in cycles per longest dim of the grid, rounded.
-        wavelength: In cells; infinite for the mean of the field.
+        wavelength: In finest cells; infinite for the mean of the field.
     """
 
     std: float
@@ -84,7 +84,7 @@ def smallest_scale(
         std=math.sqrt(float(by_band[channel, band])),
         channel=names[channel],
         band=band,
-        wavelength=max(basis.sizes) / band if band else math.inf,
+        wavelength=basis.extent / band if band else math.inf,
     )
 
 

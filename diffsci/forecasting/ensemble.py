@@ -24,7 +24,7 @@ from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance, Observ
 from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.base import Sampler
 from diffsci.diffusion.variance import Calibrated, VarianceTable
-from diffsci.errors import NotFiniteError, NumericsError
+from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.observations import Observations
 from diffsci.grid import Grid
 
@@ -90,6 +90,19 @@ class Engine:
     compute_batch: int
     device: str
     precision: str
+
+    def __post_init__(self) -> None:
+        """Refuse what no pipeline file may ask for, from Python too."""
+        if self.guidance is None:
+            return
+        word = type(self.guidance).__name__
+        if self.variance is not None:
+            raise ConfigError(
+                f"guidance {word}: the exact variance is that of the unguided model: take "
+                "`variance: small`, or another sampler"
+            )
+        if self.guidance.needs_observed and not self.denoiser.noise_is_white:
+            raise ConfigError(f"guidance {word}: it is for models of white noise alone")
 
     def states(self, rows: Rows, leads: int, seed: int) -> Float[Tensor, "row lead channel *space"]:
         """Normalised states of every row at every lead, on the CPU.

@@ -40,6 +40,17 @@ class Observations:
     values: Float[Tensor, "case lead *observation"]
     noise_std: float | Float[Tensor, "..."]
 
+    @classmethod
+    def of(
+        cls,
+        operator: Operator,
+        values: Float[np.ndarray, "case lead *observation"],
+        noise_std: float | Float[np.ndarray, "..."],
+    ) -> Observations:
+        """From numpy arrays, as `.values` of what xarray holds."""
+        std = noise_std if isinstance(noise_std, float) else torch.from_numpy(noise_std)
+        return cls(operator=operator, values=torch.from_numpy(values), noise_std=std)
+
     def take(self, index: list[int] | slice) -> Observations:
         """Those of some cases."""
         return replace(self, values=self.values[index])
@@ -79,6 +90,11 @@ class Through(Operator):
     restore: Restore
     still: Tensor
 
+    @property
+    def name(self) -> str:
+        """That of the operator: the map is not the user's."""
+        return self.operator.name
+
     def apply(
         self, field: Float[Tensor, "batch channel *space"]
     ) -> Float[Tensor, "batch *observation"]:
@@ -97,17 +113,32 @@ class Through(Operator):
         return pulled
 
 
-def checked(observations: Observations, cases: int, leads: int) -> Observations:
+def checked(observations: object, cases: int, leads: int, field: Tensor) -> Observations:
     """Observations that fit these cases and leads.
 
+    Args:
+        observations: What a user gave.
+        cases: How many there are.
+        leads: How many there are; 1 where there are none.
+        field: One field of the model, `[1, channel, *space]`.
+
     Raises:
-        ConfigError: With the numbers that do not fit.
+        ConfigError: With what does not fit.
     """
-    found = tuple(observations.values.shape[:2])
-    if found != (cases, leads):
+    if not isinstance(observations, Observations):
         raise ConfigError(
-            f"observed: values are of {found[0]} cases and {found[1]} leads, expected {cases} and "
-            f"{leads}: the first two axes are case and lead (1 where there are no leads)"
+            f"observed: got {type(observations).__name__}, expected "
+            "`diffsci.forecasting.observations.Observations`, in physical units"
+        )
+    values: object = observations.values
+    if not isinstance(values, Tensor):
+        kind = type(values).__name__
+        raise ConfigError(f"observed: values are of {kind}: use `Observations.of` for numpy arrays")
+    found, seen = tuple(values.shape), tuple(observations.operator.apply(field).shape[1:])
+    if found != (cases, leads, *seen):
+        raise ConfigError(
+            f"observed: values are of shape {found}, expected {(cases, leads, *seen)}: case, lead "
+            "(1 where there are no leads), then what the operator sees of one field"
         )
     return observations
 
@@ -122,8 +153,7 @@ def of_truth(
     fields = torch.from_numpy(np.ascontiguousarray(truth, dtype=np.float32))
     leads = fields.shape[1]
     exact = section.operator.apply(fields.flatten(0, 1))
-    std = section.noise_std
-    scale: float | Tensor = std if isinstance(std, float) else _by_channel(std, exact)
+    scale = error_std(section, exact)
     noise = MemberNoise(
         seed=section.seed,
         cases=tuple(f"observed {key}" for key in cases.keys for _ in range(leads)),
@@ -138,7 +168,15 @@ def of_truth(
     )
 
 
-def _by_channel(std: tuple[float, ...], values: Tensor) -> Tensor:
+def error_std(section: Observing, values: Tensor) -> float | Tensor:
+    """The errors' standard deviation, broadcasting against observations.
+
+    Raises:
+        ConfigError: Where there are not as many as observed channels.
+    """
+    std = section.noise_std
+    if isinstance(std, float):
+        return std
     if values.ndim < 3 or values.shape[1] != len(std):
         channels = values.shape[1] if values.ndim >= 3 else 1
         raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.torch
+import torch
 import xarray as xr
 from jaxtyping import Float
 
@@ -121,8 +122,17 @@ class Surrogate:
             )
         given = given_for(self, condition, wanted.leads)
         if observed is not None:
-            given = replace(given, observed=checked(observed, len(given.cases), wanted.leads))
-        engine = replace(self.engine(), guidance=_guidance(guidance or section.guidance, observed))
+            field = torch.zeros(1, len(self.channels), *self.grid.sizes)
+            found = checked(observed, len(given.cases), wanted.leads, field)
+            given = replace(given, observed=found)
+        chosen = _guidance(guidance or section.guidance, observed)
+        train = self.pipeline.train
+        if chosen is not None and chosen.needs_scalars and train and train.drop_scalars == 0:
+            raise ConfigError(
+                f"guidance {type(chosen).__name__}: this model was not trained without scalars "
+                "(train.drop_scalars is 0), so there is nothing to guide by; train it with 0.1"
+            )
+        engine = replace(self.engine(), guidance=chosen)
         values = self.values(engine, given, range(wanted.members), wanted.seed)
         return self.label(values, given.cases, np.arange(wanted.members))
 

@@ -42,6 +42,10 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
     if learned is not None:
         log.info("sample: `variance: exact` takes the posterior variance that the model learned")
         return replace(model, variance=learned)
+    log.info(
+        "sample: estimating the posterior variance for `variance: exact`, once, from %d examples",
+        EXAMPLES,
+    )
     started = time.monotonic()
     denoiser = device.laid_out(model.denoiser).eval()
     kind = torch.device(device.name).type
@@ -65,9 +69,7 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
 
     table = estimate(denoise, denoiser.schedule, batches(), Basis.of(model.grid), levels=LEVELS)
     log.info(
-        "sample: estimated the posterior variance for `variance: exact`, from %d examples at %d "
-        "levels, in %.0f s",
-        EXAMPLES,
+        "sample: estimated the posterior variance at %d levels in %.0f s, kept with the model",
         LEVELS,
         time.monotonic() - started,
     )

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
 
 from diffsci import families
 from diffsci.data.windows import Examples
 from diffsci.diffusion.augmentation import ends, level
 from diffsci.diffusion.basis import Basis
+from diffsci.diffusion.guidance.base import Guidance, Observed
+from diffsci.diffusion.schedules.edm import EDM
 from diffsci.diffusion.smallest_scale import smallest_scale, warning
 from diffsci.errors import ConfigError, FieldError
+from diffsci.forecasting.observations import error_std
 from diffsci.networks.base import Ports
-from diffsci.sections import Evaluate, Pipeline, Sample, Train
+from diffsci.sections import Evaluate, Observing, Pipeline, Sample, Train
 from diffsci.training import augment
 
 
@@ -50,6 +54,8 @@ def faults(
         yield from _of_training(pipeline.train, ports, examples)
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
+        if (observing := pipeline.sample.observed) is not None:
+            yield from _of_observing(observing, pipeline.sample.guidance, ports)
     if pipeline.evaluate is not None:
         yield from _of_scores(pipeline.evaluate, scalar_names)
 
@@ -113,6 +119,30 @@ def of_sampling(
     elif train is not None and train.drop_scalars == 0:
         expected = f"more than 0, such as 0.1: {word} needs a model trained without scalars, too"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)
+
+
+def _of_observing(
+    observing: Observing, guidance: Guidance | None, ports: Ports
+) -> Iterator[ConfigError]:
+    """Tried on one field of zeros: what does not fit would otherwise show after training."""
+    field = torch.zeros(1, ports.target, *ports.grid.sizes)
+
+    def tried() -> None:
+        seen = observing.operator.apply(field)
+        observed = Observed(
+            operator=observing.operator, values=seen, noise_std=error_std(observing, seen)
+        )
+        if guidance is not None:
+            guided = guidance(lambda x, t, *_: x * t, EDM(), observed)
+            guided(field, torch.tensor(0.5), None, None)
+
+    try:
+        tried()
+    except FieldError as error:
+        yield FieldError(f"sample.observed.operator.{error.field}", error.value, error.expected)
+    except ConfigError as error:
+        key = "" if str(error).startswith("sample.") else "sample.observed: "
+        yield ConfigError(f"{key}{error}")
 
 
 def _of_scores(evaluate: Evaluate, scalar_names: tuple[str, ...]) -> Iterator[ConfigError]:

@@ -19,8 +19,8 @@ from diffsci.runtime import Device
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.prepare import Known, require_alike
+from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble
-from diffsci.stages.sequence import provenance
 
 log = logging.getLogger(__name__)
 

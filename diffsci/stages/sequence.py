@@ -26,33 +26,13 @@ from diffsci.stages import checks, scoring, telling
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
+from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
 from diffsci.tracker import NullTracker, Tracker
 
 log = logging.getLogger(__name__)
 
 FORECAST, TRUTH = "forecast.zarr", "truth.zarr"
-
-
-def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Global attributes that say where a store comes from.
-
-    Args:
-        plain: The resolved pipeline.
-        seed: Of the members' noise.
-    """
-    sampler = plain["sample"]["sampler"]
-    made_from = {key: plain[key] for key in ("data", "model", "train", "sample", "seed")}
-    return {
-        "title": f"{plain['name']}: ensemble made by diffsci",
-        "source": f"diffsci {diffsci.__version__}, diffusion model",
-        "history": "made by `diffsci run` or `diffsci sample`",
-        "diffsci_run": plain["name"],
-        "diffsci_config": digest_of(made_from),
-        "diffsci_sampler": ", ".join(f"{key}={value}" for key, value in sampler.items()),
-        "diffsci_seed": seed,
-        "diffsci_seed_scheme": "Philox4x32-10 keyed by (seed, case), counters (draw, lead, member)",
-    }
 
 
 @dataclass

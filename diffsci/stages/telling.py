@@ -6,7 +6,7 @@ import numpy as np
 
 from diffsci import families
 from diffsci.evaluation.table import Scores
-from diffsci.sections import Pipeline
+from diffsci.sections import Pipeline, Sample
 from diffsci.stages.prepare import Prepared
 
 
@@ -28,8 +28,19 @@ def summary(pipeline: Pipeline, prepared: Prepared) -> str:
         f"{pipeline.model.predict} was trained for {pipeline.train.steps} steps on "
         f"{len(prepared.examples)} examples; {sample.members} members were sampled by "
         f"{families.name_of(sample.sampler)} in {sample.sampler.calls} network calls"
-        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases."
+        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases{_guided(sample)}."
     )
+
+
+def _guided(sample: Sample) -> str:
+    """What drew the members away from the plain model; nothing where nothing did."""
+    if sample.guidance is None:
+        return ""
+    text = f", guided by {families.name_of(sample.guidance)}"
+    if sample.observed is not None:
+        operator, std = families.name_of(sample.observed.operator), sample.observed.noise_std
+        text += f" to {operator} of the truth observed with errors of std {std}"
+    return text
 
 
 def metrics(scores: Scores, prepared: Prepared) -> list[tuple[dict[str, float], int]]:

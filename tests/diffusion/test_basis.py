@@ -162,3 +162,33 @@ def test_of_a_grid():
         boundary=(("wall", "open"), ("periodic", "periodic")),
     )
     assert Basis.of(grid) == Basis((3, 2), (False, True))
+
+
+def test_wavenumbers_count_distance_where_cells_have_one():
+    """Twice as long cells along y: one cycle along both dims of 8 x 16 cells is the same |k|."""
+    grid = Grid(
+        dims=("y", "x"),
+        coordinates=(tuple(2.0 * i for i in range(8)), tuple(float(i) for i in range(16))),
+        units=("m", "m"),
+        boundary=(("periodic", "periodic"),) * 2,
+    )
+    basis = Basis.of(grid)
+    assert basis.spacing == (2.0, 1.0)
+    assert basis.extent == 16.0
+    assert basis.wavenumber[1, 0] == basis.wavenumber[0, 1] == 1 / 16
+    assert basis.band[1, 0] == basis.band[0, 1] == 1
+    assert basis.band[2, 0] == 2
+
+
+def test_on_a_sphere_a_degree_of_longitude_is_shorter():
+    """At 60 degrees half as long as one of latitude: 16 x 32 cells of 1 x 1 degree."""
+    grid = Grid(
+        dims=("latitude", "longitude"),
+        coordinates=(tuple(52.5 + i for i in range(16)), tuple(float(i) for i in range(32))),
+        units=("degrees_north", "degrees_east"),
+        boundary=(("open", "open"),) * 2,
+        geometry="sphere",
+    )
+    down, across = Basis.of(grid).spacing
+    assert across == 1.0
+    assert down == pytest.approx(2.0, rel=0.01)

@@ -8,6 +8,7 @@ import torch
 
 from diffsci.data.fields import Cases
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.diffusion.guidance.classifier_free import ClassifierFree
 from diffsci.diffusion.guidance.posterior import Posterior
 from diffsci.diffusion.operators.base import check_adjoint
 from diffsci.diffusion.operators.block_mean import BlockMean
@@ -15,7 +16,7 @@ from diffsci.diffusion.operators.points import Points
 from diffsci.diffusion.samplers.heun import Heun
 from diffsci.errors import ConfigError
 from diffsci.forecasting.ensemble import Rows
-from diffsci.forecasting.observations import Observations, Through, of_truth
+from diffsci.forecasting.observations import Observations, Through, checked, of_truth
 from diffsci.runtime import Device
 from diffsci.sections import Observing, Runtime
 from tests.forecasting import makers
@@ -156,5 +157,15 @@ def test_python_users_pass_observations_and_get_the_posterior_by_default():
     at = {"y": slice(None, None, 2), "x": slice(None, None, 2)}
     near = abs(guided["intensity"].isel(at) - 0.9).mean()
     assert near < 0.2 * abs(free["intensity"].isel(at) - 0.9).mean()
-    with pytest.raises(ConfigError, match="values are of 3 cases and 1 leads, expected 2 and 1"):
+    with pytest.raises(ConfigError, match=r"shape \(3, 1, 1, 4, 4\), expected \(2, 1, 1, 4, 4\)"):
         model.sample([0, 1], observed=observed)
+    with pytest.raises(ConfigError, match="got dict, expected `diffsci.forecasting.observations"):
+        checked({}, 1, 1, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ConfigError, match="not trained without scalars"):
+        model.sample([0, 1], guidance=ClassifierFree())
+
+
+def test_numpy_arrays_become_observations():
+    values = np.full((1, 1, 1, 4, 4), 0.5, dtype=np.float32)
+    found = Observations.of(Points(every=2), values, 0.1)
+    assert torch.equal(found.values, torch.from_numpy(values))

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci.diffusion.exact.gaussian import Gaussian
+from diffsci.diffusion.exact.gaussian import Gaussian, check_covariance
 from diffsci.diffusion.exact.mixture import Mixture
-from diffsci.errors import ConfigError
+from diffsci.errors import ConfigError, require
 
 
 def kalman(
@@ -42,6 +42,7 @@ def kalman(
     Raises:
         ConfigError: When H P H^T + R is singular.
     """
+    _check(noise_covariance, values)
     parts = prior.mean, prior.covariance
     mean, covariance, _ = _analysis(*parts, operator, noise_covariance, values)
     return Gaussian(mean=mean, covariance=covariance)
@@ -64,10 +65,16 @@ def kalman_mixture(
     Raises:
         ConfigError: When H P H^T + R is singular for a component.
     """
+    _check(noise_covariance, values)
     parts = prior.means, prior.covariances
     means, covariances, evidence = _analysis(*parts, operator, noise_covariance, values)
     weights = torch.softmax(torch.log(prior.weights) + evidence, dim=0)
     return Mixture(weights=weights, means=means, covariances=covariances)
+
+
+def _check(noise_covariance: Tensor, values: Tensor) -> None:
+    check_covariance("noise_covariance", noise_covariance)
+    require(bool(torch.isfinite(values).all()), "values", "NaN or infinity", "finite numbers")
 
 
 def _analysis(

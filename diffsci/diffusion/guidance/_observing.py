@@ -133,7 +133,7 @@ def _misfit(observed: Observed, x_0: Tensor, at: Level) -> Misfit:
     if values.shape[1:] != seen.shape[1:] or len(values) not in (1, len(seen)):
         raise ConfigError(
             f"observed values: their shape is {list(values.shape)}, the operator "
-            f"{type(observed.operator).__name__} sees {list(seen.shape)} of these fields: give one "
+            f"{observed.operator.name} sees {list(seen.shape)} of these fields: give one "
             "set for each example, or one for all"
         )
     _same_kind("observed values", values, seen)

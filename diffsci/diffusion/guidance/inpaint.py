@@ -73,7 +73,7 @@ def _weights(misfit: Misfit) -> Float[Tensor, "1 channel *space"]:
     off = (found[0] - found[1]).abs().max() > bound
     if off.device.type != "meta" and bool(off):
         raise ConfigError(
-            f"guidance inpaint: the operator {type(misfit.operator).__name__} does not pick values "
+            f"guidance inpaint: the operator {misfit.operator.name} does not pick values "
             "out, as `points` and `mask` do, so they cannot be put in place of the estimate: take "
             "one of those, or guidance for any linear operator (`diffsci list guidance`)"
         )

@@ -36,15 +36,15 @@ class Posterior(Guidance):
     """Samples given observations, with the exact posterior covariance: right for Gaussian data.
 
     Args:
-        iterations: Steps of the linear solver, each a pass backward through the network; as many
-            as there are observations solve it fully, a few do where these are alike.
+        iterations: Most steps of the linear solver, each a pass backward through the network; it
+            takes no more than there are observations, which solve it fully.
 
     Source:
         Rozet et al. (2024), Learning Diffusion Priors from Observations by Expectation
         Maximization (MMPS), arXiv:2405.13712; Boys et al. (2023), arXiv:2310.06721.
     """
 
-    iterations: int = 8
+    iterations: int = 16
     needs_observed = True
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class Posterior(Guidance):
         left = misfit.residual / misfit.noise_std
         step, answer = torch.zeros_like(left), torch.zeros_like(left)
         moved = total = torch.zeros_like(misfit.field)
-        for _ in range(self.iterations):
+        for _ in range(min(self.iterations, left[0].numel())):
             there = pull(misfit.adjoint(left / misfit.noise_std))
             seen = misfit.operator.apply(there) / misfit.noise_std + left
             turn = -_ratio(_dot(seen, answer), _dot(answer, answer))

@@ -49,7 +49,7 @@ class Coloured(NoiseShape):
     def shaping(self, grid: Grid) -> Shaping:
         """Multiplies each wave by the root of its spectrum."""
         basis = Basis.of(grid)
-        power = (basis.wavenumber * max(grid.sizes) + 1) ** -self.slope
+        power = (basis.wavenumber * basis.extent + 1) ** -self.slope
         root, std = torch.sqrt(power / power.mean()), torch.ones(grid.sizes, dtype=torch.float64)
         if not all(basis.periodic):
             std = torch.sqrt(_variance_of_cells(basis, root**2))

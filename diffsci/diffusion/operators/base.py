@@ -14,6 +14,11 @@ from diffsci.errors import ConfigError
 class Operator(ABC):
     """A family member: frozen dataclass; linear, and the same for every example of a batch."""
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
     @abstractmethod
     def apply(
         self, field: Float[Tensor, "batch channel *space"]
@@ -49,7 +54,7 @@ def check_adjoint(operator: Operator, like: Float[Tensor, "batch channel *space"
     Raises:
         ConfigError: Naming the operator and by how much the two differ.
     """
-    name = type(operator).__name__
+    name = operator.name
     generator = torch.Generator().manual_seed(0)
     for _ in range(_ROUNDS):
         x = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)

@@ -70,20 +70,28 @@ class Sampler(ABC):
         x_1: Float[Tensor, "batch *shape"],
         noise: Noise,
     ) -> Float[Tensor, "batch *shape"]:
-        """A sample of x_0 for each example of `x_1`, drawn at `(signal_scale(1), noise_std(1))`.
+        """A sample at t = 0 for each example of `x_1`, drawn at `(signal_scale(1), noise_std(1))`.
+
+        Under a schedule whose `signal_scale(0)` is not 1, divide by it to have x_0 itself.
 
         Raises:
-            ConfigError: For a schedule whose noise does not fall from t = 1 to t = 0, or for
-                estimates of another shape, dtype or device than `x_1`.
+            ConfigError: For a schedule whose noise does not fall from t = 1 to t = 0, for an `x_1`
+                that is no batch of floating-point fields, or for estimates or noise of another
+                shape, dtype or device than it.
             NotFiniteError: For an estimate that is not finite, with its step and example.
         """
+        if not (x_1.is_floating_point() and x_1.ndim >= 2 and len(x_1) >= 1):
+            raise ConfigError(
+                f"x_1: got {list(x_1.shape)} {x_1.dtype}, expected one or more examples, [batch, "
+                "...], of a floating-point dtype"
+            )
         path = descent(schedule, self.steps, self.spacing, x_1)
         watched = Watched(denoise)
         # 1 but for a schedule that is entered later than at t = 1.
         _, noise_std = schedule(torch.ones((), dtype=torch.float64))
         x = x_1 * (path.jumps[0].now.noise_std / noise_std)
-        x_0 = self.walk(watched, path, x, noise)
-        watched.report()
+        x_0 = self.walk(watched, path, x, watched.noise(noise))
+        watched.report(x_0)
         return x_0
 
 
@@ -105,27 +113,42 @@ class Watched:
         mean, covariance = with_covariance(self._denoise, x_t, at)
         return self._seen(mean, x_t, at.t), covariance
 
+    @staticmethod
+    def noise(noise: Noise) -> Noise:
+        """The noise, held to the kind of the fields: broadcast, members would share it."""
+
+        def drawn(like: Tensor, index: int) -> Tensor:
+            found = noise(like, index)
+            _require_alike("noise: its draw", found, like)
+            return found
+
+        return drawn
+
     def _seen(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        for name in ("shape", "dtype", "device"):
-            found, wanted = getattr(x_0, name), getattr(x_t, name)
-            if found != wanted:
-                raise ConfigError(
-                    f"denoise: its estimate has {name} {found}, x_t has {wanted}: give both alike"
-                )
+        _require_alike("denoise: its estimate", x_0, x_t)
         self._finite.append((torch.isfinite(x_0.flatten(1)).all(dim=1), t))
         return x_0
 
-    def report(self) -> None:
-        """Name the first estimate that was not finite.
+    def report(self, x_0: Float[Tensor, "batch *shape"]) -> None:
+        """Name the first estimate that was not finite; the sample itself counts as the last one.
 
         Raises:
             NotFiniteError: With the number of its call, its level and the example.
         """
         if not self._finite or self._finite[0][0].device.type == "meta":
             return
+        self._finite.append((torch.isfinite(x_0.flatten(1)).all(dim=1), self._finite[-1][1]))
         good = torch.stack([finite for finite, _ in self._finite]).cpu()
         if bool(good.all()):
             return
         call, example = (~good).nonzero()[0].tolist()
         t = self._finite[call][1].expand(good.shape[1])[example]
-        raise NotFiniteError(call=call + 1, calls=len(good), t=float(t), example=example)
+        calls = len(good) - 1
+        raise NotFiniteError(call=min(call + 1, calls), calls=calls, t=float(t), example=example)
+
+
+def _require_alike(what: str, found: Tensor, wanted: Tensor) -> None:
+    for name in ("shape", "dtype", "device"):
+        one, other = getattr(found, name), getattr(wanted, name)
+        if one != other:
+            raise ConfigError(f"{what} has {name} {one}, x_t has {other}: give both alike")

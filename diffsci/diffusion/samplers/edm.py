@@ -65,8 +65,13 @@ class EDM(Sampler):
 
     @property
     def order(self) -> int:
-        """Of the law, or of the path without churn; 0 where inflation shifts the limit."""
-        return 2 if self.noise_inflation == 1 else 0
+        """Of the law, or of the path without churn; 0 where inflation shifts the limit.
+
+        1 where the churn of a step is at its largest, and so does not fall with more steps.
+        """
+        if self.noise_inflation != 1:
+            return 0
+        return 1 if self.churn / self.steps > _LARGEST_RISE else 2
 
     @property
     def calls(self) -> int:

@@ -14,9 +14,14 @@ from tests.diffusion.samplers.variants import SCHEDULES, at_the_end, every_sched
 
 
 @every_schedule
-def test_the_noise_that_a_step_adds_is_the_forward_noise_of_its_rise(schedule):
-    """Estimates x_0 = x / c leave y = x / c where it is, so that its end is the sum of draws."""
-    steps, churn, low, high, inflation = 12, 3.0, 0.05, 20.0, 1.3
+@pytest.mark.parametrize("churn", [3.0, 30.0])
+def test_the_noise_that_a_step_adds_is_the_forward_noise_of_its_rise(schedule, churn):
+    """Estimates x_0 = x / c leave y = x / c where it is, so that its end is the sum of draws.
+
+    A rise by a quarter is taken as it is; one by 2.5 is cut to what doubles the variance, or to
+    the noisiest level.
+    """
+    steps, low, high, inflation = 12, 0.05, 20.0, 1.3
     sampler = load("samplers", "edm")(
         steps=steps, churn=churn, churn_from=low, churn_to=high, noise_inflation=inflation
     )
@@ -34,11 +39,11 @@ def test_the_noise_that_a_step_adds_is_the_forward_noise_of_its_rise(schedule):
         return sampler(denoise, schedule, x_1, noise)
 
     still = sample(-1)
-    scale = whole(schedule).after.signal_scale
+    scale, top = whole(schedule).after.signal_scale, float(whole(schedule).now.noise_to_signal)
     for number, jump in enumerate(descent(schedule, steps, "karras", x_1).jumps, start=1):
         sigma = float(jump.now.noise_to_signal)
         added = float((sample(number) - still) / scale)
-        rise = min(churn / steps, math.sqrt(2) - 1)
+        rise = min(churn / steps, math.sqrt(2) - 1, top / sigma - 1)
         churned = low <= sigma <= high and number > 1
         expected = inflation * sigma * math.sqrt((1 + rise) ** 2 - 1) if churned else 0.0
         assert added == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
@@ -9,6 +10,7 @@ from scipy.integrate import quad
 from diffsci.diffusion.augmentation import Jump, Level
 from diffsci.diffusion.exact import whole
 from diffsci.diffusion.samplers._exponential import Estimate, estimate, follow, shares
+from diffsci.diffusion.samplers.dpmpp import extrapolated
 from diffsci.families import load
 from tests.diffusion.laws import GAUSSIAN, f64
 from tests.diffusion.samplers.variants import SCHEDULES, orders, rms, silent, start, unchecked
@@ -39,6 +41,28 @@ def test_shares_integrate_every_polynomial_below_their_number(rate, count, width
 
         exact, _ = quad(integrand, 0, 1, epsabs=0, epsrel=1e-12)
         assert found == pytest.approx(exact, rel=1e-10)
+
+
+def test_two_estimates_of_dpmpp_are_a_line_to_the_middle_of_the_step():
+    """Steps of 0.5 and then 2: where they are alike, their ratio upside down would be right too."""
+    known = [Estimate(at(0.0), f64([[1.0]])), Estimate(at(0.5), f64([[4.0]]))]
+    found = float(extrapolated(Jump(at(0.5), at(2.5)), known, 1))
+    assert found == pytest.approx(1 + 6 * 1.5, rel=1e-12)
+
+
+def test_three_estimates_of_the_stochastic_form_halve_the_bend():
+    """Weighted by exp(2 u), the mean of what lies midway between parabola and line."""
+    nodes, values, end = (0.0, 1.3, 2.1), (1.0, 5.0, 2.0), 3.0
+    known = [Estimate(at(u), f64([[v]])) for u, v in zip(nodes, values, strict=True)]
+    found = float(extrapolated(Jump(at(nodes[-1]), at(end)), known, 2))
+    parabola, line = np.polyfit(nodes, values, 2), np.polyfit(nodes[1:], values[1:], 1)
+
+    def midway(u):
+        return math.exp(2 * (u - end)) * (np.polyval(parabola, u) + np.polyval(line, u)) / 2
+
+    exact, _ = quad(midway, nodes[-1], end, epsabs=0, epsrel=1e-12)
+    # Its weights add up to the integral of the exponential.
+    assert found == pytest.approx(exact / (-math.expm1(2 * (nodes[-1] - end)) / 2), rel=1e-10)
 
 
 def begun_with_fewer(sampler, denoise, schedule, x_1):

@@ -1,0 +1,31 @@
+"""Where a store comes from, as its global attributes say it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import diffsci
+from diffsci.run_folder import digest_of
+
+
+def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Global attributes that say where a store comes from.
+
+    Args:
+        plain: The resolved pipeline.
+        seed: Of the members' noise.
+    """
+    sampler = plain["sample"]["sampler"]
+    made_from = {key: plain[key] for key in ("data", "model", "train", "sample", "seed")}
+    return {
+        "title": f"{plain['name']}: ensemble made by diffsci",
+        "source": f"diffsci {diffsci.__version__}, diffusion model",
+        "history": "made by `diffsci run` or `diffsci sample`",
+        "diffsci_run": plain["name"],
+        "diffsci_config": digest_of(made_from),
+        "diffsci_sampler": ", ".join(f"{key}={value}" for key, value in sampler.items()),
+        "diffsci_guidance": json.dumps([plain["sample"][k] for k in ("guidance", "observed")]),
+        "diffsci_seed": seed,
+        "diffsci_seed_scheme": "Philox4x32-10 keyed by (seed, case), counters (draw, lead, member)",
+    }

@@ -239,11 +239,12 @@ def ratios(study: dict, calls: int = 8, limit: int = 256) -> list[str]:
 
 
 def draw(studies: list[dict], file: Path) -> None:
-    """Score over calls, one panel a run."""
+    """Fair CRPS over calls, one panel a run."""
     from matplotlib import pyplot as plt
 
+    studies = [one for one in studies if one["score"] == "fair CRPS"]
     figure, axes = plt.subplots(
-        1, len(studies), figsize=(6.4 * len(studies), 4.6), layout="constrained", squeeze=False
+        1, len(studies), figsize=(6.4 * len(studies), 5.0), layout="constrained", squeeze=False
     )
     for axis, one in zip(axes[0], studies, strict=True):
         for number, (name, by) in enumerate(one["scores"].items()):
@@ -258,7 +259,7 @@ def draw(studies: list[dict], file: Path) -> None:
             xlabel="network calls",
             ylabel=f"{one['score']} {one['unit']}".strip(),
             title=one["run"],
-            ylim=(0.98 * low, 1.5 * low) if low > 0 else None,
+            ylim=(0.98 * low, 1.25 * low),
         )
         axis.set_xticks(CALLS, [str(c) for c in CALLS])
         axis.minorticks_off()

@@ -5,8 +5,9 @@ that the step is taken again with it as one more support of the polynomial, whic
 at no call. The denoiser is not asked again at the corrected x. The last step stays predicted: its
 correction would cost a call, and an error of one step alone does not lower the order.
 
-The integrals are exact, so nothing is left of the paper's choice of B(h), which approximates them.
-In fewer than 14 calls `multistep` 1 is nearest to the flow, from 20 on 2 or 3.
+The corrector's integrals are exact. Two estimates predict as in the paper with B(h) = e^h - 1: by
+the value of their line at the middle of the step, which misses as little in order and is more
+cautious where steps are wide. `multistep` 2 is good from 8 calls on, 3 pays from about 40.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.diffusion.augmentation import Descent, Jump, Spacing, check_descent
-from diffsci.diffusion.samplers._exponential import estimate, follow, start
+from diffsci.diffusion.samplers._exponential import Estimate, estimate, follow, start
 from diffsci.diffusion.samplers.base import Noise, Sampler, Watched
 from diffsci.errors import require
 
@@ -57,7 +58,8 @@ class UniPC(Sampler):
         self, denoise: Watched, path: Descent, x: Float[Tensor, "batch *shape"], noise: Noise
     ) -> Float[Tensor, "batch *shape"]:
         """The end of the probability flow at t = 0; uses no draw of `noise`."""
-        x, known, jumps = start(denoise, path, x, self.order)
+        # Two estimates lose nothing by a start with one: the first correction has both.
+        x, known, jumps = start(denoise, path, x, 4 if self.multistep == 3 else 2)
         before: tuple[Tensor, Jump] | None = None
         for jump in jumps:
             new = estimate(denoise, x, jump.now)
@@ -65,5 +67,12 @@ class UniPC(Sampler):
                 x = follow(*before, [*known, new])
             before = x, jump
             known = [*known, new][-self.multistep :]
-            x = follow(x, jump, known)
+            x = follow(x, jump, _ahead(jump, known) if len(known) == 2 else known)
         return x
+
+
+def _ahead(jump: Jump, known: list[Estimate]) -> list[Estimate]:
+    """The line through two estimates at the middle of the step, as one that holds throughout."""
+    old, new = known
+    share = jump.width / (2 * Jump(old.at, new.at).width)
+    return [Estimate(new.at, new.x_0 + share * (new.x_0 - old.x_0))]

@@ -205,12 +205,17 @@ def some(cases, chosen):
     )
 
 
-def rows_of(study: dict) -> list[str]:
-    """A table: score of each sampler over the number of calls, relative to the limit."""
-    scores = {
+def by_calls(study: dict) -> dict[str, dict[int, np.ndarray]]:
+    """Scores by sampler and number of calls, which JSON has as text."""
+    return {
         name: {int(calls): np.asarray(values) for calls, values in by.items()}
         for name, by in study["scores"].items()
     }
+
+
+def rows_of(study: dict) -> list[str]:
+    """A table: score of each sampler over the number of calls."""
+    scores = by_calls(study)
     head = f"| sampler | {' | '.join(map(str, CALLS))} |"
     lines = [head, "|---" * (len(CALLS) + 1) + "|"]
     for name, by in scores.items():
@@ -223,11 +228,12 @@ def ratios(study: dict, calls: int = 8, limit: int = 256) -> list[str]:
     """Score at few calls over that at many, with the standard error of the difference."""
     lines = [f"| sampler | score at {calls} over its own at {limit} | over dpmpp's at {limit} |"]
     lines.append("|---|---|---|")
-    ends = {n: np.asarray(by[limit]) for n, by in study["scores"].items() if limit in by}
-    for name, by in study["scores"].items():
+    scores = by_calls(study)
+    ends = {name: by[limit] for name, by in scores.items() if limit in by}
+    for name, by in scores.items():
         if calls not in by:
             continue
-        few, cells = np.asarray(by[calls]), []
+        few, cells = by[calls], []
         for many in (ends.get(name), ends["dpmpp"]):
             if many is None:
                 cells.append("")

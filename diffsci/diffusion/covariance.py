@@ -92,7 +92,7 @@ class Dense(Covariance):
         finite = torch.isfinite(self.matrix).all(dim=-1).all(dim=-1)
         values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], self.matrix, 0))
         root = torch.sqrt(floor**2 + scale**2 * values.clamp(min=0)).to(vectors)
-        flat = unit_noise.flatten(1)
+        flat = unit_noise.reshape(len(unit_noise), -1)
         drawn: Tensor = vectors @ (root * (vectors.mT @ flat[..., None]).squeeze(-1))[..., None]
         return drawn.reshape(unit_noise.shape)
 
@@ -166,9 +166,9 @@ def _jacobian(
                 "Jacobian cannot be taken: write it in torch, without detach or no_grad; a guided "
                 "denoiser has none: take variance: small"
             )
-        columns = mean.flatten(1)
+        columns = mean.reshape(len(mean), -1)
         rows = [
-            torch.autograd.grad(columns[:, i].sum(), x, retain_graph=True)[0].flatten(1)
+            torch.autograd.grad(columns[:, i].sum(), x, retain_graph=True)[0].reshape(len(x), -1)
             for i in range(columns.shape[1])
         ]
     return mean.detach(), torch.stack(rows, dim=1).detach()

@@ -167,18 +167,18 @@ def _slope(
                 "denoise: its estimate carries no gradient to x_t, so its divergence cannot be "
                 "taken: write it in torch, without detach or no_grad"
             )
-        columns = estimate.flatten(1)
+        columns = estimate.reshape(len(estimate), -1)
 
         def pulled(weights: Tensor) -> Tensor:
             (found,) = torch.autograd.grad(columns, w, weights, retain_graph=True)
-            return (found.flatten(1) * weights).to(_wide(w)).sum(dim=1)
+            return (found.reshape(len(found), -1) * weights).to(_wide(w)).sum(dim=1)
 
         if probes is None:
             units = torch.eye(columns.shape[1]).to(columns)
             rows = [pulled(unit.expand_as(columns)) for unit in units]
             trace = torch.stack(rows).sum(dim=0, keepdim=True)
         else:
-            trace = torch.stack([pulled(probe.flatten(1)) for probe in probes])
+            trace = torch.stack([pulled(probe.reshape(len(probe), -1)) for probe in probes])
     slope = share * (share * w - estimate)
     return slope.detach(), share * (share * columns.shape[1] - trace.detach())
 

@@ -61,7 +61,7 @@ class DiagonalGaussian(Law):
 
     def log_density(self, x_t: Float[Tensor, "batch *shape"], at: Level) -> Float[Tensor, " batch"]:
         """The logarithm of p(x_t)."""
-        return self.log_densities(x_t, at).flatten(1).sum(dim=1)
+        return self.log_densities(x_t, at).reshape(len(x_t), -1).sum(dim=1)
 
     def log_densities(
         self, x_t: Float[Tensor, "batch *shape"], at: Level

@@ -80,7 +80,7 @@ class Sampler(ABC):
                 shape, dtype or device than it.
             NotFiniteError: For an estimate that is not finite, with its step and example.
         """
-        if not (x_1.is_floating_point() and x_1.ndim >= 2 and len(x_1) >= 1):
+        if not (x_1.is_floating_point() and x_1.ndim >= 1 and len(x_1) >= 1):
             raise ConfigError(
                 f"x_1: got {list(x_1.shape)} {x_1.dtype}, expected one or more examples, [batch, "
                 "...], of a floating-point dtype"
@@ -126,7 +126,7 @@ class Watched:
 
     def _seen(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         _require_alike("denoise: its estimate", x_0, x_t)
-        self._finite.append((torch.isfinite(x_0.flatten(1)).all(dim=1), t))
+        self._finite.append((torch.isfinite(x_0.reshape(len(x_0), -1)).all(dim=1), t))
         return x_0
 
     def report(self, x_0: Float[Tensor, "batch *shape"]) -> None:
@@ -137,7 +137,9 @@ class Watched:
         """
         if not self._finite or self._finite[0][0].device.type == "meta":
             return
-        self._finite.append((torch.isfinite(x_0.flatten(1)).all(dim=1), self._finite[-1][1]))
+        self._finite.append(
+            (torch.isfinite(x_0.reshape(len(x_0), -1)).all(dim=1), self._finite[-1][1])
+        )
         good = torch.stack([finite for finite, _ in self._finite]).cpu()
         if bool(good.all()):
             return

@@ -13,7 +13,7 @@ from diffsci.diffusion.samplers.edm import EDM as Churned
 from diffsci.diffusion.schedules.edm import EDM
 from diffsci.errors import ConfigError, FieldError, NotFiniteError
 from tests.diffusion.laws import f64
-from tests.diffusion.samplers.variants import unchecked
+from tests.diffusion.samplers.variants import ALL, label, make, unchecked
 
 
 def half(x_t, t):
@@ -21,7 +21,7 @@ def half(x_t, t):
 
 
 @pytest.mark.parametrize(
-    "x_1", [torch.ones(3, 2, dtype=torch.int64), torch.ones(3), torch.ones(0, 2)], ids=str
+    "x_1", [torch.ones(3, 2, dtype=torch.int64), torch.tensor(1.0), torch.ones(0, 2)], ids=str
 )
 def test_what_is_no_batch_of_numbers_is_refused(x_1):
     with (
@@ -88,3 +88,20 @@ def test_observation_errors_must_have_a_covariance():
         kalman(prior, h, f64([[1.0, 0.9], [0.0, 1.0]]), y)
     with pytest.raises(FieldError, match="values: got 'NaN or infinity'"):
         kalman(prior, h, torch.eye(2).double(), f64([1.0, math.nan]))
+
+
+@pytest.mark.parametrize("variant", [*ALL, ("ancestral", {"variance": "exact"})], ids=label)
+def test_examples_may_be_single_numbers(variant):
+    """A batch of numbers is the same as of vectors of one."""
+
+    def denoise(x_t, t):
+        sigma = 0.002 * 40000**t
+        return x_t / (1 + sigma**2)
+
+    def spread(t):
+        return torch.ones_like(t), 0.002 * 40000**t
+
+    x_1 = torch.linspace(-80, 80, 5, dtype=torch.float64)
+    one = make(variant, 6)(denoise, spread, x_1, seeded(1))
+    other = make(variant, 6)(denoise, spread, x_1[:, None], seeded(1))
+    assert torch.equal(one, other[:, 0])

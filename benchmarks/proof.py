@@ -26,8 +26,6 @@ from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.covariance import Covariance, Diagonal, WithCovariance
 from diffsci.diffusion.exact import (
     DiagonalGaussian,
-    Gaussian,
-    Mixture,
     StationaryField,
     diagonal_output_law,
     whole,
@@ -37,6 +35,7 @@ from diffsci.diffusion.noise import seeded
 from diffsci.diffusion.samplers.base import Sampler
 from diffsci.diffusion.variance import VarianceTable, estimate
 from diffsci.families import load, names
+from tests.diffusion.laws import GAUSSIAN, MIXTURE, f64
 
 SCHEDULES = ("vp", "edm", "rectified")
 VARIANTS: dict[str, list[dict]] = {
@@ -55,10 +54,6 @@ VARIANTS: dict[str, list[dict]] = {
 Variant = tuple[str, dict]
 
 
-def f64(values: object) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
 def variants() -> list[Variant]:
     return [(name, own) for name in names("samplers") for own in VARIANTS.get(name, [{}])]
 
@@ -72,24 +67,6 @@ def make(variant: Variant, steps: int) -> Sampler:
 def told(variant: Variant) -> str:
     name, own = variant
     return f"`{name}`" + "".join(f", {key} {value}" for key, value in own.items())
-
-
-TURN = torch.linalg.qr(f64([[1.0, 2.0, 0.5], [-1.0, 0.3, 1.0], [0.2, 1.0, -1.5]])).Q
-GAUSSIAN = Gaussian(
-    mean=f64([0.3, -0.5, 0.1]), covariance=TURN * f64([1.4, 0.5, 0.12]) ** 2 @ TURN.T
-)
-MIXTURE = Mixture(
-    weights=f64([0.4, 0.3, 0.2, 0.1]),
-    means=f64([[1.0, -0.5], [-1.0, 0.2], [0.3, 1.4], [0.0, -1.0]]),
-    covariances=torch.stack(
-        [
-            f64([[0.25, 0.05], [0.05, 0.1]]),
-            f64([[0.1, -0.1], [-0.1, 0.4]]),
-            f64([[0.06, 0.0], [0.0, 0.16]]),
-            f64([[0.2, 0.1], [0.1, 0.2]]),
-        ]
-    ),
-)
 
 
 @functools.cache

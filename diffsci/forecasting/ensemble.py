@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -172,7 +173,7 @@ class Engine:
         x_1 = pure_noise(schedule, noise(like, 0))
         known = denoise
         if self.variance is not None:
-            known = Calibrated(denoise, self.variance, Basis.of(self.grid))
+            known = Calibrated(denoise, self.variance, self._basis)
         # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
         signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
         return self.sampler(known, schedule, x_1, noise) / signal_scale
@@ -198,6 +199,11 @@ class Engine:
             return self._state(sample, condition) * std
 
         return rows.observed.at_lead(lead, anomaly, mean, like)
+
+    @cached_property
+    def _basis(self) -> Basis:
+        # Kept: its matrices and bands are the same for every lead and batch.
+        return Basis.of(self.grid)
 
     def _autocast(self) -> AbstractContextManager[object]:
         kind = self.device.split(":")[0]

@@ -38,12 +38,21 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """What one variable is; `units` are those it is to have after reading."""
+    """What one variable is.
+
+    Args:
+        units: Those it is to have after reading.
+        long_name: In words.
+        standard_name: As CF has it.
+        cell_methods: As CF has them.
+        vector: Whether it is a component of a vector along the grid; none: by its standard name.
+    """
 
     units: str | None = None
     long_name: str | None = None
     standard_name: str | None = None
     cell_methods: str | None = None
+    vector: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +192,7 @@ def _parse(path: Path) -> Entry:
             for key, value in strict.mapping(plain.get("rename"), path, "rename").items()
         },
         variables={
-            key: Variable(**strict.texts(value, Variable, path, f"variables.{key}"))
-            for key, value in variables.items()
+            key: _variable(value, path, f"variables.{key}") for key, value in variables.items()
         },
         boundary={
             key: _sides(value, path, key)
@@ -238,6 +246,18 @@ def _providers(value: object, path: Path) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [] if value is None else [value]
     named = [item.get("name") if isinstance(item, dict) else item for item in items]
     return tuple(strict.text(item, path, "providers") for item in named)
+
+
+def _variable(value: object, path: Path, where: str) -> Variable:
+    plain = strict.mapping(value, path, where)
+    strict.only_keys(plain, list(Variable.__dataclass_fields__), path, where)
+    vector = plain.pop("vector", None)
+    if vector is not None and not isinstance(vector, bool):
+        raise DataError(f"{path}: {where}.vector: got {vector!r}, expected true or false")
+    texts: dict[str, Any] = {
+        key: strict.text(item, path, f"{where}.{key}") for key, item in plain.items()
+    }
+    return Variable(vector=vector, **texts)
 
 
 def _sides(value: object, path: Path, dim: str) -> tuple[str, str]:

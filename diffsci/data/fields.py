@@ -12,6 +12,8 @@ from diffsci.grid import Grid
 LEVEL = "level:"
 """Before the names of attributes that belong to a channel's level, not to its variable."""
 
+_DIRECTIONS = ("eastward", "northward", "westward", "southward", "x", "y")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
@@ -33,6 +35,19 @@ class Channel:
     def name(self) -> str:
         """`temperature@850` with a level, else the variable's name."""
         return self.variable if self.level is None else f"{self.variable}@{self.level:g}"
+
+    @property
+    def vector(self) -> bool:
+        """Whether it is a component of a vector along the grid, whose sign changes across a pole.
+
+        As the attribute `vector` says, else by the CF standard name: one that names a direction of
+        the grid, such as `eastward_wind`. A product of two of them has the sign of a scalar.
+        """
+        told = self.variable_attributes
+        if "vector" in told:
+            return told["vector"] == "true"
+        words = told.get("standard_name", "").split("_")
+        return sum(word in _DIRECTIONS for word in words) % 2 == 1 and words[0] != "square"
 
     @property
     def variable_attributes(self) -> dict[str, str]:

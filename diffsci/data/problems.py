@@ -8,14 +8,16 @@ very messages a run would give.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NoReturn
 
-from diffsci.errors import DataError
+from diffsci.errors import ConfigError, DataError, DiffsciError
 
 log = logging.getLogger(__name__)
 
-WARNINGS = ("gap", "sigma-min")
+WARNINGS = ("gap", "sigma-min", "memory", "tiles")
 """Codes that do not stop a run."""
 
 
@@ -58,6 +60,24 @@ class Problem:
     def to_dict(self) -> dict[str, str]:
         """Plain values, ready for JSON."""
         return asdict(self)
+
+
+def problem_of(path: Path | str, error: DiffsciError) -> Problem:
+    """An error as one entry of the list: its file, its line, what is wrong, and the fix.
+
+    Args:
+        path: What was looked at, where the error names no YAML file itself.
+        error: Its message may be `FILE:LINE: what is wrong; the fix`.
+    """
+    code = "config" if isinstance(error, ConfigError) else "data"
+    file, line, text = str(path), "", str(error)
+    placed = re.match(r"(?P<file>.+?\.ya?ml):(?:(?P<line>\d+):)? ", text)
+    if placed:
+        file, text = placed["file"], text[placed.end() :]
+        line = f"line {placed['line']}" if placed["line"] else ""
+    value, _, fix = text.partition("; ")
+    own = "correct it in the pipeline file" if code == "config" else "correct the data, or its part"
+    return Problem(code=code, file=file, coordinate=line, value=value, fix=fix or own)
 
 
 class Report:

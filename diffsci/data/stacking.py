@@ -134,6 +134,8 @@ def in_units(
     for key in _KEPT:
         if declared and getattr(declared, key):
             attributes[key] = getattr(declared, key)
+    if declared and declared.vector is not None:
+        attributes["vector"] = "true" if declared.vector else "false"
     if found is None and wanted is None and default is None:
         report.add(
             "units-missing",
@@ -190,7 +192,8 @@ def gather(
             values = values.astype(np.float32)
         _check_values(values, variable, str(name), report)
         blocks.append(values)
-        attributes = tuple((k, str(variable.attrs[k])) for k in _KEPT if k in variable.attrs)
+        kept = (*_KEPT, "vector")
+        attributes = tuple((k, str(variable.attrs[k])) for k in kept if k in variable.attrs)
         if levels != [None]:
             attributes += tuple((LEVEL + k, str(v)) for k, v in ds[stack].attrs.items())
         channels += [

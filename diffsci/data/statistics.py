@@ -2,7 +2,8 @@
 
 States are normalised per channel. Targets (a tendency, a residual) are scaled once more, so that
 the core always sees mean 0 and variance 1: per channel, or cell by cell where the task says so.
-Scalars are normalised by column; one-hot columns stay as they are.
+Scalars are normalised by column; one-hot columns stay as they are. A component of a vector on a
+grid with a pole has its scale alone taken out, not its mean: its sign changes across the pole.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from diffsci.data.fields import Fields
+from diffsci.data.moments import Moments
 from diffsci.data.tasks.base import Task, windows
 from diffsci.errors import DataError, StorageError
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 256
 """Windows taken at once while target statistics are summed."""
-
-_FLOOR = 0.1
-"""Least standard deviation of a cell, as a share of its channel's mean one."""
 
 _ARRAYS = (
     "state_mean",
@@ -176,7 +175,10 @@ def fit_statistics(fields: Fields, task: Task) -> Statistics:
     Raises:
         DataError: For a channel that is constant, or whose targets are.
     """
+    odd = _odd(fields, task)
+    signed = odd[: len(fields.channels)]
     mean, std = _of_states(fields)
+    mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
     space = len(fields.grid.dims)
     names = tuple(channel.name for channel in fields.channels)
     scalars = np.zeros((1, 0)) if fields.scalars is None else fields.scalars
@@ -199,7 +201,7 @@ def fit_statistics(fields: Fields, task: Task) -> Statistics:
         scalar_names=fields.scalar_names,
         data_digest=fields.digest,
     )
-    targets, conditions = _Moments(), _Moments()
+    targets, conditions = Moments(signed), Moments(odd[len(signed) :])
     for target, condition in _pairs(fields, task, first):
         targets.add(target)
         if condition is not None:
@@ -235,33 +237,13 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     return mean, std
 
 
-class _Moments:
-    """Sums of values and squares of normalised arrays, cell by cell, in float64.
-
-    What is normalised is of order 1, so that the textbook variance is safe.
-    """
-
-    def __init__(self) -> None:
-        self.total: np.ndarray = np.zeros(())
-        self.square: np.ndarray = np.zeros(())
-        self.count = 0
-
-    def add(self, values: Float[np.ndarray, "n channel *space"]) -> None:
-        """Take in a block."""
-        self.total = self.total + values.sum(axis=0)
-        self.square = self.square + (values**2).sum(axis=0)
-        self.count += len(values)
-
-    def scale(self, *, cell_by_cell: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation: of each cell, or of each channel with space axes of 1."""
-        mean, square = self.total / self.count, self.square / self.count
-        axes = tuple(range(1, mean.ndim))
-        if cell_by_cell:
-            std = np.sqrt(np.maximum(square - mean**2, 0.0))
-            return mean, np.maximum(std, _FLOOR * std.mean(axis=axes, keepdims=True))
-        mean = mean.mean(axis=axes, keepdims=True)
-        variance = square.mean(axis=axes, keepdims=True) - mean**2
-        return mean, np.sqrt(np.maximum(variance, 0.0))
+def _odd(fields: Fields, task: Task) -> np.ndarray:
+    """Which input channels of the network, the target's first, change their sign at a pole."""
+    count = len(fields.channels)
+    odd = np.zeros(count + task.condition_channels(count), dtype=bool)
+    if any("pole" in sides for sides in fields.grid.boundary):
+        odd[list(task.vectors(fields.channels))] = True
+    return odd
 
 
 def _require_varied(fields: Fields, target_std: np.ndarray) -> None:

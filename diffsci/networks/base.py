@@ -13,16 +13,57 @@ from diffsci.grid import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """How many channels and numbers go in and come out, and on which grid."""
+    """How many channels and numbers go in and come out, on which grid.
+
+    Args:
+        target: Channels that are noisy on the way in and estimated on the way out.
+        condition: Channels that are given.
+        scalars: Numbers that are given.
+        grid: Where all channels sit.
+        noise: Length of the random vector that a network trained by a score of ensembles turns into
+            members; 0 for a network that is a function of its input alone.
+        variance: Whether the logarithm of a variance comes out beside each channel of the target.
+        vectors: Numbers of the input channels (those of the target first, then the condition's)
+            that are components of a vector along the grid: across a pole their sign changes.
+    """
 
     target: int
     condition: int
     scalars: int
     grid: Grid
+    noise: int = 0
+    variance: bool = False
+    vectors: tuple[int, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Channels that come out."""
+        return 2 * self.target if self.variance else self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """How far an output cell looks: what tiles of a large domain must overlap by.
+
+    Args:
+        cells: On each side of each dim, at most; an output cell depends on nothing beyond.
+        stride: Of the coarsest resolution along each dim: a network works alike on a part of its
+            grid where the part begins at a multiple of it.
+    """
+
+    cells: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 class Module(nn.Module):
-    """A built network: plain `nn.Module` with one typed call."""
+    """A built network: plain `nn.Module` with one typed call.
+
+    Attributes:
+        checkpointing: Whether blocks are computed again on the way back, so that training holds
+            their inputs alone: less memory for about a third more time, and the same bits.
+    """
+
+    checkpointing: bool = False
 
     def forward(
         self,
@@ -30,10 +71,20 @@ class Module(nn.Module):
         level: Float[Tensor, " batch"],
         condition: Float[Tensor, "batch given *space"] | None,
         scalars: Float[Tensor, "batch parameter"] | None,
-    ) -> Float[Tensor, "batch channel *space"]:
+        noise: Float[Tensor, "batch random"] | None = None,
+    ) -> Float[Tensor, "batch out *space"]:
         """The raw output for inputs of unit variance.
 
-        `level` is log(noise_std / signal_scale) / 4.
+        Args:
+            x: Noisy target.
+            level: log(noise_std / signal_scale) / 4.
+            condition: Given channels.
+            scalars: Given numbers.
+            noise: White noise; one draw a member.
+
+        Returns:
+            `Ports.target` channels; with `Ports.variance` as many more, the logarithms of the
+            variances. All are 0 before training.
         """
         raise NotImplementedError
 
@@ -52,3 +103,7 @@ class Network(ABC):
     @abstractmethod
     def build(self, ports: Ports) -> Module:
         """A freshly initialised module (draws from torch's global generator)."""
+
+    def reach(self, ports: Ports) -> Reach | None:
+        """How far an output cell looks; none where it depends on the whole field."""
+        return None

@@ -27,7 +27,9 @@ def test_an_own_entry_is_short_and_comes_first(tmp_path):
     write(tmp_path, "source: my.nc\nvariables: {t2m: {units: K}}\n", name="digits")
     entry = load_entry("digits", (tmp_path,))
     assert entry.source.path == str(tmp_path / "data_catalog" / "my.nc")
-    assert entry.variables["t2m"].units == "K"
+    assert entry.variables["t2m"].units == "K" and entry.variables["t2m"].vector is None
+    write(tmp_path, "source: my.nc\nvariables: {u: {vector: true}}\n")
+    assert load_entry("mine", (tmp_path,)).variables["u"].vector is True
     assert load_entry("digits").domain == "image"
 
 
@@ -53,6 +55,7 @@ FAULTY = {
     "source: {package: 'a:../../etc/passwd'}": r"expected PACKAGE:PATH/INSIDE/IT",
     "source: https://example.org/a.nc": r"expected a local path",
     "source: a.nc\nvariables: {t: {unit: K}}": r"'variables.t.unit'; did you mean 'units'",
+    "source: a.nc\nvariables: {u: {vector: 1}}": r"variables.u.vector: got 1, expected true or",
     "source: a.nc\nboundary: {x: 3}": r"boundary.x: got 3",
     "source: a.nc\ntime: {calendar: noleap}": r"time: no `units`",
     "source: a.nc\nvariables: [t]": r"variables: got \['t'\], expected a mapping",

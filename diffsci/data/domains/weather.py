@@ -238,9 +238,11 @@ def _is_global(longitudes: np.ndarray) -> bool:
 def _grid(ds: xr.Dataset, report: Report) -> Grid:
     latitude, longitude = (np.asarray(ds[dim].values, dtype=np.float64) for dim in _SPACE)
     around = _is_global(longitude)
-    half = float(np.diff(latitude).mean()) / 2 if len(latitude) > 1 else 0.0
-    south: Boundary = "pole" if around and latitude[0] - half <= -90 + 1e-3 * half else "open"
-    north: Boundary = "pole" if around and latitude[-1] + half >= 90 - 1e-3 * half else "open"
+    # Regular rows end on the pole or half a cell off, Gaussian ones somewhat farther: a row more
+    # would lie on the pole or beyond it.
+    first, last = np.diff(latitude)[[0, -1]] * 1.001 if len(latitude) > 1 else (0.0, 0.0)
+    south: Boundary = "pole" if around and latitude[0] - first <= -90 else "open"
+    north: Boundary = "pole" if around and latitude[-1] + last >= 90 else "open"
     side: Boundary = "periodic" if around else "open"
     sides: dict[str, tuple[Boundary, Boundary]] = {
         "latitude": (south, north),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from diffsci.data.fields import Fields
+from diffsci.data.fields import Channel, Fields
 from diffsci.grid import Grid
 
 
@@ -46,6 +46,20 @@ class Task(ABC):
     @abstractmethod
     def condition_channels(self, channels: int) -> int:
         """Channels of `condition` for a state of so many channels; 0 for none."""
+
+    def vectors(self, channels: tuple[Channel, ...]) -> tuple[int, ...]:
+        """Numbers of the network's input channels that are components of vectors along the grid.
+
+        The target's channels come first, one for each of the state's; those of the condition
+        repeat the state's, frame by frame.
+
+        Args:
+            channels: Of the state.
+        """
+        count = len(channels)
+        frames = 1 + self.condition_channels(count) // count
+        marked = [number for number, channel in enumerate(channels) if channel.vector]
+        return tuple(frame * count + number for frame in range(frames) for number in marked)
 
     @abstractmethod
     def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> Tensor | None:

@@ -1,16 +1,19 @@
 """One conditional U-Net for one, two and three space dims, and for any size.
 
+Cells are first gathered into patches (by a convolution whose stride is the patch), where asked.
 Down-sampling keeps every second cell, starting with the first (n becomes ceil(n / 2)); up-sampling
-repeats each cell and crops to the size of the skip, so that odd and prime sizes need no cropping of
-the data. Each resolution hands one skip across. Every convolution pads by the grid's boundary. The
-level and the scalars enter each block by FiLM (a scale and a shift per channel), the condition as
-further input channels.
+repeats each cell and cuts off at the size of the skip: odd and prime sizes need no cropping of the
+data. Each resolution hands one skip across: a linear map of it is added to one of what comes up.
+Every convolution pads by the grid's boundary. Level, scalars and noise enter each block by FiLM (a
+scale and a shift per channel, of one linear layer for all blocks), the condition by a stem of its
+own, added to that of the target. Why it is built so: docs/performance.md.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +21,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffsci.errors import require
-from diffsci.networks._padding import Sides, pad
-from diffsci.networks.base import Module, Network, Ports
-
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+from diffsci.networks import _checkpointing, _inputs
+from diffsci.networks._blocks import CONV, Attention, Block, Conv, Normalise, film
+from diffsci.networks._embedding import Embedding
+from diffsci.networks._film import zeroed
+from diffsci.networks._padding import Edges
+from diffsci.networks.base import Module, Network, Ports, Reach
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +35,34 @@ class UNet(Network):
 
     Args:
         channels: Width at each resolution, finest first; each further one halves the grid.
-        blocks: Residual blocks at each resolution, on the way down and on the way up.
-        attention: Resolutions with self-attention over all cells, counted from 0 (finest).
+        blocks: Residual blocks at each resolution, on the way down and on the way up: one number
+            for all, or one for each.
+        patch: Cells along each dim that are gathered into one before the finest resolution; 2 or 4
+            make large grids several times cheaper.
+        norm: `group` takes mean and variance over groups of channels and the whole field, `cell`
+            over the channels of each cell: then an output depends on a part of the field alone, as
+            exact tiles need (`sample.tiles`).
+        groups: Channel groups of the normalisation; must divide every width.
+        attention: Resolutions with self-attention, counted from 0 (finest).
+        axial: Whether attention goes along one dim after the other, for large grids, instead of
+            over all cells at once.
         heads: Attention heads.
-        groups: Channel groups of each normalisation; must divide every width.
         dropout: Share of features dropped in each block during training.
-        embedding: Width of the level's and scalars' embedding.
+        embedding: Width of the embedding of level, scalars and noise.
 
     Source:
         Ronneberger et al. (2015), arXiv:1505.04597; Ho et al. (2020), arXiv:2006.11239; FiLM: Perez
-        et al. (2018), arXiv:1709.07871.
+        et al. (2018), arXiv:1709.07871; axial attention: Ho et al. (2019), arXiv:1912.12180.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 2
-    attention: tuple[int, ...] = ()
-    heads: int = 4
+    blocks: int | tuple[int, ...] = 2
+    patch: int = 1
+    norm: Literal["group", "cell"] = "group"
     groups: int = 8
+    attention: tuple[int, ...] = ()
+    axial: bool = False
+    heads: int = 4
     dropout: float = 0.0
     embedding: int = 128
 
@@ -57,14 +73,13 @@ class UNet(Network):
             fits = width >= 1 and width % self.groups == 0
             expected = f"positive multiples of groups={self.groups}"
             require(fits, "channels", self.channels, expected)
-        require(self.blocks >= 1, "blocks", self.blocks, "1 or more")
+        fits = len(self.blocks_each) == len(self.channels) and min(self.blocks_each) >= 1
+        expected = f"1 or more, one number or {len(self.channels)}, as many as channels"
+        require(fits, "blocks", self.blocks, expected)
+        require(self.patch >= 1, "patch", self.patch, "1 cell or more")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a share from 0 to below 1")
-        require(
-            self.embedding >= 2 and self.embedding % 2 == 0,
-            "embedding",
-            self.embedding,
-            "an even width",
-        )
+        fits = self.embedding >= 2 and self.embedding % 2 == 0
+        require(fits, "embedding", self.embedding, "an even width")
         last = len(self.channels) - 1
         fits = all(0 <= depth <= last for depth in self.attention)
         require(fits, "attention", self.attention, f"resolutions from 0 to {last}")
@@ -72,107 +87,84 @@ class UNet(Network):
             fits = self.heads >= 1 and self.channels[depth] % self.heads == 0
             require(fits, "heads", self.heads, f"a divisor of channels {self.channels[depth]}")
 
+    @property
+    def blocks_each(self) -> tuple[int, ...]:
+        """Blocks at each resolution."""
+        if isinstance(self.blocks, int):
+            return (self.blocks,) * len(self.channels)
+        return self.blocks
+
     def check(self, ports: Ports) -> None:
         """Refuse grids that are too small for the depth, or of more than 3 dims."""
         dims = len(ports.grid.dims)
         require(1 <= dims <= 3, "network", dims, "a grid of 1, 2 or 3 space dims")
-        for dim, size, sides in zip(
-            ports.grid.dims, ports.grid.sizes, ports.grid.boundary, strict=True
-        ):
-            # Mirroring needs a second cell at the coarsest resolution.
-            least = 2 if "wall" in sides else 1
-            deepest = math.ceil(size / 2 ** (len(self.channels) - 1))
-            fits = deepest >= least
-            most = 1 + max(0, math.floor(math.log2(max(1, (size - 1) / max(1, least - 1)))))
-            expected = f"at most {most} widths for {size} cells along {dim}"
-            require(fits, "channels", self.channels, expected)
+        levels = self.levels(ports)
+        for index, (dim, size) in enumerate(zip(ports.grid.dims, ports.grid.sizes, strict=True)):
+            fits = self.patch <= size and size >= Edges.of(ports.grid).least(index, self.patch)
+            require(fits, "patch", self.patch, f"at most {size}, the cells along {dim}")
+            deep = [edges.sizes[index] >= edges.least(index, 1) for edges in levels]
+            most = deep.index(False) if False in deep else len(deep)
+            least = 2 ** (len(self.channels) - 2) * self.patch + 1
+            expected = f"at most {most} widths for {size} cells along {dim}, or {least} cells"
+            require(most >= len(self.channels), "channels", self.channels, expected)
 
     def build(self, ports: Ports) -> Module:
         """A freshly initialised U-Net."""
         self.check(ports)
         return _UNet(self, ports)
 
+    def reach(self, ports: Ports) -> Reach | None:
+        """Cells that an output looks at; none with group norm or attention, which see all."""
+        if self.norm == "group" or self.attention:
+            return None
+        # The stem looks at a patch more on each side; the head at one more, from within its own.
+        cells = self.patch + self.patch + 2 * (self.patch - 1)
+        for depth, blocks in enumerate(self.blocks_each):
+            # Two convolutions a block, down and up.
+            cells += 4 * blocks * self.patch * 2**depth
+        for depth in range(len(self.channels) - 1):
+            # Down-sampling looks one cell further; a repeated cell stems from one cell before it.
+            cells += 2 * self.patch * 2**depth
+        stride = self.patch * 2 ** (len(self.channels) - 1)
+        dims = len(ports.grid.dims)
+        return Reach(cells=(cells,) * dims, stride=(stride,) * dims)
 
-class _Conv(nn.Module):
-    """Convolution with an odd kernel whose padding is the grid's boundary."""
+    def levels(self, ports: Ports) -> list[Edges]:
+        """Edges at each resolution."""
+        levels = [Edges.of(ports.grid)]
+        if self.patch > 1:
+            levels[0] = levels[0].blocks(self.patch)
+        for _ in self.channels[1:]:
+            levels.append(levels[-1].coarser())
+        return levels
 
-    def __init__(self, dims: int, fan_in: int, fan_out: int, sides: Sides, stride: int = 1) -> None:
+
+_GAIN = 4.0
+"""Of the head. Adam moves all weights at one speed, whatever their gradients; those of the head
+begin at 0, and all else waits for them. Measured: docs/performance.md."""
+
+
+class _Level(nn.Module):
+    """Blocks at one resolution, one after the other, each with attention where asked."""
+
+    def __init__(self, spec: UNet, depth: int, edges: Edges) -> None:
         super().__init__()
-        # Zeros on all sides are the convolution's own padding, with no copy.
-        self.native = all(side == "zero" for pair in sides for side in pair)
-        self.sides = sides
-        padding = 1 if self.native else 0
-        self.conv = _CONV[dims](fan_in, fan_out, 3, stride=stride, padding=padding)
+        width, count, dims = spec.channels[depth], spec.blocks_each[depth], len(edges.sizes)
+        norm = Normalise(spec.norm, spec.groups)
+        self.blocks = nn.ModuleList(Block(width, edges, norm, spec.dropout) for _ in range(count))
+        self.attention = nn.ModuleList(
+            Attention(width, spec.heads, spec.axial, dims, norm)
+            for _ in range(count if depth in spec.attention else 0)
+        )
+        self.numbers = [2 * width] * count
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The filtered field; a stride of 2 keeps cells 0, 2, 4, ..."""
-        out: Tensor = self.conv(x if self.native else pad(x, 1, self.sides))
-        return out
-
-
-class _Block(nn.Module):
-    """Residual block of two convolutions with FiLM between; the second one starts at zero."""
-
-    def __init__(self, spec: UNet, dims: int, fan_in: int, fan_out: int, sides: Sides) -> None:
-        super().__init__()
-        self.norm_1 = nn.GroupNorm(spec.groups, fan_in)
-        self.conv_1 = _Conv(dims, fan_in, fan_out, sides)
-        self.film = nn.Linear(spec.embedding, 2 * fan_out)
-        self.norm_2 = nn.GroupNorm(spec.groups, fan_out, affine=False)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.conv_2 = _Conv(dims, fan_out, fan_out, sides)
-        self.skip = _CONV[dims](fan_in, fan_out, 1) if fan_in != fan_out else nn.Identity()
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-        nn.init.zeros_(self.conv_2.conv.weight)
-        nn.init.zeros_(self.conv_2.conv.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """`x` plus what the block adds for this level."""
-        hidden = self.conv_1(F.silu(self.norm_1(x)))
-        film = self.film(embedding)
-        scale, shift = film.reshape(*film.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
-        hidden = torch.addcmul(shift, self.norm_2(hidden), 1 + scale)
-        hidden = self.conv_2(self.dropout(F.silu(hidden)))
-        out: Tensor = self.skip(x) + hidden
-        return out
-
-
-class _Attention(nn.Module):
-    """Self-attention over all cells of a resolution, residual, starting at zero."""
-
-    def __init__(self, spec: UNet, width: int) -> None:
-        super().__init__()
-        self.heads = spec.heads
-        self.norm = nn.GroupNorm(spec.groups, width)
-        self.mix = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` plus attention."""
-        batch, width, *space = x.shape
-        tokens = self.mix(self.norm(x).flatten(2).transpose(1, 2))
-        parts = tokens.reshape(batch, -1, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-        mixed = self.out(mixed.transpose(1, 2).reshape(batch, -1, width))
-        out: Tensor = x + mixed.transpose(1, 2).reshape(batch, width, *space)
-        return out
-
-
-class _Stage(nn.Module):
-    """One block, with attention where asked."""
-
-    def __init__(self, spec: UNet, dims: int, fan_in: int, depth: int, sides: Sides) -> None:
-        super().__init__()
-        width = spec.channels[depth]
-        self.block = _Block(spec, dims, fan_in, width, sides)
-        self.attention = _Attention(spec, width) if depth in spec.attention else nn.Identity()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        out: Tensor = self.attention(self.block(x, embedding))
-        return out
+    def forward(self, x: Tensor, numbers: list[Tensor], again: bool) -> Tensor:
+        """`numbers` are FiLM's of all blocks to come; each takes its own from the front."""
+        for index, block in enumerate(self.blocks):
+            x = _checkpointing.run(block, again, x, numbers.pop(0))
+            if self.attention:
+                x = _checkpointing.run(self.attention[index], again, x)
+        return x
 
 
 class _UNet(Module):
@@ -180,37 +172,32 @@ class _UNet(Module):
 
     def __init__(self, spec: UNet, ports: Ports) -> None:
         super().__init__()
-        dims, sides, widths = len(ports.grid.dims), ports.grid.boundary, spec.channels
-        self.embedding = spec.embedding
-        self.level = nn.Sequential(
-            nn.Linear(spec.embedding, spec.embedding),
-            nn.SiLU(),
-            nn.Linear(spec.embedding, spec.embedding),
+        widths, levels = spec.channels, spec.levels(ports)
+        dims, patch, finest = len(ports.grid.dims), spec.patch, Edges.of(ports.grid)
+        self.ports, self.patch = ports, patch
+        self.embedding = Embedding(ports, spec.embedding)
+        own = tuple(n for n in ports.vectors if n < ports.target)
+        self.stem = Conv(ports.target, widths[0], finest, patch=patch, odd=own)
+        self.given: Conv | None = None
+        if ports.condition:
+            given = tuple(n - ports.target for n in ports.vectors if n >= ports.target)
+            self.given = Conv(ports.condition, widths[0], finest, patch=patch, odd=given)
+        depths = range(len(widths))
+        self.down = nn.ModuleList(_Level(spec, depth, levels[depth]) for depth in depths)
+        self.up = nn.ModuleList(_Level(spec, depth, levels[depth]) for depth in reversed(depths))
+        pairs = list(zip(levels, pairwise(widths), strict=False))
+        self.shrink = nn.ModuleList(
+            Conv(fine, coarse, edges, stride=2) for edges, (fine, coarse) in pairs
         )
-        self.scalars = _scalar_embedding(ports.scalars, spec.embedding) if ports.scalars else None
-        self.stem = _Conv(dims, ports.target + ports.condition, widths[0], sides)
-        self.shrink = nn.ModuleList()
-        self.down = nn.ModuleList()
-        self.grow = nn.ModuleList()
-        self.up = nn.ModuleList()
-        for depth, width in enumerate(widths):
-            if depth > 0:
-                self.shrink.append(_Conv(dims, widths[depth - 1], width, sides, stride=2))
-            stages = [_Stage(spec, dims, width, depth, sides) for _ in range(spec.blocks)]
-            self.down.append(nn.ModuleList(stages))
-        self.middle = _Block(spec, dims, widths[-1], widths[-1], sides)
-        for depth in reversed(range(len(widths))):
-            width = widths[depth]
-            if depth < len(widths) - 1:
-                # Narrowed before it is enlarged: the fine grid is where the time goes.
-                self.grow.append(_CONV[dims](widths[depth + 1], width, 1))
-            fan_in = [2 * width] + [width] * (spec.blocks - 1)
-            stages = [_Stage(spec, dims, fan, depth, sides) for fan in fan_in]
-            self.up.append(nn.ModuleList(stages))
-        self.norm = nn.GroupNorm(spec.groups, widths[0])
-        self.head = _Conv(dims, widths[0], ports.target, sides)
-        nn.init.zeros_(self.head.conv.weight)
-        nn.init.zeros_(self.head.conv.bias)  # type: ignore[arg-type]
+        # A convolution of both, side by side, that meets the coarse one before it is enlarged: the
+        # fine grid is where the time goes.
+        self.grow = nn.ModuleList(CONV[dims](coarse, fine, 1) for _, (fine, coarse) in pairs[::-1])
+        self.carry = nn.ModuleList(CONV[dims](fine, fine, 1) for _, (fine, _) in pairs[::-1])
+        parts = [*self.down, *self.up]
+        self.numbers = [count for part in parts for count in part.numbers] + [2 * widths[0]]
+        self.film = zeroed(nn.Linear(spec.embedding, sum(self.numbers)))
+        self.norm = Normalise(spec.norm, spec.groups)
+        self.head = zeroed(Conv(widths[0], ports.outputs * patch**dims, levels[0]))
 
     def forward(
         self,
@@ -218,51 +205,51 @@ class _UNet(Module):
         level: Float[Tensor, " batch"],
         condition: Float[Tensor, "batch given *space"] | None,
         scalars: Float[Tensor, "batch parameter"] | None,
-    ) -> Float[Tensor, "batch channel *space"]:
+        noise: Float[Tensor, "batch random"] | None = None,
+    ) -> Float[Tensor, "batch out *space"]:
         """See `Module.forward`."""
-        embedding = self._embed(level, scalars)
-        hidden = self.stem(x if condition is None else torch.cat([x, condition], dim=1))
+        again, sizes = self.checkpointing, x.shape[2:]
+        numbers = list(self.film(self.embedding(level, scalars, noise)).split(self.numbers, dim=1))
+        hidden = self._begin(x, condition)
         skips = []
-        for depth, stages in enumerate(self.down):
+        for depth, stage in enumerate(self.down):
             if depth > 0:
                 hidden = self.shrink[depth - 1](hidden)
-            for stage in stages:  # type: ignore[attr-defined]
-                hidden = stage(hidden, embedding)
+            hidden = stage(hidden, numbers, again)
             skips.append(hidden)
-        hidden = self.middle(hidden, embedding)
-        for index, stages in enumerate(self.up):
+        for index, stage in enumerate(self.up):
             skip = skips.pop()
             if index > 0:
-                hidden = _double(self.grow[index - 1](hidden), skip.shape[2:])
-            hidden = torch.cat([hidden, skip], dim=1)
-            for stage in stages:  # type: ignore[attr-defined]
-                hidden = stage(hidden, embedding)
-        out: Tensor = self.head(F.silu(self.norm(hidden)))
-        return out
+                coarse = _double(self.grow[index - 1](hidden), skip.shape[2:])
+                hidden = coarse + self.carry[index - 1](skip)
+            hidden = stage(hidden, numbers, again)
+        hidden = film(self.norm(hidden), numbers.pop())
+        return _scatter(_GAIN * self.head(F.silu(hidden)), self.patch, sizes)
 
-    def _embed(self, level: Tensor, scalars: Tensor | None) -> Tensor:
-        """Level and scalars as one vector per example."""
-        half = self.embedding // 2
-        # Periods from 0.02 to 20 in units of log(noise / signal) / 4, which spans about -2 to 2.
-        frequency = torch.logspace(math.log10(0.3), math.log10(300.0), half, device=level.device)
-        angle = level[:, None] * frequency.to(level.dtype)
-        embedding: Tensor = self.level(torch.cat([angle.sin(), angle.cos()], dim=1))
-        if self.scalars is not None:
-            assert scalars is not None, "the network was built with scalars and got none"
-            embedding = embedding + self.scalars(scalars)
-        return F.silu(embedding)
-
-
-def _scalar_embedding(scalars: int, width: int) -> nn.Sequential:
-    """Numbers to a vector as loud as the level's, so that a class is heard from the start."""
-    first, last = nn.Linear(scalars, width), nn.Linear(width, width)
-    nn.init.normal_(first.weight)
-    nn.init.normal_(last.weight, std=width**-0.5)
-    return nn.Sequential(first, nn.SiLU(), last)
+    def _begin(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """The finest resolution's first features, of target and condition."""
+        _inputs.require(x, condition, self.ports)
+        hidden: Tensor = self.stem(x)
+        return hidden if self.given is None else hidden + self.given(condition)
 
 
 def _double(x: Tensor, size: torch.Size) -> Tensor:
-    """Each cell repeated along every space dim, cropped to `size`."""
+    """Each cell repeated along every space dim, cut off at `size`."""
+    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
     for axis in range(2, x.ndim):
-        x = x.repeat_interleave(2, dim=axis).narrow(axis, 0, size[axis - 2])
+        x = x.narrow(axis, 0, size[axis - 2])
     return x
+
+
+def _scatter(x: Tensor, patch: int, size: torch.Size) -> Tensor:
+    """Channels of a cell as the cells of its patch, cut off at `size`."""
+    if patch == 1:
+        return x
+    dims = x.ndim - 2
+    parts = x.reshape(len(x), -1, *[patch] * dims, *x.shape[2:])
+    # Each dim's place within the patch goes behind its place among patches.
+    order = [axis for dim in range(dims) for axis in (2 + dims + dim, 2 + dim)]
+    out = parts.permute(0, 1, *order).reshape(len(x), -1, *[patch * n for n in x.shape[2:]])
+    for axis in range(2, x.ndim):
+        out = out.narrow(axis, 0, size[axis - 2])
+    return out

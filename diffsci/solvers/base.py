@@ -12,4 +12,7 @@ class Solver(ABC):
 
     @abstractmethod
     def __call__(self) -> xr.Dataset:
-        """Labelled float32 trajectories, dims `sample, time, *space`; deterministic from `seed`."""
+        """Labelled float32 trajectories, dims `sample, time, *space`; deterministic from `seed`.
+
+        What differs between trajectories as a parameter has the dim `sample` alone.
+        """

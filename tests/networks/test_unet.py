@@ -1,12 +1,10 @@
 """The U-Net: sizes, boundaries, FiLM, symmetry, and what it refuses."""
 
-import numpy as np
 import pytest
 import torch
 
 from diffsci.errors import ConfigError
 from diffsci.grid import Grid
-from diffsci.networks._padding import pad
 from diffsci.networks.base import Ports
 from diffsci.networks.unet import UNet
 
@@ -75,82 +73,9 @@ def test_attention_sees_the_whole_grid():
     changed = x.clone()
     changed[..., 0] += 1
     for attention, reaches in (((), False), ((2,), True)):
-        net = built(grid(64), attention=attention)
-        # Group norm also mixes all cells; frozen to identity, only attention is left.
-        for module in net.modules():
-            if isinstance(module, torch.nn.GroupNorm):
-                module.forward = lambda y: y
+        net = built(grid(64), attention=attention, norm="cell")
         change = (net(changed, level, None, None) - net(x, level, None, None)).abs()
         assert (change[0, 0, 60] > 0) == reaches
-
-
-def naive(line, width, low, high):
-    """Extension of one line, index by index, written from the definitions."""
-    size = len(line)
-    out = []
-    for i in range(-width, size + width):
-        kind = low if i < 0 else high
-        if 0 <= i < size:
-            out.append(line[i])
-        elif kind == "periodic":
-            out.append(line[i % size])
-        elif kind == "wall":
-            out.append(line[-i] if i < 0 else line[2 * (size - 1) - i])
-        elif kind == "open":
-            out.append(line[0] if i < 0 else line[-1])
-        else:
-            out.append(0.0 * line[0])
-    return out
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [
-        ("periodic", "periodic"),
-        ("wall", "open"),
-        ("open", "open"),
-        ("zero", "wall"),
-        ("open", "zero"),
-    ],
-)
-@pytest.mark.parametrize("width", [1, 2])
-def test_padding_is_the_definition_per_side(low, high, width):
-    x = torch.randn(2, 3, 7, dtype=torch.float64)
-    wanted = np.stack(
-        [np.stack([naive(list(row), width, low, high) for row in example]) for example in x.numpy()]
-    )
-    assert np.array_equal(pad(x, width, ((low, high),)).numpy(), wanted)
-
-
-def test_padding_of_two_dims_is_one_after_the_other():
-    x = torch.randn(1, 1, 5, 6, dtype=torch.float64)
-    both = pad(x, 1, (("wall", "open"), ("periodic", "periodic")))
-    rows = torch.tensor(np.stack(naive(list(x[0, 0].numpy()), 1, "wall", "open")))
-    wanted = torch.tensor(
-        np.stack([naive(list(row), 1, "periodic", "periodic") for row in rows.numpy()])
-    )
-    assert torch.equal(both[0, 0], wanted)
-
-
-def test_pole_padding_continues_a_smooth_field_across_the_pole():
-    """Cell-centred rows: the row beyond the pole is the last row, seen half a turn away."""
-    lat = np.deg2rad(np.arange(-87.5, 90, 5.0))
-    lon = np.deg2rad(np.arange(0, 360, 10.0))
-
-    def field(latitude, longitude):
-        x, y, z = (
-            np.cos(latitude) * np.cos(longitude),
-            np.cos(latitude) * np.sin(longitude),
-            np.sin(latitude),
-        )
-        return x + 2 * y * z + 0.3 * z**2
-
-    inner = torch.tensor(field(lat[:, None], lon[None]))[None, None]
-    outer = pad(inner, 2, (("pole", "pole"), ("periodic", "periodic")))[0, 0]
-    wide = np.deg2rad(np.arange(-97.5, 100, 5.0))
-    around = np.deg2rad(np.arange(-20, 380, 10.0))
-    # The formula itself continues across the pole: latitude beyond 90 is the other side.
-    assert np.abs(outer.numpy() - field(wide[:, None], around[None])).max() < 1e-12
 
 
 @pytest.mark.parametrize(

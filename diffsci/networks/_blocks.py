@@ -1,0 +1,129 @@
+"""The parts of the U-Net: a convolution that knows the grid's edges, and what is made of it.
+
+A block is x + f(x) with f = convolution, SiLU, convolution of the normalised and scaled x: one
+normalisation, one FiLM and one activation for two convolutions. On a processor without fused
+kernels each of them is a pass over memory, and these passes are what keeps a network from the speed
+of its convolutions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffsci.networks._attention import attend
+from diffsci.networks._film import zeroed
+from diffsci.networks._padding import Edges, pad_by
+
+CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+Norm = Literal["group", "cell"]
+
+
+class Conv(nn.Module):
+    """Convolution whose padding is the grid's boundary.
+
+    Args:
+        fan_in: Channels in.
+        fan_out: Channels out.
+        edges: Of the input.
+        stride: 2 keeps cells 0, 2, 4, ...
+        patch: Cells of the input in one of the output along each dim; the kernel is 3 patches wide.
+        odd: Channels in whose sign changes across a pole.
+    """
+
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        edges: Edges,
+        *,
+        stride: int = 1,
+        patch: int = 1,
+        odd: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.edges, self.patch, self.odd = edges, patch, odd
+        padding = patch if edges.all_zero else 0
+        dims = len(edges.sizes)
+        self.conv = CONV[dims](fan_in, fan_out, 3 * patch, stride=stride * patch, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The filtered field."""
+        # Cells up to the next multiple of the patch are those beyond the high side.
+        extra = [-size % self.patch for size in x.shape[2:]]
+        own = 0 if self.edges.all_zero else self.patch
+        amounts = tuple((own, own + more) for more in extra)
+        out: Tensor = self.conv(pad_by(x, amounts, self.edges, self.odd))
+        return out
+
+
+class Normalise(nn.Module):
+    """Mean 0 and variance 1: of groups of channels over the whole field, or of each cell's own.
+
+    The statistics are sums in fp32, whatever the dtype.
+    """
+
+    def __init__(self, kind: Norm, groups: int) -> None:
+        super().__init__()
+        self.groups = groups if kind == "group" else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalised field."""
+        if self.groups:
+            return F.group_norm(x, self.groups)
+        return F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+
+
+def film(x: Tensor, numbers: Tensor) -> Tensor:
+    """`x` times 1 + the first half of the numbers, plus the second, each channel its own."""
+    scale, shift = numbers.to(x.dtype).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+class Block(nn.Module):
+    """Residual block of two convolutions after FiLM; the second one starts at zero."""
+
+    def __init__(self, width: int, edges: Edges, norm: Normalise, dropout: float) -> None:
+        super().__init__()
+        self.norm = norm
+        self.first = Conv(width, width, edges)
+        self.dropout = nn.Dropout(dropout)
+        self.second = zeroed(Conv(width, width, edges))
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """`x` plus what the block adds for these numbers of FiLM."""
+        hidden = F.silu(self.first(film(self.norm(x), numbers)))
+        out: Tensor = x + self.second(self.dropout(hidden))
+        return out
+
+
+class Attention(nn.Module):
+    """Self-attention, residual, starting at zero: over all cells, or along each dim in turn.
+
+    Along one dim at a time (axial) it costs cells x (sum of sizes) in place of cells^2.
+    """
+
+    def __init__(self, width: int, heads: int, axial: bool, dims: int, norm: Normalise) -> None:
+        super().__init__()
+        self.heads, self.norm = heads, norm
+        self.axes = tuple((axis,) for axis in range(dims)) if axial else (tuple(range(dims)),)
+        self.mix = nn.ModuleList(nn.Linear(width, 3 * width) for _ in self.axes)
+        self.out = nn.ModuleList(zeroed(nn.Linear(width, width)) for _ in self.axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` plus attention."""
+        for axes, mix, out in zip(self.axes, self.mix, self.out, strict=True):
+            # Channels last, and just before them the dims whose cells attend to each other.
+            here = tuple(1 + axis for axis in axes)
+            there = tuple(range(-1 - len(axes), -1))
+            field = self.norm(x).movedim(1, -1).movedim(here, there)
+            tokens = field.flatten(there[0], -2)
+            tokens = tokens.reshape(-1, *tokens.shape[-2:])
+            parts = mix(tokens).reshape(*tokens.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            mixed = out(attend(parts[0], parts[1], parts[2]).transpose(1, 2).flatten(2))
+            x = x + mixed.reshape(field.shape).movedim(there, here).movedim(-1, 1)
+        return x

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,28 +156,32 @@ def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
     return loaded if loaded.pipeline.sample else config.load(file, ["sample={}", *overrides])
 
 
-def check(paths: tuple[Path | str, ...]) -> list[Problem]:
+def check(
+    paths: tuple[Path | str, ...], tell: Callable[[str], None] | None = None
+) -> list[Problem]:
     """Everything that is wrong with pipelines, catalog entries or data, in one pass.
 
     A fault of a pipeline file itself has the code `config`.
 
     Args:
         paths: Pipeline files, names of catalog entries, or paths of data.
+        tell: Called with lines that say what each pipeline without faults costs on this machine.
     """
     from diffsci.data.preflight import check_entry
 
     problems: list[Problem] = []
     for path in paths:
         if _is_pipeline(path):
-            problems += _check_pipeline(path)
+            problems += _check_pipeline(path, tell)
         else:
             problems += check_entry(str(path), None, config.roots_of(None))
     return list(dict.fromkeys(problems))
 
 
-def _check_pipeline(path: Path | str) -> list[Problem]:
+def _check_pipeline(path: Path | str, tell: Callable[[str], None] | None) -> list[Problem]:
     """The file, then each part of its data, then what shows when all is put together."""
     from diffsci.data.preflight import check_part
+    from diffsci.data.problems import problem_of
 
     found: list[Problem] = []
     try:
@@ -192,25 +195,10 @@ def _check_pipeline(path: Path | str) -> list[Problem]:
                 name, data.domain, part, loaded.roots, data.variables, varied=varied
             )
         if all(problem.warning for problem in found) and not _to_be_made(loaded):
-            found += _check_preparing(path, loaded)
+            found += _check_preparing(path, loaded, tell)
     except DiffsciError as error:
-        found.append(_problem_of(path, error))
+        found.append(problem_of(path, error))
     return found
-
-
-def _problem_of(path: Path | str, error: DiffsciError) -> Problem:
-    """An error as one entry of the list: its file, its line, what is wrong, and the fix."""
-    from diffsci.data.problems import Problem
-
-    code = "config" if isinstance(error, ConfigError) else "data"
-    file, line, text = str(path), "", str(error)
-    placed = re.match(r"(?P<file>.+?\.ya?ml):(?:(?P<line>\d+):)? ", text)
-    if placed:
-        file, text = placed["file"], text[placed.end() :]
-        line = f"line {placed['line']}" if placed["line"] else ""
-    value, _, fix = text.partition("; ")
-    own = "correct it in the pipeline file" if code == "config" else "correct the data, or its part"
-    return Problem(code=code, file=file, coordinate=line, value=value, fix=fix or own)
 
 
 def _to_be_made(loaded: config.Loaded) -> bool:
@@ -239,21 +227,29 @@ def _is_pipeline(path: Path | str) -> bool:
     return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
 
 
-def _check_preparing(path: Path | str, loaded: config.Loaded) -> Iterator[Problem]:
+def _check_preparing(
+    path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
+) -> Iterator[Problem]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
+    from diffsci.data.problems import problem_of
+    from diffsci.stages import costs
     from diffsci.stages.checks import faults, warnings
     from diffsci.stages.prepare import prepare
 
     try:
         prepared = prepare(loaded.pipeline, loaded.roots)
     except (ConfigError, DataError) as error:
-        yield _problem_of(path, error)
+        yield problem_of(path, error)
         return
     examples, names = prepared.examples, prepared.train.scalar_names
-    for fault in faults(loaded.pipeline, prepared.ports, names, len(examples)):
-        yield _problem_of(path, fault)
-    for text in warnings(loaded.pipeline, examples, prepared.channel_names):
-        yield replace(_problem_of(path, ConfigError(text)), code="sigma-min")
+    faulty = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
+    for fault in faulty:
+        yield problem_of(path, fault)
+    told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]
+    if not faulty:
+        told += costs.told(loaded.pipeline, prepared.ports, tell)
+    for code, text in told:
+        yield replace(problem_of(path, ConfigError(text)), code=code)
 
 
 def _parts(pipeline: Pipeline) -> list[tuple[str, Part]]:

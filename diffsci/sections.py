@@ -181,6 +181,27 @@ class Observing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """How a domain that does not fit into memory goes through the network: in overlapping parts.
+
+    Args:
+        cells: Of a tile along each dim of the grid, overlap included; one number serves all dims.
+        overlap: Cells of each side of a tile that are computed, but not kept; `auto` takes as many
+            as the network looks, so that the result is that of the whole domain.
+    """
+
+    cells: int | tuple[int, ...]
+    overlap: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        each = (self.cells,) if isinstance(self.cells, int) else self.cells
+        fits = len(each) >= 1 and all(cells >= 1 for cells in each)
+        require(fits, "cells", self.cells, "1 or more, one number or one for each dim")
+        fits = self.overlap == "auto" or self.overlap >= 0
+        require(fits, "overlap", self.overlap, "auto, or 0 or more cells")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """The ensemble.
 
@@ -195,6 +216,7 @@ class Sample:
         cases: At most so many cases, evenly spread; none takes all.
         compute_batch: Fields that go through the network at once, always padded to this number: the
             bits of a member depend on it, and on no other grouping.
+        tiles: For a domain that does not fit into memory: the parts in which it is computed.
     """
 
     members: int = 16
@@ -206,6 +228,7 @@ class Sample:
     every: int = 1
     cases: int | None = None
     compute_batch: int = 16
+    tiles: Tiles | None = None
 
     def __post_init__(self) -> None:
         for name in ("members", "leads", "every", "compute_batch"):
@@ -244,21 +267,32 @@ class Runtime:
 
     Args:
         device: `auto` takes CUDA, then Apple's MPS, then the CPU.
-        threads: Of torch on the CPU; 0 leaves torch's own choice, one per core.
+        threads: Of torch on the CPU; `auto` (or 0) leaves torch's own choice, one per core.
         precision: `bf16` runs the network under autocast; `auto` takes it where it is native.
+        compile: Whether torch compiles the network; `auto` does in training, where a run is long
+            enough to win back the minute that it takes, and not in sampling, where the bits of a
+            member would come to depend on how many are drawn.
+        memory_format: How fields lie in memory; `auto` takes what measured faster on the device.
+        checkpointing: Whether training holds the inputs of blocks alone and computes the rest
+            again; `auto` does where it would not fit into memory otherwise. Bits do not depend on
+            it.
         batch: Samples held while a block of the store is made, a whole case at least; beside them
             are `sample.compute_batch` more. Results do not depend on it.
         dask: Address of a dask scheduler; to be left null until a stage uses dask.
     """
 
     device: str = "auto"
-    threads: int = 0
+    threads: int | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    checkpointing: bool | Literal["auto"] = "auto"
     batch: int = 64
     dask: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.threads >= 0, "threads", self.threads, "0 (torch's choice) or more")
+        fits = self.threads == "auto" or self.threads >= 0
+        require(fits, "threads", self.threads, "auto (torch's choice), or 1 or more")
         require(self.batch >= 1, "batch", self.batch, "1 or more")
         require(self.dask is None, "dask", self.dask, "null: no stage uses dask yet; leave it null")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)

@@ -258,11 +258,13 @@ def test_auto_keeps_the_precision_in_which_a_run_was_begun(copied, caplog):
     """Where it is asked for, another one is a warning; runtime may change, and never refuses."""
     file, folder = copied("pde")
     told = json.loads((folder / "run.json").read_text())
-    told["device"]["precision"] = "bf16"
+    told["device"] |= {"precision": "bf16", "memory_format": "contiguous"}
     (folder / "run.json").write_text(json.dumps(told))
     shutil.rmtree(folder / "forecast.zarr")
     run(file, QUICK, "runtime.precision=auto", out=folder)
-    assert record(folder)["device"]["precision"] == "bf16"
+    kept = record(folder)["device"]
+    assert (kept["precision"], kept["memory_format"]) == ("bf16", "contiguous")
+    assert kept.keys() == {"device", "precision", "threads", "compile", "memory_format"}
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     shutil.rmtree(folder / "forecast.zarr")
     run(file, QUICK, out=folder)

@@ -7,6 +7,9 @@ exactly.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +32,16 @@ class Denoiser(nn.Module):
         learned: The variance that an objective learns beside the network (`Objective.learned`).
         shaping: What makes its noise of white noise, in training and sampling alike; none for
             white noise.
+
+    Attributes:
+        autocast: Dtype in which the network computes where that is safe; none: as it is called. All
+            that surrounds the network computes in the dtype of the fields.
+        channels_last: Whether fields in two and three dims are handed to the network so that the
+            channels of a cell lie side by side in memory.
     """
+
+    autocast: torch.dtype | None = None
+    channels_last: bool = False
 
     def __init__(
         self,
@@ -94,8 +106,37 @@ class Denoiser(nn.Module):
         _require_alike("condition", condition, x_t)
         _require_alike("scalars", scalars, x_t)
         told = (torch.log(at.noise_to_signal) / 4).expand(len(x_t))
-        raw: Tensor = self.network(x_t / at.over(x_t).norm, told, condition, scalars)
+        seen = x_t / at.over(x_t).norm
+        with self._low(x_t):
+            raw: Tensor = self.network(self._laid(seen), told, self._laid(condition), scalars)
         return raw.to(x_t.dtype)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """A block in which no weight changes: they are cast once in it, not in each call.
+
+        The bits are those of casting them in each call. Not in inference mode, in which autocast
+        keeps nothing, nor over a change of weights, which the network would not see.
+        """
+        first = next(self.network.parameters(), None)
+        if self.autocast is None or first is None:
+            yield
+            return
+        # Autocast keeps its casts until the outermost of its blocks ends, even one switched off.
+        with torch.autocast(first.device.type, enabled=False):
+            yield
+
+    def _low(self, field: Tensor) -> AbstractContextManager[object]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(field.device.type, dtype=self.autocast)
+
+    def _laid(self, field: Tensor | None) -> Tensor | None:
+        """The field in the memory format of the network's filters."""
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        if field is None or not self.channels_last or field.ndim not in formats:
+            return field
+        return field.contiguous(memory_format=formats[field.ndim])
 
     def posterior_variance(self, at: Level) -> Float[Tensor, "levels ..."] | None:
         """The learned E |x_0 - estimate|^2 of each element; none where none was learned.

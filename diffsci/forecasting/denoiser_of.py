@@ -1,10 +1,31 @@
-"""The denoiser that a pipeline describes, for the ports of its data."""
+"""The denoiser that a pipeline describes, and the ports of its data."""
 
 from __future__ import annotations
 
+from diffsci.data.fields import Channel
+from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Pipeline
+
+
+def ports_of(task: Task, channels: tuple[Channel, ...], scalars: int, grid: Grid) -> Ports:
+    """What goes into a network and comes out.
+
+    Args:
+        task: Says what is given.
+        channels: Of a state.
+        scalars: Numbers that are given.
+        grid: Where the fields sit.
+    """
+    return Ports(
+        target=len(channels),
+        condition=task.condition_channels(len(channels)),
+        scalars=scalars,
+        grid=grid,
+        vectors=task.vectors(channels),
+    )
 
 
 def denoiser_of(pipeline: Pipeline, ports: Ports) -> Denoiser:

@@ -8,7 +8,7 @@ are missing, since a network's last bits depend on the shape of its batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,7 +27,9 @@ from diffsci.diffusion.samplers.base import Sampler
 from diffsci.diffusion.variance import Calibrated, VarianceTable
 from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.observations import Observations
+from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
+from diffsci.runtime import Device, as_written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ class Engine:
         grid: The target's grid.
         channels: Number of channels of a state.
         compute_batch: Rows computed at once, always exactly so many.
-        device: Where it computes.
-        precision: `bf16` runs the network under autocast.
+        device: Where and how it computes.
+        tiles: The parts in which fields go through the network; none takes whole fields.
     """
 
     denoiser: Denoiser
@@ -89,8 +91,8 @@ class Engine:
     grid: Grid
     channels: int
     compute_batch: int
-    device: str
-    precision: str
+    device: Device
+    tiles: Tiling | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline file may ask for, from Python too."""
@@ -112,21 +114,34 @@ class Engine:
             NumericsError: For a value that is not finite, naming case, member and lead.
         """
         size = self.compute_batch
+        # Another engine of the same model may have laid it out elsewhere or otherwise.
+        self.device.laid_out(self.denoiser)
         parts = []
         for start in range(0, len(rows), size):
             index = list(range(start, min(start + size, len(rows))))
             filled = rows.take(index + [index[-1]] * (size - len(index)))
-            # Guidance by observations differentiates the network, which inference mode forbids.
-            differentiates = self.guidance is not None and self.guidance.needs_observed
-            with torch.no_grad() if differentiates else torch.inference_mode():
+            with self._computing():
                 leads_of_block = [state.cpu() for state in self._rollout(filled, leads, seed)]
             parts.append(torch.stack(leads_of_block, dim=1)[: len(index)])
         return torch.cat(parts)
 
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Without autograd where nothing is differentiated, which makes calls cheap."""
+        if self.guidance is None or not self.guidance.needs_observed:
+            # Autocast keeps no casts here, see `Denoiser.unchanged`; it is as fast all the same.
+            with torch.inference_mode(), self.device.explaining():
+                yield
+            return
+        # Guidance by observations differentiates the network, which inference mode forbids, and
+        # goes back through a call several times, which compiled code does not allow.
+        with torch.no_grad(), self.denoiser.unchanged(), as_written(self.denoiser):
+            yield
+
     def _rollout(self, rows: Rows, leads: int, seed: int) -> Iterator[Tensor]:
         """One full batch, lead after lead."""
-        given = None if rows.given is None else rows.given.to(self.device)
-        scalars = None if rows.scalars is None else rows.scalars.to(self.device)
+        given = None if rows.given is None else rows.given.to(self.device.name)
+        scalars = None if rows.scalars is None else rows.scalars.to(self.device.name)
         condition = self.task.condition(given, self.grid)
         for lead in range(leads):
             noise = MemberNoise(
@@ -155,8 +170,9 @@ class Engine:
         lead: int,
     ) -> Tensor:
         """Samples of the scaled target."""
-        like = torch.empty(len(rows), self.channels, *self.grid.sizes, device=self.device)
-        conditional: ConditionalDenoise = self._estimate
+        like = torch.empty(len(rows), self.channels, *self.grid.sizes, device=self.device.name)
+        whole: ConditionalDenoise = self._estimate
+        conditional = whole if self.tiles is None else self.tiles.over(whole)
         if self.guidance is not None:
             observed = self._observed(rows, lead, condition, like)
             conditional = self.guidance(conditional, self.denoiser.schedule, observed)
@@ -181,8 +197,7 @@ class Engine:
     def _estimate(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None
     ) -> Tensor:
-        with self._autocast():
-            estimate: Tensor = self.denoiser(x_t, t, condition, scalars)
+        estimate: Tensor = self.denoiser(x_t, t, condition, scalars)
         return estimate
 
     def _observed(
@@ -204,10 +219,6 @@ class Engine:
     def _basis(self) -> Basis:
         # Kept: its matrices and bands are the same for every lead and batch.
         return Basis.of(self.grid)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        kind = self.device.split(":")[0]
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     @staticmethod
     def _require_finite(state: Tensor, rows: Rows, lead: int) -> None:

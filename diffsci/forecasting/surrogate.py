@@ -24,7 +24,7 @@ from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import replace_folder, sha256_of
 from diffsci.forecasting.conditions import Given, given_for
-from diffsci.forecasting.denoiser_of import denoiser_of
+from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.ensemble import Engine, Rows
 from diffsci.forecasting.model_folder import (
     CONFIG,
@@ -37,8 +37,8 @@ from diffsci.forecasting.model_folder import (
     read_weights,
 )
 from diffsci.forecasting.observations import Observations, checked
+from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
-from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.training.ema import assign, weights_of
@@ -157,9 +157,19 @@ class Surrogate:
             grid=self.grid,
             channels=len(self.channels),
             compute_batch=section.compute_batch,
-            device=device.name,
-            precision=device.precision,
+            device=device,
+            tiles=self.tiling,
         )
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The parts in which fields go through the network in sampling; none for whole fields."""
+        section = self.pipeline.sample
+        if section is None or section.tiles is None or self.pipeline.model is None:
+            return None
+        task, scalars = self.pipeline.data.task, len(self.scalar_names)
+        ports = ports_of(task, self.channels, scalars, self.grid)
+        return Tiling.of(section.tiles, self.pipeline.model.network, ports)
 
     def values(
         self, engine: Engine, given: Given, members: Sequence[int], seed: int
@@ -253,18 +263,16 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         Channel(**{**one, "attributes": tuple(tuple(pair) for pair in one["attributes"])})
         for one in described["channels"]
     )
-    task = pipeline.data.task
-    ports = Ports(
-        target=len(channels),
-        condition=task.condition_channels(len(channels)),
-        scalars=len(described["scalar_names"]),
-        grid=grid,
-    )
+    ports = ports_of(pipeline.data.task, channels, len(described["scalar_names"]), grid)
     denoiser = denoiser_of(pipeline, ports)
     try:
         assign(denoiser, read_weights(folder / WEIGHTS))
     except ValueError as error:
-        raise StorageError(f"{folder / WEIGHTS}: does not fit {CONFIG} ({error})") from None
+        raise StorageError(
+            f"{folder / WEIGHTS}: does not fit {CONFIG} ({error}); where a diffsci wrote it whose "
+            "networks were built otherwise (run.json names its version), use that one, or train "
+            "again"
+        ) from None
     table = None
     if VARIANCE in sums:
         table = VarianceTable.from_tensors(read_weights(folder / VARIANCE))

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from diffsci.batch import Batch
 from diffsci.diffusion.augmentation import ends, level, level_of
@@ -17,7 +16,7 @@ from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.variance import VarianceTable, estimate
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.runtime import Device
+from diffsci.runtime import Device, as_written
 from diffsci.training.examples import Examples
 from diffsci.training.order import permutation
 
@@ -48,12 +47,6 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
     )
     started = time.monotonic()
     denoiser = device.laid_out(model.denoiser).eval()
-    kind = torch.device(device.name).type
-
-    def denoise(x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None) -> Tensor:
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=device.precision == "bf16"):
-            found: Tensor = denoiser(x_t, t, condition, scalars)
-        return found
 
     def batches() -> Iterator[Batch]:
         done = turn = 0
@@ -67,7 +60,11 @@ def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogat
                     return
             turn += 1
 
-    table = estimate(denoise, denoiser.schedule, batches(), Basis.of(model.grid), levels=LEVELS)
+    # The last batch has another size, and compiling for it takes longer than it would save.
+    with denoiser.unchanged(), as_written(denoiser):
+        basis = Basis.of(model.grid)
+        denoise = denoiser if model.tiling is None else model.tiling.over(denoiser)
+        table = estimate(denoise, denoiser.schedule, batches(), basis, levels=LEVELS)
     log.info(
         "sample: estimated the posterior variance at %d levels in %.0f s, kept with the model",
         LEVELS,

@@ -20,6 +20,7 @@ from diffsci.diffusion.schedules.edm import EDM
 from diffsci.diffusion.smallest_scale import smallest_scale, warning
 from diffsci.errors import ConfigError, FieldError
 from diffsci.forecasting.observations import error_std
+from diffsci.forecasting.tiles import Tiling
 from diffsci.networks.base import Ports
 from diffsci.sections import Evaluate, Observing, Pipeline, Sample, Train
 from diffsci.training import augment
@@ -54,6 +55,7 @@ def faults(
         yield from _of_training(pipeline.train, ports, examples)
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
+        yield from of_tiles(pipeline, ports)
         if (observing := pipeline.sample.observed) is not None:
             yield from _of_observing(observing, pipeline.sample.guidance, ports)
     if pipeline.evaluate is not None:
@@ -79,6 +81,13 @@ def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> 
     )
     if found is not None:
         yield found
+
+
+def tiles_warning(pipeline: Pipeline, ports: Ports) -> str | None:
+    """That tiles are not exact; none where they are, or there are none."""
+    if pipeline.model is None or pipeline.sample is None or pipeline.sample.tiles is None:
+        return None
+    return Tiling.of(pipeline.sample.tiles, pipeline.model.network, ports).warning
 
 
 _SEEN = 512
@@ -119,6 +128,18 @@ def of_sampling(
     elif train is not None and train.drop_scalars == 0:
         expected = f"more than 0, such as 0.1: {word} needs a model trained without scalars, too"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)
+
+
+def of_tiles(pipeline: Pipeline, ports: Ports) -> Iterator[ConfigError]:
+    """Tiles that cannot be, with sizes that would work."""
+    if pipeline.model is None or pipeline.sample is None or pipeline.sample.tiles is None:
+        return
+    try:
+        pipeline.model.network.check(ports)
+        Tiling.of(pipeline.sample.tiles, pipeline.model.network, ports)
+    except FieldError as error:
+        if error.field.startswith("sample."):  # else told already, of the network
+            yield error
 
 
 def _of_observing(

@@ -18,14 +18,16 @@ from diffsci.diffusion.objectives.base import Objective
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
-from diffsci.networks.base import Ports
-from diffsci.runtime import Device
-from diffsci.sections import Pipeline
+from diffsci.networks.base import Module, Ports
+from diffsci.runtime import CompileError, Device
+from diffsci.sections import Pipeline, Runtime
+from diffsci.stages.costs import Held
 from diffsci.tracker import Tracker
-from diffsci.training import checkpoint
+from diffsci.training import checkpoint, memory
+from diffsci.training.cost import Cost, NotMeasuredError, of_training
 from diffsci.training.ema import assign
 from diffsci.training.loop import Step, train
-from diffsci.training.state import RunState
+from diffsci.training.state import RunState, machine_of
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,35 @@ def learn(
         folder: The run's `checkpoints/`.
         device: Where and how to compute.
         tracker: Told of losses.
+
+    Raises:
+        CompileError: With `compile: true`, where torch cannot; `auto` then goes on without.
     """
+    given = (ports, examples, valid, folder)
+    try:
+        return _learn(pipeline, *given, device, tracker)
+    except CompileError as error:
+        if pipeline.runtime.compile is True:
+            raise
+        log.warning("train: %s: going on without", error)
+        plain = replace(pipeline, runtime=replace(pipeline.runtime, compile=False))
+        return _learn(plain, *given, replace(device, compile=False), tracker)
+
+
+def _learn(
+    pipeline: Pipeline,
+    ports: Ports,
+    examples: Examples,
+    valid: Examples | None,
+    folder: Path,
+    device: Device,
+    tracker: Tracker,
+) -> Denoiser:
     section = pipeline.train
     assert section is not None
     state = checkpoint.newest(folder, log.warning)
-    device = _as_begun(device, pipeline, state)
-    denoiser = device.laid_out(build(pipeline, ports))
+    denoiser = build(pipeline, ports)
+    device = _decided(device, pipeline, ports, state)
     write_objective(section.objective, denoiser.schedule, folder.parent / OBJECTIVE)
     parameters = sum(p.numel() for p in denoiser.parameters())
     begun = 0 if state is None else state.step
@@ -83,13 +108,12 @@ def learn(
         log.info("train: all %d steps are done", section.steps)
     else:
         log.info(
-            "train: %s parameters, %d examples, steps %d to %d on %s (%s)",
+            "train: %s parameters, %d examples, steps %d to %d on %s",
             f"{parameters:,}",
             len(examples),
             begun + 1,
             section.steps,
-            device.name,
-            device.precision,
+            device,
         )
     steps = train(
         denoiser,
@@ -97,8 +121,7 @@ def learn(
         section,
         objective=section.objective,
         seed=pipeline.seed,
-        device=torch.device(device.name),
-        precision=device.precision,
+        device=device,
         grid=ports.grid,
         valid=valid,
         resume=state,
@@ -114,23 +137,56 @@ def learn(
     progress.close()
     assert last is not None
     assign(denoiser, last.ema)
-    return denoiser.cpu().eval()
+    return Device().laid_out(denoiser).eval()
 
 
-def _as_begun(device: Device, pipeline: Pipeline, state: RunState | None) -> Device:
-    """The device, in the precision of the checkpoint where it may be chosen; else a warning."""
-    before = device.precision if state is None else state.settings["runtime.precision"]
-    if before == device.precision:
+def _decided(device: Device, pipeline: Pipeline, ports: Ports, state: RunState | None) -> Device:
+    """The device with nothing left `auto`: as the run was begun, else by its work and memory."""
+    device = _as_begun(device, pipeline.runtime, state)
+    model, section = pipeline.model, pipeline.train
+    if model is None or section is None:
         return device
-    if pipeline.runtime.precision == "auto":
-        log.info("train: going on in %s, in which this run was begun", before)
-        return replace(device, precision=before)
-    log.warning(
-        "train: the checkpoint was made in %s, going on in %s: the numbers may differ",
-        before,
-        device.precision,
-    )
+    network, precision, name = model.network, device.precision, device.name
+
+    def measured(again: bool) -> Cost:
+        def build() -> Module:
+            return network.build(ports)
+
+        return of_training(build, ports, precision=precision, device=name, checkpointing=again)
+
+    try:
+        cost = measured(again=False)
+    except NotMeasuredError as error:
+        log.info("train: %s", error)
+        return device.compiled_for(0.0).checkpointing_for(0)
+    device = device.compiled_for(float(cost.flop) * section.batch_size * section.steps)
+    device = device.checkpointing_for(cost.bytes(section.batch_size))
+    if device.checkpointing is True:
+        cost = measured(again=True)
+    part = Held(stage="train", key="train.batch_size", batch=section.batch_size, cost=cost)
+    log.info("%s", part.line(memory.free(name)))
     return device
+
+
+def _as_begun(device: Device, runtime: Runtime, state: RunState | None) -> Device:
+    """The device in the way of the checkpoint, where it may be chosen; else a warning."""
+    begun = {} if state is None else machine_of(state.settings)
+    found = device.as_begun(runtime, begun)
+    for name in ("precision", "compile", "memory_format"):
+        before, now = begun.get(name), getattr(found, name)
+        if before is None or (before == now and before == getattr(device, name)):
+            continue
+        if before == now:
+            log.info("train: going on with %s %s, with which this run was begun", name, before)
+        else:
+            log.warning(
+                "train: the checkpoint was made with %s %s, going on with %s: the numbers may "
+                "differ",
+                name,
+                before,
+                now,
+            )
+    return found
 
 
 class _Progress:

@@ -143,6 +143,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         condition=examples.condition_channels,
         scalars=examples.parameters,
         grid=train.grid,
+        vectors=data.task.vectors(train.channels),
     )
     digests = {"train": train.digest, "test": test.digest}
     if valid is not None:

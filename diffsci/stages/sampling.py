@@ -20,6 +20,7 @@ from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.store import Growing, blocks_of, write_whole
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.forecasting.tiles import Tiling
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def write_ensemble(
         f" x {leads} leads" if cases.leads else "",
         calls * leads,
     )
+    _say_tiles(engine.tiles)
     bar = tqdm(total=len(todo), unit="block", disable=not sys.stderr.isatty(), desc="sample")
     started = last = time.monotonic()
     drawn = in_turn(model, engine, given, todo, members, seed)
@@ -105,6 +107,14 @@ def write_ensemble(
             log.info("sample: block %d of %d, %.0f s left", done, len(todo), left)
     bar.close()
     growing.finish()
+
+
+def _say_tiles(tiling: Tiling | None) -> None:
+    if tiling is None:
+        return
+    log.info("sample: each field is computed in %d tiles", tiling.count)
+    if tiling.warning is not None:
+        log.warning("%s", tiling.warning)
 
 
 def in_turn(

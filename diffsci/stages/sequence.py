@@ -80,13 +80,14 @@ class Sequence:
         """Where it computes, recorded; a run that goes on elsewhere says so."""
         runtime = self.loaded.pipeline.runtime
         device = Device.of(runtime)
-        begun = self.folder.record.get("device", {}).get("precision")
-        if runtime.precision == "auto" and begun and self.folder.holds_products:
-            device = replace(device, precision=begun)
-        now = {"device": device.name, "precision": device.precision, "threads": device.threads}
-        before = self.folder.record.get("device", now)
+        before = self.folder.record.get("device", {})
+        if self.folder.holds_products:
+            device = device.as_begun(runtime, before)
+        now = device.record()
         changed = [
-            f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
+            f"{key} {before[key]} -> {now[key]}"
+            for key in now
+            if key in before and before[key] != now[key]
         ]
         if changed and self.folder.holds_products:
             log.warning("going on with %s: last bits of the numbers may differ", ", ".join(changed))

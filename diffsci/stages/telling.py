@@ -28,7 +28,8 @@ def summary(pipeline: Pipeline, prepared: Prepared) -> str:
         f"{pipeline.model.predict} was trained for {pipeline.train.steps} steps on "
         f"{len(prepared.examples)} examples; {sample.members} members were sampled by "
         f"{families.name_of(sample.sampler)} in {sample.sampler.calls} network calls"
-        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases{_guided(sample)}."
+        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases"
+        f"{_guided(sample)}{_tiled(sample)}."
     )
 
 
@@ -41,6 +42,15 @@ def _guided(sample: Sample) -> str:
         operator, std = families.name_of(sample.observed.operator), sample.observed.noise_std
         text += f" to {operator} of the truth observed with errors of std {std}"
     return text
+
+
+def _tiled(sample: Sample) -> str:
+    """How fields were cut; nothing where they were whole."""
+    if sample.tiles is None:
+        return ""
+    cells = sample.tiles.cells
+    size = cells if isinstance(cells, int) else " x ".join(map(str, cells))
+    return f", in tiles of at most {size} cells"
 
 
 def metrics(scores: Scores, prepared: Prepared) -> list[tuple[dict[str, float], int]]:

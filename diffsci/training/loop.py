@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from diffsci.diffusion.objective import Losses, losses
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError, NumericsError
 from diffsci.grid import Grid
+from diffsci.runtime import Device, as_written
 from diffsci.sections import Train
 from diffsci.training import augment, by_level, distributed
 from diffsci.training.ema import Ema, weights_of
@@ -79,15 +80,14 @@ def train(
     *,
     objective: Objective,
     seed: int,
-    device: torch.device,
-    precision: Literal["fp32", "bf16"],
+    device: Device,
     grid: Grid | None = None,
     valid: Examples | None = None,
     resume: RunState | None = None,
 ) -> Iterator[Step]:
     """Steps of a run from the beginning, or from `resume`, to `section.steps`.
 
-    Trains `denoiser` in place, moved to `device`; reseeds torch's global generator in each step.
+    Trains `denoiser` in place, laid out on `device`; reseeds torch's global generator in each step.
     Under `torchrun` each process calls this with the same arguments and takes its rows of a batch.
 
     Args:
@@ -96,8 +96,7 @@ def train(
         section: Steps, batch, rates and augmentation.
         objective: Levels and weights of the loss.
         seed: Of the order and of all noise.
-        device: Where to compute.
-        precision: `bf16` runs the network under autocast.
+        device: Where and how to compute.
         grid: Of the examples; needed for `flip` and `shift`.
         valid: The validation set; of a large one, examples evenly spread.
         resume: A saved state to go on from; a finished one gives no steps.
@@ -113,7 +112,7 @@ def train(
     if grid is not None:
         augment.check(section, grid)
     distributed.check_batch(section.batch_size, distributed.current())
-    run = _Run(denoiser.to(device), examples, section, objective, seed, precision, grid, valid)
+    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid)
     if resume is not None:
         require_same(resume.settings, run.settings)
         run.go_on_from(resume)
@@ -130,16 +129,16 @@ class _Run:
         section: Train,
         objective: Objective,
         seed: int,
-        precision: str,
+        device: Device,
         grid: Grid | None,
         valid: Examples | None,
     ) -> None:
-        self.denoiser, self.examples, self.valid = denoiser, examples, valid
-        self.section, self.grid, self.seed, self.precision = section, grid, seed, precision
-        self.device = next(denoiser.parameters()).device
+        self.denoiser, self.examples, self.valid = device.laid_out(denoiser), examples, valid
+        self.section, self.grid, self.seed = section, grid, seed
+        self.way, self.device = device, next(denoiser.parameters()).device
         self.ranks = distributed.current()
         self.rows = self.ranks.rows(section.batch_size)
-        self.loss = _Loss(denoiser, objective, precision)
+        self.loss = _Loss(denoiser, objective)
         # Before the average is begun: wrapping makes the weights of all ranks equal.
         self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
@@ -150,7 +149,7 @@ class _Run:
         self.by_level = by_level.NOTHING
         self.losses: list[LossRow] = []
         self.validations: list[tuple[int, float]] = []
-        self.settings = settings_of(section, objective, seed, precision, len(examples))
+        self.settings = settings_of(section, objective, seed, device, len(examples))
 
     def state(self) -> RunState:
         return RunState(
@@ -186,10 +185,11 @@ class _Run:
         index = index[self.rows]
         batch = self.examples.batch(index).to(self.device)
         wait = perf_counter() - started
-        found, batch = self._losses(batch)
-        loss = found.loss.mean()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with self.way.explaining():
+            found, batch = self._losses(batch)
+            loss = found.loss.mean()
+            loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # Sums are not finite where one addend is not, so two numbers tell of all. Reading them is
         # the one time in a step that the host waits for the device; the loss by level comes along.
@@ -243,7 +243,8 @@ class _Run:
     def _validate(self) -> float | None:
         if self.valid is None:
             return None
-        with self.ema.applied():
+        # Its last batch has another size, and compiling for it takes longer than it would save.
+        with self.ema.applied(), self.denoiser.unchanged(), as_written(self.denoiser):
             loss = validation_loss(
                 self.loss, self.valid, self.section.batch_size, self.device, self.seed, self.ranks
             )
@@ -261,14 +262,12 @@ class _Run:
 class _Loss(nn.Module):
     """Loss of each example: one module, so that one wrapper sees the whole forward pass."""
 
-    def __init__(self, denoiser: Denoiser, objective: Objective, precision: str) -> None:
+    def __init__(self, denoiser: Denoiser, objective: Objective) -> None:
         super().__init__()
-        self.denoiser, self.objective, self.precision = denoiser, objective, precision
+        self.denoiser, self.objective = denoiser, objective
 
     def forward(self, batch: Batch, uniform: Tensor, noise: Tensor) -> Losses:
-        low = self.precision == "bf16"
-        with torch.autocast(batch.target.device.type, dtype=torch.bfloat16, enabled=low):
-            return losses(self.denoiser, batch, self.objective, uniform, noise)
+        return losses(self.denoiser, batch, self.objective, uniform, noise)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError
+from diffsci.runtime import Device
 from diffsci.sections import Train
 from diffsci.training.by_level import NOTHING, Faded
 from diffsci.training.ema import Ema, assign
@@ -22,11 +23,9 @@ from diffsci.training.ema import Ema, assign
 LossRow = tuple[int, float, float, float]
 """Step, loss, gradient norm, learning rate."""
 
-
 _FREE = ("objective", "checkpoint_every", "keep", "validate_every", "log_every")
 
-_MACHINE = ("runtime.precision",)
-"""Settings of the machine: another one moves last bits, as another device does, and is allowed."""
+_MACHINE = "runtime."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,8 @@ class RunState:
             none.
         losses: The rows logged so far.
         validations: Step and loss of each validation so far.
-        settings: What the run's numbers depend on; a resumed run must have the same, but for the
-            precision.
+        settings: What the run's numbers depend on; a resumed run must have the same, but for
+            those of the machine.
     """
 
     step: int
@@ -66,7 +65,7 @@ class RunState:
 
 
 def settings_of(
-    section: Train, objective: Objective, seed: int, precision: str, examples: int
+    section: Train, objective: Objective, seed: int, device: Device, examples: int
 ) -> dict[str, Any]:
     """What the numbers of a run depend on, as plain JSON values."""
     values = {f.name: getattr(section, f.name) for f in fields(section)}
@@ -78,15 +77,24 @@ def settings_of(
     return plain | {
         "train.objective": repr(objective),
         "seed": seed,
-        "runtime.precision": precision,
+        **{_MACHINE + name: value for name, value in device.record().items()},
         "training examples": examples,
+    }
+
+
+def machine_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a run's settings say of where and how it computes, as `Device.record` does."""
+    return {
+        name.removeprefix(_MACHINE): value
+        for name, value in settings.items()
+        if name.startswith(_MACHINE)
     }
 
 
 def require_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to go on with other settings than the run was begun with.
 
-    Where it computes may change, precision included: it is for the caller to say so.
+    Where and how it computes may change: it is for the caller to say so.
 
     Raises:
         ConfigError: Listing each difference as old -> new.
@@ -94,7 +102,7 @@ def require_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
     differences = [
         f"{name}: {saved.get(name)!r} -> {now.get(name)!r}"
         for name in sorted(saved.keys() | now)
-        if name not in _MACHINE and saved.get(name) != now.get(name)
+        if not name.startswith(_MACHINE) and saved.get(name) != now.get(name)
     ]
     if differences:
         raise ConfigError(
@@ -121,7 +129,10 @@ def restore(state: RunState, module: nn.Module, ema: Ema, optimiser: torch.optim
     try:
         assign(module, state.weights)
     except ValueError as error:
-        raise ConfigError(f"the checkpoint is of another network: {error}") from error
+        raise ConfigError(
+            f"the checkpoint is of another network: {error}; go on with the diffsci that wrote it "
+            "(run.json names its version), or train anew in another folder"
+        ) from error
     ema.restore(state.ema, state.ema_updates)
     parameters = dict(module.named_parameters())
     places = {name: place for place, name in enumerate(parameters)}

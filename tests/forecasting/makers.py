@@ -46,6 +46,30 @@ def weather_fields(times=6, sizes=(9, 13), seed=0):
     )
 
 
+def polar_fields(vector, times=6, sizes=(6, 8), seed=0):
+    """One channel on the globe, perhaps a wind component."""
+    random = np.random.default_rng(seed)
+    name = "eastward_wind" if vector else "wind_speed"
+    return Fields(
+        values=random.standard_normal((1, times, 1, *sizes)).astype(np.float32),
+        channels=(Channel(variable="u", unit="m s-1", attributes=(("standard_name", name),)),),
+        grid=Grid(
+            dims=("latitude", "longitude"),
+            coordinates=(
+                tuple((-90 + 180 / sizes[0] * (np.arange(sizes[0]) + 0.5)).tolist()),
+                tuple((360 / sizes[1] * np.arange(sizes[1])).tolist()),
+            ),
+            units=("degrees_north", "degrees_east"),
+            boundary=(("pole", "pole"), ("periodic", "periodic")),
+            geometry="sphere",
+        ),
+        trajectories=np.zeros(1, dtype=np.int64),
+        times=np.datetime64("2020-01-01T00", "ns") + np.arange(times) * np.timedelta64(6, "h"),
+        breaks=np.zeros(times, dtype=bool),
+        source="made",
+    )
+
+
 def ring_fields(trajectories=3, times=8, size=16, seed=0):
     random = np.random.default_rng(seed)
     return Fields(
@@ -112,6 +136,7 @@ def surrogate(fields, domain, task, *, leads=1, members=4, compute_batch=4, step
         condition=task.condition_channels(len(fields.channels)),
         scalars=len(fields.scalar_names),
         grid=fields.grid,
+        vectors=task.vectors(fields.channels),
     )
     torch.manual_seed(3)
     denoiser = Denoiser(network.build(ports), Edm(), "v")

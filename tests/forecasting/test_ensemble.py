@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 
+from diffsci import runtime
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.samplers.heun import Heun
 from diffsci.errors import NumericsError
 from diffsci.forecasting.ensemble import Rows
+from diffsci.networks.base import Module
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
 from tests.forecasting import makers
+from tests.training.test_computing import Hidden, Reads
 
 CPU = Device.of(Runtime(device="cpu", precision="fp32", threads=1))
 
@@ -57,7 +61,7 @@ MODELS = {
 def test_members_do_not_depend_on_grouping(kind, precision):
     """In one go, one by one, in threes, and backwards: the same bits."""
     model = MODELS[kind]()
-    engine = replace(model.engine(CPU), precision=precision)
+    engine = model.engine(replace(CPU, precision=precision))
     leads = 3 if kind == "forecast" else 1
     rows = rows_of(model, range(3), range(5))
     whole = engine.states(rows, leads, seed=7)
@@ -69,6 +73,68 @@ def test_members_do_not_depend_on_grouping(kind, precision):
         assert torch.equal(torch.cat(parts), whole), size
     backwards = list(reversed(range(len(rows))))
     assert torch.equal(engine.states(rows.take(backwards), leads, seed=7).flip(0), whole)
+
+
+LAID = Device(precision="bf16", memory_format="channels_last")
+
+
+def test_engines_of_one_model_do_not_disturb_each_other():
+    """Each lays the shared network out as it needs it."""
+    model = makers.downscaling()
+    rows = rows_of(model, range(2), range(2))
+    plain, other = model.engine(CPU), model.engine(LAID)
+    first = plain.states(rows, 1, seed=0)
+    assert not torch.equal(other.states(rows, 1, seed=0), first)
+    assert torch.equal(plain.states(rows, 1, seed=0), first)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_members_do_not_depend_on_grouping_with_channels_last(kind):
+    model = MODELS[kind]()
+    engine, rows = model.engine(LAID), rows_of(model, range(2), range(3))
+    whole = engine.states(rows, 1, seed=7)
+    single = [engine.states(rows.take([i]), 1, seed=7) for i in range(len(rows))]
+    assert torch.equal(torch.cat(single), whole)
+    # bfloat16 keeps 8 bits; of states of about unit size, some per cent.
+    assert (whole - model.engine(CPU).states(rows, 1, seed=7)).abs().max() < 0.2
+
+
+def test_a_compiled_engine_gives_the_members_of_one_that_is_not(monkeypatch):
+    """By the back end that runs what it was given; one shape, so one compilation for all."""
+
+    class Network(Module):
+        # Shape checks of tests are part of the package's own modules, and no code to compile.
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(2, 1, 3, padding=1)
+
+        def forward(self, x, level, condition, scalars, noise=None):
+            return self.conv(torch.cat([x, condition], dim=1)) + level[:, None, None, None]
+
+    monkeypatch.setattr(runtime, "BACKEND", "eager")
+    torch._dynamo.reset()
+    model = makers.downscaling()
+    model.denoiser.network = Network()
+    rows = rows_of(model, range(2), range(5))
+    plain = model.engine(CPU).states(rows, 1, seed=0)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    compiled = model.engine(replace(CPU, compile=True)).states(rows, 1, seed=0)
+    assert torch.equal(compiled, plain)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before + 1
+    assert not [name for name in model.denoiser.state_dict() if "_orig_mod" in name]
+    torch._dynamo.reset()
+
+
+def test_a_network_call_reads_nothing_from_the_device():
+    """As many reads, whatever the number of calls: only samples are looked at, not steps."""
+    found = []
+    for steps in (3, 6):
+        model = makers.downscaling(steps=steps)
+        engine, rows = model.engine(CPU), rows_of(model, [0], range(4))
+        with Reads() as reads, Hidden() as hidden:
+            engine.states(rows, 1, seed=0)
+        found.append((reads.found, hidden.found))
+    assert found[0] == found[1]
 
 
 def test_ensembles_grow_without_changing():

@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from diffsci.data.tasks.downscale import Downscale, coarse_grid
+from diffsci.data.tasks.forecast import Forecast
 from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.forecasting.model_folder import check_manifest
 from diffsci.forecasting.surrogate import read_surrogate
@@ -170,6 +171,23 @@ def test_saved_models_come_back_bit_for_bit(tmp_path, fine):
     one, other = model.sample(fine), again.sample(fine)
     assert np.array_equal(one["2m_temperature"].values, other["2m_temperature"].values)
     assert again.grid == model.grid and again.channels == model.channels
+
+
+def test_a_saved_model_knows_the_components_of_vectors(tmp_path):
+    """They are padded with the other sign at a pole: it changes what the same weights give."""
+    x, level, given = torch.randn(1, 1, 6, 8), torch.zeros(1), torch.randn(1, 2, 6, 8)
+    outs = []
+    for vector in (False, True):
+        fields = makers.polar_fields(vector)
+        model = makers.surrogate(fields, "weather", Forecast(history=2), step=6 * 3600e9)
+        folder = tmp_path / str(vector)
+        model.save(folder, "name: made\n")
+        again = read_surrogate(folder, model.pipeline)
+        networks = model.denoiser.network, again.denoiser.network
+        one, other = (network(x, level, given, None) for network in networks)
+        assert torch.equal(one, other)
+        outs.append(one)
+    assert (outs[0] - outs[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json", "statistics.safetensors"])

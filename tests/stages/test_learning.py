@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffsci import config
+from diffsci import config, runtime
 from diffsci.diffusion.objective import PairRow, pair
 from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.errors import ConfigError
 from diffsci.forecasting.surrogate import read_surrogate
-from diffsci.runtime import Device
+from diffsci.runtime import CompileError, Device
 from diffsci.stages.learning import build, learn
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
@@ -84,7 +84,7 @@ def test_it_tells_losses_rates_and_speed(data, tmp_path, caplog):
     assert set.union(*(names for _, names in notebook.told)) <= train | by_level | {"val/loss"}
     assert len(by_level) == 12 and all(metric_name(name) == name for name in by_level)
     assert sorted(step for step, names in notebook.told if names == {"val/loss"}) == [3, 6]
-    assert "steps 1 to 6 on cpu (fp32)" in caplog.text
+    assert "steps 1 to 6 on cpu (fp32, contiguous)" in caplog.text
     assert "train: step 6 of 6, loss " in caplog.text
     assert ", validation " in caplog.text
 
@@ -120,8 +120,8 @@ def test_auto_goes_on_in_the_precision_of_the_checkpoint(data, tmp_path, caplog)
     begun_in_bf16(data, tmp_path / "b")
     with caplog.at_level(logging.INFO):
         mended = learnt((auto, prepared), tmp_path / "b").state_dict()
-    assert "going on in bf16, in which this run was begun" in caplog.text
-    assert "steps 5 to 6 on cpu (bf16)" in caplog.text
+    assert "going on with precision bf16, with which this run was begun" in caplog.text
+    assert "steps 5 to 6 on cpu (bf16, contiguous)" in caplog.text
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert all(torch.equal(whole[name], mended[name]) for name in whole)
 
@@ -131,8 +131,63 @@ def test_another_precision_that_was_asked_for_is_a_warning(data, tmp_path, caplo
     with caplog.at_level(logging.INFO):
         learnt(data, tmp_path)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert "made in bf16, going on in fp32: the numbers may differ" in warning
-    assert "steps 5 to 6 on cpu (fp32)" in caplog.text
+    assert "made with precision bf16, going on with fp32: the numbers may differ" in warning
+    assert "steps 5 to 6 on cpu (fp32, contiguous)" in caplog.text
+
+
+@pytest.fixture
+def compiled_to(monkeypatch):
+    """Set what calls of a compiled network do; the compiler itself cannot see checked shapes."""
+
+    def set_to(call):
+        def compile_(network, **options):
+            network._compiled_call_impl = call(network)
+
+        monkeypatch.setattr(torch.nn.Module, "compile", compile_)
+        monkeypatch.setattr(runtime, "cannot_compile", lambda name: None)
+
+    return set_to
+
+
+def test_auto_goes_on_compiled_and_laid_out_as_begun(data, tmp_path, caplog, compiled_to):
+    pipeline, prepared = data
+    compiled_to(lambda network: network._call_impl)
+    auto = replace(pipeline, runtime=replace(pipeline.runtime, compile="auto"))
+    begun = replace(CPU, compile=True, memory_format="channels_last")
+    whole = learnt((auto, prepared), tmp_path / "a", device=begun).state_dict()
+    learnt((auto, prepared), tmp_path / "b", device=begun)
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "step-00000006")
+    with caplog.at_level(logging.INFO):
+        mended = learnt(
+            (auto, prepared), tmp_path / "b", device=replace(CPU, compile="auto")
+        ).state_dict()
+    assert "steps 5 to 6 on cpu (fp32, channels last, compiled)" in caplog.text
+    for way in ("compile True", "memory_format channels_last"):
+        assert f"going on with {way}, with which this run was begun" in caplog.text
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert list(mended) == list(whole)
+    assert all(torch.equal(whole[name], mended[name]) for name in whole)
+
+
+def test_a_network_that_cannot_be_compiled_is_an_error_or_a_warning(
+    data, tmp_path, caplog, compiled_to
+):
+    def broken(*inputs):
+        raise AssertionError("no code for this")
+
+    pipeline, prepared = data
+    compiled_to(lambda network: broken)
+    asked = {
+        way: (replace(pipeline, runtime=replace(pipeline.runtime, compile=way)), prepared)
+        for way in (True, "auto")
+    }
+    compiled = replace(CPU, compile=True)
+    with pytest.raises(CompileError, match=r"runtime\.compile: got True, expected false"):
+        learnt(asked[True], tmp_path / "a", device=compiled)
+    trained = learnt(asked["auto"], tmp_path / "b", device=compiled).state_dict()
+    assert "no code for this): going on without" in caplog.text
+    plain = learnt(data, tmp_path / "c").state_dict()
+    assert all(torch.equal(plain[name], trained[name]) for name in plain)
 
 
 def test_what_was_trained_for_is_told_beside_the_checkpoints(data, tmp_path):

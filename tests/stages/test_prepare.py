@@ -106,3 +106,14 @@ def test_time_without_a_unit_is_told_as_time_units(tmp_path):
     data.to_zarr(tmp_path / "waves.zarr", mode="w", zarr_format=2, consolidated=True)
     loaded = config.load(tmp_path / "pde.yaml")
     assert prepare(loaded.pipeline, loaded.roots).lead_unit == "time units"
+
+
+def test_ports_know_the_components_of_vectors_by_the_data(tmp_path):
+    file = tiny_runs.make(tmp_path, "weather")
+    ds = xr.load_dataset(tmp_path / "weather.nc")
+    first, second = ds.data_vars
+    ds[second].attrs["standard_name"] = "northward_wind"
+    ds.to_netcdf(tmp_path / "weather.nc")
+    loaded = config.load(file, ("data.task={use: forecast, history: 2}",))
+    ports = prepare(loaded.pipeline, loaded.roots).ports
+    assert (ports.target, ports.condition, ports.vectors) == (2, 4, (1, 3, 5))

@@ -9,6 +9,7 @@ from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.diffusion.schedules.edm import EDM as Schedule
 from diffsci.errors import ConfigError, FieldError, NumericsError
+from diffsci.runtime import Device
 from diffsci.training import checkpoint
 from diffsci.training.optimiser import learning_rate
 from diffsci.training.state import RunState
@@ -236,8 +237,8 @@ def test_bf16_trains_close_to_fp32():
     """bfloat16 keeps 8 bits: losses of the first steps agree to some per cent."""
     section = tiny_section(steps=3)
     runs = [
-        [s.loss for s in tiny_train(tiny_denoiser(), TinyExamples(), section, precision=precision)]
-        for precision in ("fp32", "bf16")
+        [s.loss for s in tiny_train(tiny_denoiser(), TinyExamples(), section, device=device)]
+        for device in (Device(), Device(precision="bf16"))
     ]
     assert runs[0] != runs[1]
     assert runs[1] == pytest.approx(runs[0], rel=0.05)
@@ -279,7 +280,9 @@ def test_other_settings_are_refused_one_by_one():
     with pytest.raises(ConfigError, match="training examples: 10 -> 11"):
         tiny_train(tiny_denoiser(), TinyExamples(11), section, resume=states[3])
     # Where it computes may change, and what moves no number.
-    tiny_train(tiny_denoiser(), TinyExamples(), section, resume=states[3], precision="bf16")
+    tiny_train(
+        tiny_denoiser(), TinyExamples(), section, resume=states[3], device=Device(precision="bf16")
+    )
     tiny_train(tiny_denoiser(), TinyExamples(), tiny_section(log_every=1, keep=9), resume=states[3])
 
 

@@ -10,6 +10,7 @@ from diffsci.diffusion.objectives.edm import EDM as Objective
 from diffsci.diffusion.schedules.edm import EDM as Schedule
 from diffsci.grid import Grid
 from diffsci.networks.base import Module
+from diffsci.runtime import Device
 from diffsci.sections import Train
 from diffsci.training.loop import train
 
@@ -33,7 +34,7 @@ class TinyNetwork(Module):
         self.again = self.level
         self.register_buffer("calls", torch.zeros((), dtype=torch.float64))
 
-    def forward(self, x, level, condition, scalars):
+    def forward(self, x, level, condition, scalars, noise=None):
         if self.training:
             self.calls += 1
         hidden = self.first(torch.cat([x, condition], dim=1))
@@ -88,8 +89,7 @@ def tiny_train(denoiser, examples, section, **changes):
     values = {
         "objective": section.objective,
         "seed": 3,
-        "device": torch.device("cpu"),
-        "precision": "fp32",
+        "device": Device(),
         "grid": GRID,
     }
     return train(denoiser, examples, section, **(values | changes))

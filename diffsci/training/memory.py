@@ -1,0 +1,76 @@
+"""How much memory is free for a run: on the device, and within what a container may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+SHARE = 0.75
+"""Of the free memory, what a run may take by our count: it was measured to take up to 1.34 times."""
+
+_NAMES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Files of a control group's limit and use, and the part that is given back when asked for."""
+
+
+def free(device: str, root: Path = Path("/")) -> int:
+    """Bytes that are free on a device.
+
+    Args:
+        device: As torch names it.
+        root: Where `proc` and `sys` are.
+    """
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if kind == "mps":
+        most = torch.mps.recommended_max_memory()
+        return max(0, most - torch.mps.driver_allocated_memory())
+    return max(0, min([int(psutil.virtual_memory().available), *_within_limits(root)]))
+
+
+def _within_limits(root: Path) -> Iterator[int]:
+    """What the control groups of this process leave, each and those above it."""
+    for folder in _groups(root):
+        for limit, used, cache in _NAMES:
+            most, now = _number(folder / limit), _number(folder / used)
+            if most is not None and now is not None:
+                yield most - now + _cached(folder / "memory.stat", cache)
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Folders of the control groups; a container may see its own as the top."""
+    file = root / "proc/self/cgroup"
+    if not file.exists():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top = root / "sys/fs/cgroup" / controllers
+        own = top / name.lstrip("/")
+        yield top
+        yield from (place for place in (own, *own.parents) if top in place.parents)
+
+
+def _number(file: Path) -> int | None:
+    """Bytes in a file; none where there is no such file, or no limit."""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _cached(file: Path, word: str) -> int:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    found = [int(line.split()[1]) for line in lines if line.startswith(f"{word} ")]
+    return sum(found)

@@ -27,10 +27,10 @@ from diffsci.diffusion.schedules.edm import EDM as Schedule
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.networks.unet import UNet
+from diffsci.runtime import Device
 from diffsci.sections import Train
 from diffsci.training.loop import train
 
-CPU = torch.device("cpu")
 CASES = {
     "1-D 128, channels 16-32": ((128,), (16, 32), 16),
     "2-D 37x49, channels 16-32": ((37, 49), (16, 32), 8),
@@ -91,7 +91,7 @@ def bare(model: Denoiser, examples: Fields, section: Train):
 def framework(model: Denoiser, examples: Fields, section: Train):
     """Ours, timed from outside."""
     steps = train(
-        model, examples, section, objective=section.objective, seed=0, device=CPU, precision="fp32"
+        model, examples, section, objective=section.objective, seed=0, device=Device()
     )
     while True:
         started = time.process_time()

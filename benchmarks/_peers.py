@@ -85,7 +85,7 @@ def diffusers(size: tuple[int, ...]) -> nn.Module:
 
 
 def diffusers_example(size: tuple[int, ...]) -> nn.Module:
-    """The same with attention on the second coarsest grid alone, as in its training example."""
+    """The same with attention on the second coarsest grid alone."""
     return _diffusers(size, [False, False, True, False], 320)
 
 

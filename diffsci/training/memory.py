@@ -9,7 +9,7 @@ import psutil
 import torch
 
 SHARE = 0.75
-"""Of the free memory, what a run may take by our count: it was measured to take up to 1.34 times."""
+"""Of the free memory, what a run may take by our count: it took up to 1.34 times as much."""
 
 _NAMES = (
     ("memory.max", "memory.current", "inactive_file"),

@@ -90,9 +90,7 @@ def bare(model: Denoiser, examples: Fields, section: Train):
 
 def framework(model: Denoiser, examples: Fields, section: Train):
     """Ours, timed from outside."""
-    steps = train(
-        model, examples, section, objective=section.objective, seed=0, device=Device()
-    )
+    steps = train(model, examples, section, objective=section.objective, seed=0, device=Device())
     while True:
         started = time.process_time()
         next(steps)

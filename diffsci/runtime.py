@@ -8,6 +8,7 @@ The rule for the memory format stands in `_memory_format`, that for compiling in
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -255,8 +256,10 @@ def cannot_compile(name: str) -> str | None:
     if name == "mps":
         return "networks are not compiled on MPS"
     try:
-        tried = torch.compile(_tried, backend=BACKEND, dynamic=False)
-        tried(torch.zeros(64, device=name))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, which a caller may have made errors
+            tried = torch.compile(_tried, backend=BACKEND, dynamic=False)
+            tried(torch.zeros(64, device=name))
     except Exception as error:  # its kinds differ from version to version
         return first_line(error)
     return None

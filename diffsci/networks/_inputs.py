@@ -34,6 +34,10 @@ def require(x: Tensor, condition: Tensor | None, ports: Ports, whole: bool = Fal
     wanted = f"{ports.condition or 'none'}"
     _require(given == ports.condition, "condition", f"{given or 'no'} channels", wanted)
     if condition is not None:
+        if len(condition) != len(x):
+            raise ConfigError(
+                f"condition: got {len(condition)} examples, expected {len(x)}, as many as of x"
+            )
         sizes = tuple(condition.shape[2:])
         _require(sizes == found, "condition", f"sizes {sizes}", f"{found}, those of x")
 

@@ -70,9 +70,10 @@ class UNet(Network):
         require(len(self.channels) >= 1, "channels", self.channels, "one width or more")
         require(self.groups >= 1, "groups", self.groups, "1 or more")
         for width in self.channels:
-            fits = width >= 1 and width % self.groups == 0
-            expected = f"positive multiples of groups={self.groups}"
-            require(fits, "channels", self.channels, expected)
+            # The norm of a cell has no groups.
+            fits = width >= 2 and (self.norm == "cell" or width % self.groups == 0)
+            groups = "" if self.norm == "cell" else f", multiples of groups={self.groups}"
+            require(fits, "channels", self.channels, f"2 or more channels each{groups}")
         fits = len(self.blocks_each) == len(self.channels) and min(self.blocks_each) >= 1
         expected = f"1 or more, one number or {len(self.channels)}, as many as channels"
         require(fits, "blocks", self.blocks, expected)
@@ -80,6 +81,8 @@ class UNet(Network):
         require(0 <= self.dropout < 1, "dropout", self.dropout, "a share from 0 to below 1")
         fits = self.embedding >= 2 and self.embedding % 2 == 0
         require(fits, "embedding", self.embedding, "an even width")
+        fits = bool(self.attention) or not self.axial
+        require(fits, "axial", self.axial, "false where there is no attention")
         last = len(self.channels) - 1
         fits = all(0 <= depth <= last for depth in self.attention)
         require(fits, "attention", self.attention, f"resolutions from 0 to {last}")
@@ -100,13 +103,20 @@ class UNet(Network):
         require(1 <= dims <= 3, "network", dims, "a grid of 1, 2 or 3 space dims")
         levels = self.levels(ports)
         for index, (dim, size) in enumerate(zip(ports.grid.dims, ports.grid.sizes, strict=True)):
-            fits = self.patch <= size and size >= Edges.of(ports.grid).least(index, self.patch)
-            require(fits, "patch", self.patch, f"at most {size}, the cells along {dim}")
-            deep = [edges.sizes[index] >= edges.least(index, 1) for edges in levels]
-            most = deep.index(False) if False in deep else len(deep)
-            least = 2 ** (len(self.channels) - 2) * self.patch + 1
+            require(
+                self.patch <= size, "patch", self.patch, f"at most {size}, the cells along {dim}"
+            )
+            least = Edges.of(ports.grid).least(index, self.patch)
+            expected = f"another grid: its boundary needs {least} cells along {dim}, it has {size}"
+            require(size >= least, "patch", self.patch, expected)
+            # A single cell beside copies of itself is no resolution, unless there is no other.
+            fits = [
+                edges.sizes[index] >= max(edges.least(index, 1), min(size, 2)) for edges in levels
+            ]
+            most = fits.index(False) if False in fits else len(fits)
+            least = self.patch * 2 ** (len(self.channels) - 1) + 1
             expected = f"at most {most} widths for {size} cells along {dim}, or {least} cells"
-            require(most >= len(self.channels), "channels", self.channels, expected)
+            require(most == len(fits), "channels", self.channels, expected)
 
     def build(self, ports: Ports) -> Module:
         """A freshly initialised U-Net."""

@@ -99,7 +99,9 @@ def _refused(section: str, check: Callable[[], None]) -> Iterator[ConfigError]:
     try:
         check()
     except FieldError as error:
-        yield FieldError(f"{section}.{error.field}", error.value, error.expected)
+        # What the data says of its edges is no key of the section that cannot serve it.
+        own = "" if error.field.startswith("boundary of") else f"{section}."
+        yield FieldError(f"{own}{error.field}", error.value, error.expected)
 
 
 def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigError]:

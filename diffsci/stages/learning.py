@@ -164,7 +164,10 @@ def _decided(device: Device, pipeline: Pipeline, ports: Ports, state: RunState |
     if device.checkpointing is True:
         cost = measured(again=True)
     part = Held(stage="train", key="train.batch_size", batch=section.batch_size, cost=cost)
-    log.info("%s", part.line(memory.free(name)))
+    free = memory.free(name)
+    log.info("%s", part.line(free))
+    if (warning := part.warning(free, device)) is not None:
+        log.warning("%s", warning)
     return device
 
 

@@ -1,11 +1,14 @@
 """The U-Net: how far it looks, its symmetries, patches, and numbers of parameters by hand."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from diffsci.errors import ConfigError
 from diffsci.grid import Grid
+from diffsci.networks import _inputs
 from diffsci.networks.base import Ports
 from diffsci.networks.unet import UNet
 from tests.networks.test_unet import grid
@@ -227,3 +230,44 @@ def test_refuses_by_name(fields, named):
 def test_refuses_patches_larger_than_the_grid():
     with pytest.raises(ConfigError, match=r"^patch: got 6, expected at most 5, the cells along x"):
         UNet(patch=6).check(Ports(target=1, condition=0, scalars=0, grid=grid(5)))
+
+
+@pytest.mark.parametrize("boundary", ["wall", "open", "periodic"])
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize("widths", [2, 3, 4])
+def test_what_the_refusal_of_a_small_grid_advises_is_accepted(boundary, patch, widths):
+    spec = UNet(channels=(8,) * widths, groups=4, patch=patch)
+    ports = Ports(target=1, condition=0, scalars=0, grid=grid(2, boundary=boundary))
+    with pytest.raises(ConfigError, match=r"at most (\d+) widths for 2 cells along x") as caught:
+        spec.check(ports)
+    most, least = re.search(r"at most (\d+) widths .* or (\d+) cells", str(caught.value)).groups()
+    larger = grid(int(least), boundary=boundary)
+    spec.check(Ports(target=1, condition=0, scalars=0, grid=larger))
+    if int(most):
+        UNet(channels=(8,) * int(most), groups=4, patch=patch).check(ports)
+
+
+def test_a_dim_of_one_cell_stays_one_at_all_resolutions():
+    UNet(channels=(8, 8, 8), groups=4).check(
+        Ports(target=1, condition=0, scalars=0, grid=grid(1, 9))
+    )
+
+
+def test_a_group_of_one_channel_is_normalised_as_group_norm_does():
+    from diffsci.networks._blocks import Normalise
+
+    x = torch.randn(3, 8, 5, 7, dtype=torch.float64)
+    found = Normalise("group", 8)(x)
+    assert torch.allclose(found, torch.nn.functional.group_norm(x, 8), rtol=0, atol=1e-14)
+
+
+def test_settings_that_would_be_ignored_are_refused():
+    with pytest.raises(ConfigError, match=r"^axial: got True, expected false where there is no"):
+        UNet(axial=True)
+    UNet(channels=(20, 40), norm="cell")  # has no groups that would have to divide them
+
+
+def test_a_condition_of_fewer_examples_is_refused():
+    ports = Ports(target=1, condition=1, scalars=0, grid=grid(8))
+    with pytest.raises(ConfigError, match=r"condition: got 1 examples, expected 4"):
+        _inputs.require(torch.zeros(4, 1, 8), torch.zeros(1, 1, 8), ports)

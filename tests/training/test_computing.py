@@ -121,6 +121,7 @@ def test_a_compiled_run_that_goes_on_gives_the_bits_of_one_that_was_not_stopped(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about torch
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_same_with_machine_code(tmp_path, backend, precision):
     """Its own dropout draws other numbers, from the same seed: so only the run itself compares."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import torch
 
 SHARE = 0.75
@@ -31,7 +31,16 @@ def free(device: str, root: Path = Path("/")) -> int:
     if kind == "mps":
         most = torch.mps.recommended_max_memory()
         return max(0, most - torch.mps.driver_allocated_memory())
-    return max(0, min([int(psutil.virtual_memory().available), *_within_limits(root)]))
+    return max(0, min([_available(), *_within_limits(root)]))
+
+
+def _available() -> int:
+    """What the machine can give without swapping."""
+    try:
+        import psutil
+    except ImportError:  # a run works without it; pages that hold files then do not count as free
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.virtual_memory().available)
 
 
 def _within_limits(root: Path) -> Iterator[int]:

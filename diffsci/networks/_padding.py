@@ -19,7 +19,7 @@ from diffsci.grid import Boundary
 from diffsci.networks._edges import Edges
 from diffsci.networks._halo import Plan, empty_padded, fill, fold
 
-__all__ = ["Edges", "pad", "pad_by", "pad_high"]
+__all__ = ["Edges", "cut", "pad", "pad_by", "pad_high"]
 
 Item = TypeVar("Item")
 
@@ -49,6 +49,13 @@ def pad_high(
 ) -> Tensor:
     """`x` extended on the high side of each space dim by its own amount; see `pad`."""
     return _extended(x, Plan(tuple((0, amount) for amount in amounts), edges, odd))
+
+
+def cut(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """`x` without the cells beyond these sizes on the high side: what `pad_high` has added."""
+    for axis, size in enumerate(sizes, start=2):
+        x = x.narrow(axis, 0, size)
+    return x
 
 
 def pad_by(

@@ -22,7 +22,7 @@ from diffsci.networks._edges import Edges
 from diffsci.networks._embedding import Embedding
 from diffsci.networks._film import film, zeroed
 from diffsci.networks._inputs import join
-from diffsci.networks._padding import pad_high
+from diffsci.networks._padding import cut, pad_high
 from diffsci.networks._positions import places, rotations
 from diffsci.networks.base import Module, Network, Ports
 
@@ -152,6 +152,4 @@ class _DiT(Module):
         shift, scale = self.film(embedding)[:, None].chunk(2, dim=-1)
         tokens = film(tokens, shift, scale).transpose(1, 2)
         out: Tensor = self.head(tokens.reshape(field.shape))
-        for axis, size in enumerate(self.ports.grid.sizes):
-            out = out.narrow(2 + axis, 0, size)
-        return out
+        return cut(out, self.ports.grid.sizes)

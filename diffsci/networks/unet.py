@@ -25,7 +25,7 @@ from diffsci.networks import _checkpointing, _inputs
 from diffsci.networks._blocks import CONV, Attention, Block, Conv, Normalise, film
 from diffsci.networks._embedding import Embedding
 from diffsci.networks._film import zeroed
-from diffsci.networks._padding import Edges
+from diffsci.networks._padding import Edges, cut
 from diffsci.networks.base import Module, Network, Ports, Reach
 
 
@@ -101,12 +101,12 @@ class UNet(Network):
         """Refuse grids that are too small for the depth, or of more than 3 dims."""
         dims = len(ports.grid.dims)
         require(1 <= dims <= 3, "network", dims, "a grid of 1, 2 or 3 space dims")
-        levels = self.levels(ports)
+        finest, levels = Edges.of(ports.grid), self.levels(ports)
         for index, (dim, size) in enumerate(zip(ports.grid.dims, ports.grid.sizes, strict=True)):
             require(
                 self.patch <= size, "patch", self.patch, f"at most {size}, the cells along {dim}"
             )
-            least = Edges.of(ports.grid).least(index, self.patch)
+            least = finest.least(index, self.patch)
             expected = f"another grid: its boundary needs {least} cells along {dim}, it has {size}"
             require(size >= least, "patch", self.patch, expected)
             # A single cell beside copies of itself is no resolution, unless there is no other.
@@ -245,10 +245,7 @@ class _UNet(Module):
 
 def _double(x: Tensor, size: torch.Size) -> Tensor:
     """Each cell repeated along every space dim, cut off at `size`."""
-    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    for axis in range(2, x.ndim):
-        x = x.narrow(axis, 0, size[axis - 2])
-    return x
+    return cut(F.interpolate(x, scale_factor=2.0, mode="nearest"), size)
 
 
 def _scatter(x: Tensor, patch: int, size: torch.Size) -> Tensor:
@@ -260,6 +257,4 @@ def _scatter(x: Tensor, patch: int, size: torch.Size) -> Tensor:
     # Each dim's place within the patch goes behind its place among patches.
     order = [axis for dim in range(dims) for axis in (2 + dims + dim, 2 + dim)]
     out = parts.permute(0, 1, *order).reshape(len(x), -1, *[patch * n for n in x.shape[2:]])
-    for axis in range(2, x.ndim):
-        out = out.narrow(axis, 0, size[axis - 2])
-    return out
+    return cut(out, size)

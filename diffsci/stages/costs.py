@@ -91,7 +91,7 @@ class Costs:
         if pipeline.model is None or pipeline.train is None:
             return None
         device, free = _device(pipeline.runtime)
-        train, device = _training(pipeline, ports, device)
+        train, device = of_the_training(pipeline, ports, device)
         parts = [train]
         if pipeline.sample is not None:
             parts.append(_sampling(pipeline, ports, device))
@@ -154,8 +154,12 @@ def _device(runtime: Runtime) -> tuple[Device, int | None]:
     return device, memory.free(device.name)
 
 
-def _training(pipeline: Pipeline, ports: Ports, device: Device) -> tuple[Held, Device]:
-    """A training step, and the device with its checkpointing decided."""
+def of_the_training(pipeline: Pipeline, ports: Ports, device: Device) -> tuple[Held, Device]:
+    """A training step, and the device with nothing left `auto`: by its work and its memory.
+
+    Raises:
+        NotMeasuredError: For a network that has to see values.
+    """
     assert pipeline.model is not None
     assert pipeline.train is not None
     network, batch = pipeline.model.network, pipeline.train.batch_size
@@ -169,10 +173,11 @@ def _training(pipeline: Pipeline, ports: Ports, device: Device) -> tuple[Held, D
             checkpointing=checkpointing,
         )
 
-    cost = measured(device.checkpointing is True)
-    if device.checkpointing == "auto":
-        device = _decided(device, cost.bytes(batch))
-        cost = measured(True) if device.checkpointing is True else cost
+    cost = measured(False)
+    device = device.compiled_for(float(cost.flop) * batch * pipeline.train.steps)
+    device = _decided(device, cost.bytes(batch))
+    if device.checkpointing is True:
+        cost = measured(True)
     advice = "a smaller network"
     if device.checkpointing is not True:
         advice = "runtime.checkpointing=true, or a smaller network"

@@ -18,13 +18,13 @@ from diffsci.diffusion.objectives.base import Objective
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
-from diffsci.networks.base import Module, Ports
+from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Runtime
-from diffsci.stages.costs import Held
+from diffsci.stages.costs import of_the_training
 from diffsci.tracker import Tracker
 from diffsci.training import checkpoint, memory
-from diffsci.training.cost import Cost, NotMeasuredError, of_training
+from diffsci.training.cost import NotMeasuredError
 from diffsci.training.ema import assign
 from diffsci.training.loop import Step, train
 from diffsci.training.state import RunState, machine_of
@@ -143,28 +143,12 @@ def _learn(
 def _decided(device: Device, pipeline: Pipeline, ports: Ports, state: RunState | None) -> Device:
     """The device with nothing left `auto`: as the run was begun, else by its work and memory."""
     device = _as_begun(device, pipeline.runtime, state)
-    model, section = pipeline.model, pipeline.train
-    if model is None or section is None:
-        return device
-    network, precision, name = model.network, device.precision, device.name
-
-    def measured(again: bool) -> Cost:
-        def build() -> Module:
-            return network.build(ports)
-
-        return of_training(build, ports, precision=precision, device=name, checkpointing=again)
-
     try:
-        cost = measured(again=False)
+        part, device = of_the_training(pipeline, ports, device)
     except NotMeasuredError as error:
         log.info("train: %s", error)
         return device.compiled_for(0.0).checkpointing_for(0)
-    device = device.compiled_for(float(cost.flop) * section.batch_size * section.steps)
-    device = device.checkpointing_for(cost.bytes(section.batch_size))
-    if device.checkpointing is True:
-        cost = measured(again=True)
-    part = Held(stage="train", key="train.batch_size", batch=section.batch_size, cost=cost)
-    free = memory.free(name)
+    free = memory.free(device.name)
     log.info("%s", part.line(free))
     if (warning := part.warning(free, device)) is not None:
         log.warning("%s", warning)

@@ -14,6 +14,7 @@ from diffsci.data.statistics import Statistics, fit_statistics
 from diffsci.data.times import regular_step
 from diffsci.data.windows import Evaluation, Examples, assert_no_leak, cases_given
 from diffsci.errors import DataError
+from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Part, Pipeline
@@ -138,13 +139,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         ", ".join(f"{channel.name} ({channel.unit})" for channel in train.channels[:6]),
         " x ".join(f"{d} {n}" for d, n in zip(train.grid.dims, train.grid.sizes, strict=True)),
     )
-    ports = Ports(
-        target=examples.channels,
-        condition=examples.condition_channels,
-        scalars=examples.parameters,
-        grid=train.grid,
-        vectors=data.task.vectors(train.channels),
-    )
+    ports = ports_of(data.task, train.channels, examples.parameters, train.grid)
     digests = {"train": train.digest, "test": test.digest}
     if valid is not None:
         digests["valid"] = valid.digest

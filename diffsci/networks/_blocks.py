@@ -8,19 +8,15 @@ of its convolutions.
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffsci.networks._attention import attend
 from diffsci.networks._film import zeroed
+from diffsci.networks._norm import Normalise
 from diffsci.networks._padding import Edges, pad_by
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-Norm = Literal["group", "cell"]
 
 
 class Conv(nn.Module):
@@ -61,32 +57,6 @@ class Conv(nn.Module):
         return out
 
 
-class Normalise(nn.Module):
-    """Mean 0 and variance 1: of groups of channels over the whole field, or of each cell's own.
-
-    The statistics are sums in fp32, whatever the dtype.
-    """
-
-    def __init__(self, kind: Norm, groups: int) -> None:
-        super().__init__()
-        self.groups = groups if kind == "group" else 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The normalised field."""
-        if self.groups == x.shape[1]:
-            # The same; compiled, torch 2.13 has wrong gradients of group_norm for such groups.
-            return F.instance_norm(x)
-        if self.groups:
-            return F.group_norm(x, self.groups)
-        return F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
-
-
-def film(x: Tensor, numbers: Tensor) -> Tensor:
-    """`x` times 1 + the first half of the numbers, plus the second, each channel its own."""
-    scale, shift = numbers.to(x.dtype).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
-    return torch.addcmul(shift, x, 1 + scale)
-
-
 class Block(nn.Module):
     """Residual block of two convolutions after FiLM; the second one starts at zero."""
 
@@ -99,7 +69,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
         """`x` plus what the block adds for these numbers of FiLM."""
-        hidden = F.silu(self.first(film(self.norm(x), numbers)))
+        hidden = F.silu(self.first(self.norm(x, numbers)))
         out: Tensor = x + self.second(self.dropout(hidden))
         return out
 

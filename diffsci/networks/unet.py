@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from diffsci.errors import require
 from diffsci.networks import _checkpointing, _inputs
-from diffsci.networks._blocks import CONV, Attention, Block, Conv, Normalise, film
+from diffsci.networks._blocks import CONV, Attention, Block, Conv
 from diffsci.networks._embedding import Embedding
 from diffsci.networks._film import zeroed
+from diffsci.networks._norm import Normalise
 from diffsci.networks._padding import Edges, cut
 from diffsci.networks.base import Module, Network, Ports, Reach
 
@@ -233,7 +234,7 @@ class _UNet(Module):
                 coarse = _double(self.grow[index - 1](hidden), skip.shape[2:])
                 hidden = coarse + self.carry[index - 1](skip)
             hidden = stage(hidden, numbers, again)
-        hidden = film(self.norm(hidden), numbers.pop())
+        hidden = self.norm(hidden, numbers.pop())
         return _scatter(_GAIN * self.head(F.silu(hidden)), self.patch, sizes)
 
     def _begin(self, x: Tensor, condition: Tensor | None) -> Tensor:

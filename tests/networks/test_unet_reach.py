@@ -157,7 +157,8 @@ def test_vector_components_are_seen_with_their_sign_across_the_pole():
 @pytest.mark.parametrize("sizes", [(6,), (4, 6), (2, 4, 6)])
 def test_attention_by_hand(axial, sizes):
     """Against softmax(q k^T / sqrt(n)) v written with einsum, axis after axis where axial."""
-    from diffsci.networks._blocks import Attention, Normalise
+    from diffsci.networks._blocks import Attention
+    from diffsci.networks._norm import Normalise
 
     torch.manual_seed(1)
     width, heads = 8, 2
@@ -251,14 +252,6 @@ def test_a_dim_of_one_cell_stays_one_at_all_resolutions():
     UNet(channels=(8, 8, 8), groups=4).check(
         Ports(target=1, condition=0, scalars=0, grid=grid(1, 9))
     )
-
-
-def test_a_group_of_one_channel_is_normalised_as_group_norm_does():
-    from diffsci.networks._blocks import Normalise
-
-    x = torch.randn(3, 8, 5, 7, dtype=torch.float64)
-    found = Normalise("group", 8)(x)
-    assert torch.allclose(found, torch.nn.functional.group_norm(x, 8), rtol=0, atol=1e-14)
 
 
 def test_settings_that_would_be_ignored_are_refused():

@@ -164,7 +164,7 @@ print(*ratios_of(sys.argv[1]))
 CASES = {
     "plane": (UNet(channels=(32, 64), blocks=2), ports(64, 64, condition=1), 16),
     "local": (UNet(channels=(32, 64), blocks=1, norm="cell"), ports(64, 64), 16),
-    "line": (UNet(channels=(64, 128), blocks=1), ports(1024, condition=2, scalars=1), 32),
+    "line": (UNet(channels=(64, 128), blocks=1), ports(1024, condition=2, scalars=1), 96),
     "box": (UNet(channels=(32, 64), blocks=1), ports(24, 24, 24), 4),
 }
 

@@ -8,13 +8,16 @@ of its convolutions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffsci.networks._attention import attend
 from diffsci.networks._film import zeroed
 from diffsci.networks._norm import Normalise
-from diffsci.networks._padding import Edges, pad_by
+from diffsci.networks._padding import Edges, pad_by, pad_made
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -47,6 +50,20 @@ class Conv(nn.Module):
         dims = len(edges.sizes)
         self.conv = CONV[dims](fan_in, fan_out, 3 * patch, stride=stride * patch, padding=padding)
 
+    def after(self, x: Tensor, step: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """The filtered `step(x, None)`, which has the shape of `x`.
+
+        Where nothing is differentiated `step(x, out)` writes it within its halo: one copy less.
+        """
+        if self.edges.all_zero or torch.is_grad_enabled() or _transformed():
+            plain: Tensor = self(step(x, None))
+            return plain
+        assert self.patch == 1 and not self.odd
+        amounts = ((1, 1),) * (x.ndim - 2)
+        padded = pad_made(x, lambda inner: step(x, inner), amounts, self.edges)
+        out: Tensor = self.conv(padded)
+        return out
+
     def forward(self, x: Tensor) -> Tensor:
         """The filtered field."""
         # Cells up to the next multiple of the patch are those beyond the high side.
@@ -57,6 +74,12 @@ class Conv(nn.Module):
         return out
 
 
+def _transformed() -> bool:
+    """Whether a compiler or a transform such as vmap looks on, which want plain operators."""
+    functions: bool = torch._C._are_functorch_transforms_active()
+    return functions or torch.compiler.is_compiling()
+
+
 class Block(nn.Module):
     """Residual block of two convolutions after FiLM; the second one starts at zero."""
 
@@ -65,13 +88,21 @@ class Block(nn.Module):
         self.norm = norm
         self.first = Conv(width, width, edges)
         self.dropout = nn.Dropout(dropout)
-        self.second = zeroed(Conv(width, width, edges))
+        self.second = Conv(width, width, edges)
+        zeroed(self.second)
 
     def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
         """`x` plus what the block adds for these numbers of FiLM."""
-        hidden = F.silu(self.first(self.norm(x, numbers)))
-        out: Tensor = x + self.second(self.dropout(hidden))
-        return out
+        hidden = self.first.after(x, lambda x, out: self.norm(x, numbers, out))
+        return x + self.second.after(hidden, self._active)
+
+    def _active(self, x: Tensor, out: Tensor | None) -> Tensor:
+        """The activation, into `out` where there is one."""
+        if out is None:
+            dropped: Tensor = self.dropout(F.silu(x))
+            return dropped
+        torch.ops.aten.silu.out(x, out=out)
+        return out if self.dropout.p == 0 or not self.training else out.copy_(self.dropout(out))
 
 
 class Attention(nn.Module):

@@ -7,7 +7,7 @@ circles of longitude) comes before its longitudes. The adjoint goes the other wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +29,17 @@ class Plan:
 
 def fill(x: Tensor, plan: Plan) -> Tensor:
     """One allocation in the layout of `x`, one copy of it, and small copies around it."""
+    return made(x, lambda inner: inner.copy_(x), plan)
+
+
+def made(x: Tensor, write: Callable[[Tensor], object], plan: Plan) -> Tensor:
+    """The same of a field like `x` that `write` puts in its place."""
     out = empty_padded(x, plan)
     # Views of `out`: the whole of the dims that are done, the inner cells of those to come.
     views = [out]
     for axis in range(x.ndim - 1, 1, -1):
         views.append(views[-1].narrow(axis, plan.amounts[axis - 2][0], x.shape[axis]))
-    views.pop().copy_(x)
+    write(views.pop())
     for axis in range(2, x.ndim):
         view, first = views.pop(), plan.amounts[axis - 2][0]
         inner = view.narrow(axis, first, x.shape[axis])
@@ -99,6 +104,8 @@ def _cross(ghost: Tensor, rows: list[Row], plan: Plan) -> None:
         for to, start, count, _ in moves:
             ghost.narrow(-1, to, count).copy_(rows[0][0].narrow(-1, start, count))
         return _negate(ghost, plan.odd)
+    if len(rows) == 2 and not plan.odd and all(weight == 1 for *_, weight in moves):
+        return _between(ghost, rows, plan)
     half = ghost.dtype in (torch.bfloat16, torch.float16)
     total = torch.zeros_like(ghost, dtype=torch.float32 if half else ghost.dtype)
     for row, term in rows:
@@ -110,6 +117,17 @@ def _cross(ghost: Tensor, rows: list[Row], plan: Plan) -> None:
         if not term.across:
             total.add_(row, alpha=term.weight)
     ghost.copy_(total)
+
+
+def _between(ghost: Tensor, rows: list[Row], plan: Plan) -> None:
+    """Write a mean of two rows, both across the pole or the second one alone: the usual case."""
+    (one, first), (two, second) = rows
+    if first.across:
+        one, two = torch.lerp(one, two, second.weight), one
+    moves = sorted(plan.edges.half_turn)
+    turned = one if first.across else two
+    turned = torch.cat([turned.narrow(-1, start, count) for _, start, count, _ in moves], dim=-1)
+    ghost.copy_(turned if first.across else torch.lerp(one, turned, second.weight))
 
 
 def _uncross(part: Tensor, rows: list[Row], plan: Plan) -> None:

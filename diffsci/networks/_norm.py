@@ -30,23 +30,31 @@ class Normalise(nn.Module):
         super().__init__()
         self.groups = groups if kind == "group" else 0
 
-    def forward(self, x: Tensor, numbers: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, numbers: Tensor | None = None, out: Tensor | None = None
+    ) -> Tensor:
         """The normalised field, times 1 + the first half of the numbers, plus the second half.
 
         Args:
             x: (batch, channel, *space).
             numbers: (batch, 2 channel), for each channel its own; none are zeros.
+            out: Where it is written, without gradient; none takes new memory.
         """
         if numbers is None:
             numbers = x.new_zeros(len(x), 2 * x.shape[1])
         scale, shift = numbers.to(x.dtype).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         if not self.groups:
             plain = F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
-            return torch.addcmul(shift, plain, 1 + scale)
-        if torch.is_grad_enabled() and x.requires_grad:
-            out: Tensor = _Normalised.apply(x, 1 + scale, shift, self.groups)[0]  # type: ignore[no-untyped-call]
-            return out
-        return torch.addcmul(shift, _plain(x, self.groups)[0], 1 + scale)
+            return torch.addcmul(shift, plain, 1 + scale, out=out)
+        if torch.is_grad_enabled() and x.requires_grad and not _theirs(x):
+            found: Tensor = _Normalised.apply(x, 1 + scale, shift, self.groups)[0]  # type: ignore[no-untyped-call]
+            return found
+        return torch.addcmul(shift, _plain(x, self.groups)[0], 1 + scale, out=out)
+
+
+def _theirs(x: Tensor) -> bool:
+    """Whether torch's own gradient is the faster one: where channels do not lie side by side."""
+    return x.is_contiguous() and not torch.compiler.is_compiling()
 
 
 def _plain(x: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ torch: to autograd, its transforms, and its compiler.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from diffsci.grid import Boundary
 from diffsci.networks._edges import Edges
-from diffsci.networks._halo import Plan, empty_padded, fill, fold
+from diffsci.networks._halo import Plan, empty_padded, fill, fold, made
 
-__all__ = ["Edges", "cut", "pad", "pad_by", "pad_high"]
+__all__ = ["Edges", "cut", "pad", "pad_by", "pad_high", "pad_made"]
 
 Item = TypeVar("Item")
 
@@ -66,6 +66,23 @@ def pad_by(
 ) -> Tensor:
     """`x` extended on the low and the high side of each space dim by its own amount; see `pad`."""
     return _extended(x, Plan(amounts, edges, odd))
+
+
+def pad_made(
+    like: Float[Tensor, "batch channel *space"],
+    write: Callable[[Tensor], object],
+    amounts: tuple[tuple[int, int], ...],
+    edges: Edges,
+) -> Tensor:
+    """`pad_by` of a field like this one that is made in its place: a copy less, and no gradient.
+
+    Args:
+        like: Of its shape, dtype and layout.
+        write: Writes it into the tensor that it is given.
+        amounts: As in `pad_by`.
+        edges: As in `pad_by`.
+    """
+    return made(like, write, Plan(amounts, edges, ()))
 
 
 def _extended(x: Tensor, plan: Plan) -> Tensor:

@@ -31,7 +31,7 @@ class Case:
 
 
 PERIODIC, POLE, ZERO = ("periodic", "periodic"), ("pole", "pole"), ("zero", "zero")
-FLAT = {"channels": (48, 96, 128), "blocks": (2, 3, 3), "embedding": 112}
+FLAT = {"channels": (48, 96, 144), "blocks": (1, 2, 3), "embedding": 112}
 LINE = {"channels": (72, 144, 288), "blocks": 2, "embedding": 144}
 SOLID = {"channels": (32, 64, 96), "blocks": (1, 2, 2), "embedding": 144}
 CASES = {

@@ -84,6 +84,7 @@ def cross_check(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.leads: got {pipeline.sample.leads}, expected 1: the task {task} has no leads"
         )
+    _check_objective(pipeline)
     _check_guidance(pipeline)
     _check_sampler(pipeline)
     if pipeline.evaluate is None:
@@ -129,13 +130,13 @@ def _check_sampler(pipeline: sections.Pipeline) -> None:
     if sample is None or model is None:
         return
     coloured = model.noise is not None and not model.noise.is_white
-    word = families.name_of(sample.sampler)
-    if sample.sampler.needs_covariance and sample.guidance is not None:
+    word = families.name_of(sample.sampler) if sample.sampler else "null"
+    if sample.needs_covariance and sample.guidance is not None:
         raise ConfigError(
             f"sample.sampler: {word} with the exact variance is that of the unguided model, but "
             f"sample.guidance is {families.name_of(sample.guidance)}; leave one of them out"
         )
-    if sample.sampler.needs_covariance and coloured:
+    if sample.needs_covariance and coloured:
         raise ConfigError(
             f"sample.sampler: {word} with the exact variance is for white noise, but model.noise "
             f"is {families.name_of(model.noise)}; expected variance: small, or another sampler"
@@ -144,6 +145,41 @@ def _check_sampler(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.guidance: {families.name_of(sample.guidance)} is for white noise, but "
             f"model.noise is {families.name_of(model.noise)}; expected model.noise: white"
+        )
+
+
+def _check_objective(pipeline: sections.Pipeline) -> None:
+    """What a model of one call has no use for, and what one of many cannot do without."""
+    model, train, sample = pipeline.model, pipeline.train, pipeline.sample
+    if model is None or train is None:
+        return
+    word = families.name_of(train.objective)
+    if not train.objective.direct:
+        if sample is not None and sample.sampler is None:
+            raise ConfigError(
+                f"sample.sampler: got null, expected one of {', '.join(families.names('samplers'))}"
+                f": train.objective {word} trains a diffusion model"
+            )
+        return
+    ignored = f"train.objective {word} trains a network that makes a sample by a single call"
+    white = model.noise is None or model.noise.is_white
+    for key, found, wanted in (
+        ("model.predict", model.predict, "v"),
+        ("model.noise", "white" if white else families.name_of(model.noise), "white"),
+    ):
+        if found != wanted:
+            raise ConfigError(
+                f"{key}: got {found}, expected {wanted} (which is ignored): {ignored}"
+            )
+    if sample is None:
+        return
+    for key in ("sampler", "guidance", "observed"):
+        if getattr(sample, key) is not None:
+            raise ConfigError(f"sample.{key}: would be ignored, expected null: {ignored}")
+    if train.objective.random == 0 and sample.members > 1:
+        raise ConfigError(
+            f"sample.members: got {sample.members}, expected 1: all members of train.objective "
+            f"{word} are equal"
         )
 
 

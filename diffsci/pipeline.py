@@ -284,12 +284,12 @@ def _say_plan(pipeline: Pipeline, folder: Path) -> None:
     if pipeline.train:
         log.info("  train: %d steps of %d", pipeline.train.steps, pipeline.train.batch_size)
     if pipeline.sample:
-        sampler = pipeline.sample.sampler
+        sampler, calls = pipeline.sample.sampler, pipeline.sample.calls
         log.info(
             "  sample: %d members by %s, %d network calls each",
             pipeline.sample.members,
-            families.name_of(sampler),
-            sampler.calls,
+            "one call of the network" if sampler is None else families.name_of(sampler),
+            calls,
         )
     if pipeline.evaluate:
         log.info("  evaluate: scores, baselines, figures, report")

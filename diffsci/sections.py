@@ -117,7 +117,8 @@ class Train:
         weight_decay: Of AdamW.
         clip: Largest gradient norm.
         ema: Decay of the exponential moving average of the weights, after its own warm-up.
-        objective: Which levels are trained, with which weight.
+        objective: What is trained for: which levels of noise, with which weight, or a score of
+            members that are made by one call.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
         drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
         flip: Dims that may be mirrored at random in training, where the physics allows it.
@@ -208,7 +209,8 @@ class Sample:
     Args:
         members: Members per case.
         seed: Of the members' noise; member k of a case depends on it, on k and on the case alone.
-        sampler: How noise becomes a sample.
+        sampler: How noise becomes a sample; null where the objective trained a network that makes
+            a sample by a single call.
         guidance: Changes the denoiser, where wanted.
         observed: What is observed of the truth, for guidance that draws samples to observations.
         leads: Forecast steps, where the task has leads.
@@ -221,7 +223,7 @@ class Sample:
 
     members: int = 16
     seed: int = 0
-    sampler: Sampler = member("samplers", "dpmpp")
+    sampler: Sampler | None = member("samplers", "dpmpp", optional=True)
     guidance: Guidance | None = member("guidance", optional=True)
     observed: Observing | None = None
     leads: int = 1
@@ -237,6 +239,16 @@ class Sample:
         require(
             self.cases is None or self.cases >= 1, "cases", self.cases, "1 or more, or null for all"
         )
+
+    @property
+    def calls(self) -> int:
+        """Network calls of one sampling, without guidance."""
+        return 1 if self.sampler is None else self.sampler.calls
+
+    @property
+    def needs_covariance(self) -> bool:
+        """Whether the sampler needs the posterior variance of the model's estimates."""
+        return self.sampler is not None and self.sampler.needs_covariance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ class Denoiser(nn.Module):
         learned: The variance that an objective learns beside the network (`Objective.learned`).
         shaping: What makes its noise of white noise, in training and sampling alike; none for
             white noise.
+        random: Length of the random vector that `direct` takes; 0 for none.
 
     Attributes:
         autocast: Dtype in which the network computes where that is safe; none: as it is called. All
@@ -50,6 +51,7 @@ class Denoiser(nn.Module):
         predict: Predict = "v",
         learned: LearnedVariance | None = None,
         shaping: Shaping | None = None,
+        random: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,6 +59,7 @@ class Denoiser(nn.Module):
         self.predict: Predict = predict
         self.learned = learned
         self._shaping = shaping
+        self.random = random
 
     @property
     def noise_is_white(self) -> bool:
@@ -103,13 +106,44 @@ class Denoiser(nn.Module):
         Raises:
             ConfigError: For a condition or scalars of another dtype or device than `x_t`.
         """
-        _require_alike("condition", condition, x_t)
-        _require_alike("scalars", scalars, x_t)
         told = (torch.log(at.noise_to_signal) / 4).expand(len(x_t))
-        seen = x_t / at.over(x_t).norm
-        with self._low(x_t):
-            raw: Tensor = self.network(self._laid(seen), told, self._laid(condition), scalars)
-        return raw.to(x_t.dtype)
+        return self._called(x_t / at.over(x_t).norm, told, condition, scalars, None)
+
+    def direct(
+        self,
+        like: Float[Tensor, "batch channel *space"],
+        condition: Float[Tensor, "batch given *space"] | None = None,
+        scalars: Float[Tensor, "batch parameter"] | None = None,
+        random: Float[Tensor, "batch random"] | None = None,
+    ) -> Float[Tensor, "batch channel *space"]:
+        """A sample by one call: of what is given and a random vector, with nothing noisy to see.
+
+        Args:
+            like: Of the shape, dtype and device of the sample.
+            condition: Fields the model is given.
+            scalars: Numbers the model is given.
+            random: Standard normal; `random` numbers for each sample.
+        """
+        nothing = torch.zeros_like(like)
+        return self._called(nothing, nothing.new_zeros(len(like)), condition, scalars, random)
+
+    def _called(
+        self,
+        seen: Tensor,
+        told: Tensor,
+        condition: Tensor | None,
+        scalars: Tensor | None,
+        random: Tensor | None,
+    ) -> Tensor:
+        """The network, in its own precision and layout."""
+        _require_alike("condition", condition, seen)
+        _require_alike("scalars", scalars, seen)
+        given = (told, self._laid(condition), scalars)
+        with self._low(seen):
+            # Networks of one's own need not know of random vectors.
+            extra = () if random is None else (random,)
+            raw: Tensor = self.network(self._laid(seen), *given, *extra)
+        return raw.to(seen.dtype)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

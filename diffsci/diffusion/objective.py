@@ -19,7 +19,7 @@ from diffsci.diffusion.augmentation import ends, level, level_of
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objectives._learned import LearnedVariance
 from diffsci.diffusion.objectives._slope import log_sigma_slope
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel, Direct, Objective
 from diffsci.diffusion.parameterisation import quantity, squared_error_ratio
 from diffsci.diffusion.schedules.base import Schedule
 
@@ -33,7 +33,7 @@ class Losses(NamedTuple):
     Args:
         loss: To be minimised.
         error: Weighted squared error, without gradient: the loss where no variance is learned.
-        log_sigma: log(noise_std / signal_scale) of the level drawn.
+        log_sigma: log(noise_std / signal_scale) of the level drawn; 0 where there are no levels.
     """
 
     loss: Float[Tensor, " batch"]
@@ -62,7 +62,7 @@ def loss_per_example(
     batch: Batch,
     objective: Objective,
     uniform: Float[Tensor, " batch"],
-    noise: Float[Tensor, "batch channel *space"],
+    noise: Float[Tensor, "batch ..."],
 ) -> Float[Tensor, " batch"]:
     """The loss alone of `losses`."""
     found = losses(denoiser, batch, objective, uniform, noise)
@@ -74,17 +74,49 @@ def losses(
     batch: Batch,
     objective: Objective,
     uniform: Float[Tensor, " batch"],
-    noise: Float[Tensor, "batch channel *space"],
+    noise: Float[Tensor, "batch ..."],
 ) -> Losses:
-    """Weighted squared error of x_0, mean over the cells that count.
+    """What the objective scores in each element, mean over the cells that count.
 
     Args:
         denoiser: The model; its network alone may be wrapped (DDP, compile).
         batch: Normalised examples; cells that do not count must still hold finite numbers.
-        objective: Which levels, and how to weigh them.
-        uniform: Numbers in (0, 1) that choose the levels.
-        noise: Standard normal, of the target's shape; the model gives it its own shape.
+        objective: What is trained for.
+        uniform: Numbers in (0, 1) that choose the levels, where there are any.
+        noise: Standard normal, of the shape of `objective.noise_like(batch.target)`; of noise on
+            the target, the model makes its own shape.
     """
+    if isinstance(objective, Direct):
+        return _of_members(denoiser, batch, objective, noise)
+    assert isinstance(objective, ByLevel)
+    return _of_levels(denoiser, batch, objective, uniform, noise)
+
+
+def _of_members(
+    denoiser: Denoiser, batch: Batch, objective: Direct, noise: Float[Tensor, "batch member random"]
+) -> Losses:
+    """Members side by side in one call, and their score."""
+    count = objective.count
+
+    def each(given: Tensor | None) -> Tensor | None:
+        return None if given is None else given.repeat_interleave(count, dim=0)
+
+    like = batch.target.new_empty(count * len(batch), *batch.target.shape[1:])
+    random = noise.flatten(0, 1) if objective.random else None
+    found = denoiser.direct(like, each(batch.condition), each(batch.scalars), random)
+    members = found.reshape(len(batch), count, *found.shape[1:]).transpose(0, 1)
+    loss = _mean(objective.loss(members, batch.target), batch.mask)
+    return Losses(loss, loss.detach(), torch.zeros_like(loss))
+
+
+def _of_levels(
+    denoiser: Denoiser,
+    batch: Batch,
+    objective: ByLevel,
+    uniform: Float[Tensor, " batch"],
+    noise: Float[Tensor, "batch channel *space"],
+) -> Losses:
+    """Weighted squared error of x_0."""
     x_0, noise = batch.target, denoiser.shaped(noise)
     at = level(denoiser.schedule, objective.levels(uniform, denoiser.schedule))
     shaped = at.over(x_0)
@@ -102,7 +134,7 @@ def losses(
     return Losses(loss, error.detach(), log_sigma)
 
 
-def pair(objective: Objective, schedule: Schedule) -> tuple[PairRow, ...]:
+def pair(objective: ByLevel, schedule: Schedule) -> tuple[PairRow, ...]:
     """Weight and density at levels from the cleanest to the noisiest, evenly in log sigma.
 
     A probability that the objective clips to the schedule's ends is in no row.

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from diffsci.data.fields import Channel
-from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Pipeline
 
 
-def ports_of(task: Task, channels: tuple[Channel, ...], scalars: int, grid: Grid) -> Ports:
+def ports_of(pipeline: Pipeline, channels: tuple[Channel, ...], scalars: int, grid: Grid) -> Ports:
     """What goes into a network and comes out.
 
     Args:
-        task: Says what is given.
+        pipeline: Its task says what is given, its objective what makes a member.
         channels: Of a state.
         scalars: Numbers that are given.
         grid: Where the fields sit.
     """
+    task = pipeline.data.task
     return Ports(
         target=len(channels),
         condition=task.condition_channels(len(channels)),
         scalars=scalars,
         grid=grid,
+        noise=0 if pipeline.train is None else pipeline.train.objective.random,
         vectors=task.vectors(channels),
     )
 
@@ -40,4 +41,5 @@ def denoiser_of(pipeline: Pipeline, ports: Ports) -> Denoiser:
         model.predict,
         learned=None if train is None else train.objective.learned(ports.target, ports.grid),
         shaping=None if white else model.noise.shaping(ports.grid),
+        random=ports.noise,
     )

@@ -70,7 +70,7 @@ class Engine:
 
     Args:
         denoiser: In evaluation mode, on `device`.
-        sampler: How noise becomes a sample.
+        sampler: How noise becomes a sample; none for a model that makes one by a single call.
         guidance: Wraps the denoiser, where wanted.
         variance: Posterior variance of its estimates, where the sampler needs it.
         task: Says how a sample becomes a state, and what follows a state.
@@ -83,7 +83,7 @@ class Engine:
     """
 
     denoiser: Denoiser
-    sampler: Sampler
+    sampler: Sampler | None
     guidance: Guidance | None
     variance: VarianceTable | None
     task: Task
@@ -98,6 +98,11 @@ class Engine:
         """Refuse what no pipeline file may ask for, from Python too."""
         if self.guidance is None:
             return
+        if self.sampler is None:
+            raise ConfigError(
+                f"guidance {type(self.guidance).__name__}: it changes the estimates of a diffusion "
+                "model; this model makes a sample by a single call"
+            )
         word = type(self.guidance).__name__
         if self.variance is not None:
             raise ConfigError(
@@ -106,6 +111,12 @@ class Engine:
             )
         if self.guidance.needs_observed and not self.denoiser.noise_is_white:
             raise ConfigError(f"guidance {word}: it is for models of white noise alone")
+
+    @property
+    def calls(self) -> int:
+        """Network calls for one state."""
+        each = 1 if self.guidance is None else self.guidance.calls_per_step
+        return each * (1 if self.sampler is None else self.sampler.calls)
 
     def states(self, rows: Rows, leads: int, seed: int) -> Float[Tensor, "row lead channel *space"]:
         """Normalised states of every row at every lead, on the CPU.
@@ -171,6 +182,8 @@ class Engine:
     ) -> Tensor:
         """Samples of the scaled target."""
         like = torch.empty(len(rows), self.channels, *self.grid.sizes, device=self.device.name)
+        if self.sampler is None:
+            return self._at_once(condition, scalars, member_noise, like)
         whole: ConditionalDenoise = self._estimate
         conditional = whole if self.tiles is None else self.tiles.over(whole)
         if self.guidance is not None:
@@ -193,6 +206,25 @@ class Engine:
         # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
         signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
         return self.sampler(known, schedule, x_1, noise) / signal_scale
+
+    def _at_once(
+        self,
+        condition: Tensor | None,
+        scalars: Tensor | None,
+        member_noise: MemberNoise,
+        like: Tensor,
+    ) -> Tensor:
+        """Samples of the scaled target by one call each; a member is a random vector."""
+        count = self.denoiser.random
+        random = member_noise(like.new_empty(len(like), count), 0) if count else None
+
+        def made(x: Tensor, _: Tensor, condition: Tensor | None, scalars: Tensor | None) -> Tensor:
+            found: Tensor = self.denoiser.direct(x, condition, scalars, random)
+            return found
+
+        conditional = made if self.tiles is None else self.tiles.over(made)
+        seen = self.statistics.scale_condition(condition)
+        return conditional(torch.zeros_like(like), like.new_zeros(()), seen, scalars)
 
     def _estimate(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None

@@ -141,7 +141,7 @@ class Surrogate:
         section = self.pipeline.sample
         assert section is not None
         device = device or Device.of(self.pipeline.runtime)
-        if section.sampler.needs_covariance and self.variance is None:
+        if section.needs_covariance and self.variance is None:
             raise ConfigError(
                 "sample.sampler: this model has no table of its posterior variance, which "
                 "`variance: exact` needs; `diffsci sample RUN sample.sampler.variance=exact` "
@@ -151,7 +151,7 @@ class Surrogate:
             denoiser=device.laid_out(self.denoiser).eval(),
             sampler=section.sampler,
             guidance=section.guidance,
-            variance=self.variance if section.sampler.needs_covariance else None,
+            variance=self.variance if section.needs_covariance else None,
             task=self.pipeline.data.task,
             statistics=self.statistics,
             grid=self.grid,
@@ -167,8 +167,7 @@ class Surrogate:
         section = self.pipeline.sample
         if section is None or section.tiles is None or self.pipeline.model is None:
             return None
-        task, scalars = self.pipeline.data.task, len(self.scalar_names)
-        ports = ports_of(task, self.channels, scalars, self.grid)
+        ports = ports_of(self.pipeline, self.channels, len(self.scalar_names), self.grid)
         return Tiling.of(section.tiles, self.pipeline.model.network, ports)
 
     def values(
@@ -263,7 +262,7 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         Channel(**{**one, "attributes": tuple(tuple(pair) for pair in one["attributes"])})
         for one in described["channels"]
     )
-    ports = ports_of(pipeline.data.task, channels, len(described["scalar_names"]), grid)
+    ports = ports_of(pipeline, channels, len(described["scalar_names"]), grid)
     denoiser = denoiser_of(pipeline, ports)
     try:
         assign(denoiser, read_weights(folder / WEIGHTS))

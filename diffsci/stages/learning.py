@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import PairRow, pair
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel, Objective
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
@@ -41,13 +42,14 @@ def build(pipeline: Pipeline, ports: Ports) -> Denoiser:
 
 
 def write_objective(objective: Objective, schedule: Schedule, file: Path) -> None:
-    """Tell what was trained for: at each level its weight, its density, and their product."""
-    described = {
+    """Tell what was trained for; where by level, each one's weight, density, and their product."""
+    described: dict[str, Any] = {
         "objective": repr(objective),
         "schedule": repr(schedule),
-        "columns": list(PairRow._fields),
-        "rows": [list(row) for row in pair(objective, schedule)],
     }
+    if isinstance(objective, ByLevel):
+        rows = [list(row) for row in pair(objective, schedule)]
+        described |= {"columns": list(PairRow._fields), "rows": rows}
     write_json(file, described)
 
 

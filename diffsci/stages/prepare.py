@@ -139,7 +139,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         ", ".join(f"{channel.name} ({channel.unit})" for channel in train.channels[:6]),
         " x ".join(f"{d} {n}" for d, n in zip(train.grid.dims, train.grid.sizes, strict=True)),
     )
-    ports = ports_of(data.task, train.channels, examples.parameters, train.grid)
+    ports = ports_of(pipeline, train.channels, examples.parameters, train.grid)
     digests = {"train": train.digest, "test": test.digest}
     if valid is not None:
         digests["valid"] = valid.digest

@@ -16,11 +16,12 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
         plain: The resolved pipeline.
         seed: Of the members' noise.
     """
-    sampler = plain["sample"]["sampler"]
+    sampler = plain["sample"]["sampler"] or {"use": "none: one call a member"}
+    kind = "diffusion model" if plain["sample"]["sampler"] else "model of one call"
     made_from = {key: plain[key] for key in ("data", "model", "train", "sample", "seed")}
     return {
         "title": f"{plain['name']}: ensemble made by diffsci",
-        "source": f"diffsci {diffsci.__version__}, diffusion model",
+        "source": f"diffsci {diffsci.__version__}, {kind}",
         "history": "made by `diffsci run` or `diffsci sample`",
         "diffsci_run": plain["name"],
         "diffsci_config": digest_of(made_from),

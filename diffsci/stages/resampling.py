@@ -48,7 +48,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
     model = read_surrogate(run / "model", pipeline)
     for fault in of_sampling(section, pipeline.train, model.scalar_names):
         raise fault
-    if section.sampler.needs_covariance and model.variance is None:
+    if section.needs_covariance and model.variance is None:
         model = _calibrated(model, loaded, run)
     model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
     test = read(

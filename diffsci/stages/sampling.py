@@ -85,7 +85,7 @@ def write_ensemble(
         log.info(
             "sample: going on, %d of %d blocks are there", len(blocks) - len(todo), len(blocks)
         )
-    calls = engine.sampler.calls * (engine.guidance.calls_per_step if engine.guidance else 1)
+    calls = engine.calls
     log.info(
         "sample: %d cases x %d members%s, %d network calls each",
         len(cases),

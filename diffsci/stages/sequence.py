@@ -12,7 +12,6 @@ from typing import Any
 
 import diffsci
 from diffsci import config, families, tracking
-from diffsci.diffusion.samplers.base import Sampler
 from diffsci.errors import DataError, StorageError
 from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
@@ -22,6 +21,7 @@ from diffsci.forecasting.store import open_store, stands
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.run_folder import STAGES, RunFolder, digest_of
 from diffsci.runtime import Device
+from diffsci.sections import Sample
 from diffsci.stages import checks, scoring, telling
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.learning import learn
@@ -193,10 +193,10 @@ class Sequence:
             model.save(place, config.to_yaml(self.loaded.plain))
         return read_surrogate(place, pipeline)
 
-    def _renewed(self, model: Surrogate, prepared: Prepared, sampler: Sampler) -> Surrogate:
+    def _renewed(self, model: Surrogate, prepared: Prepared, sample: Sample) -> Surrogate:
         """The model, told of a `sample` section that was changed after training."""
         place, text = self.path / "model", config.to_yaml(self.loaded.plain)
-        lacks = sampler.needs_covariance and model.variance is None
+        lacks = sample.needs_covariance and model.variance is None
         if not lacks and (place / CONFIG).read_text(encoding="utf-8") == text:
             return model
         if lacks:
@@ -216,7 +216,7 @@ class Sequence:
         if self.folder.done("sample", self.digests["sample"]) and store.exists():
             log.info("sample: done before")
             return
-        model, evaluation = self._renewed(model, prepared, sample.sampler), prepared.evaluation
+        model, evaluation = self._renewed(model, prepared, sample), prepared.evaluation
         given = Given.of_tests(evaluation, sample.observed)
         with self._stage("sample"):
             if (self.path / TRUTH).exists() and stands(store, model.provenance):

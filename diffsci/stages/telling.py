@@ -6,7 +6,7 @@ import numpy as np
 
 from diffsci import families
 from diffsci.evaluation.table import Scores
-from diffsci.sections import Pipeline, Sample
+from diffsci.sections import Model, Pipeline, Sample, Train
 from diffsci.stages.prepare import Prepared
 
 
@@ -23,14 +23,26 @@ def summary(pipeline: Pipeline, prepared: Prepared) -> str:
     reach = f" up to {leads[-1]:g} {unit}" if leads else ""
     return (
         f"Task {task}{reach} on {prepared.name} ({names}, grid {size}). "
-        f"A {families.name_of(pipeline.model.network)} with the "
-        f"{families.name_of(pipeline.model.schedule)} schedule predicting "
-        f"{pipeline.model.predict} was trained for {pipeline.train.steps} steps on "
-        f"{len(prepared.examples)} examples; {sample.members} members were sampled by "
-        f"{families.name_of(sample.sampler)} in {sample.sampler.calls} network calls"
-        f"{' a step' if leads else ''} for {len(prepared.evaluation)} test cases"
+        f"A {families.name_of(pipeline.model.network)} "
+        f"{_of_what(pipeline.model, pipeline.train)} was trained for {pipeline.train.steps} steps "
+        f"on {len(prepared.examples)} examples; {sample.members} members were sampled by "
+        f"{_by(sample)}{' a step' if leads else ''} for {len(prepared.evaluation)} test cases"
         f"{_guided(sample)}{_tiled(sample)}."
     )
+
+
+def _of_what(model: Model, train: Train) -> str:
+    """What the network is trained to put out."""
+    if train.objective.direct:
+        return f"with the objective {families.name_of(train.objective)}"
+    return f"with the {families.name_of(model.schedule)} schedule predicting {model.predict}"
+
+
+def _by(sample: Sample) -> str:
+    """How a sample is made."""
+    if sample.sampler is None:
+        return "one network call"
+    return f"{families.name_of(sample.sampler)} in {sample.calls} network calls"
 
 
 def _guided(sample: Sample) -> str:

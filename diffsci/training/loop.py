@@ -18,11 +18,10 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.diffusion.objective import Losses, losses
+from diffsci.diffusion.objective import Losses
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError, NumericsError
 from diffsci.grid import Grid
@@ -32,6 +31,7 @@ from diffsci.training import augment, by_level, distributed
 from diffsci.training.ema import Ema, weights_of
 from diffsci.training.examples import Examples
 from diffsci.training.finite import explain
+from diffsci.training.losses import Loss
 from diffsci.training.optimiser import adamw, learning_rate, set_rate
 from diffsci.training.order import Draws, examples_of_step, seed_dropout
 from diffsci.training.state import (
@@ -138,7 +138,7 @@ class _Run:
         self.way, self.device = device, next(denoiser.parameters()).device
         self.ranks = distributed.current()
         self.rows = self.ranks.rows(section.batch_size)
-        self.loss = _Loss(denoiser, objective)
+        self.loss = Loss(denoiser, objective)
         # Before the average is begun: wrapping makes the weights of all ranks equal.
         self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
@@ -146,7 +146,7 @@ class _Run:
         self.ema = Ema(denoiser, section.ema)
         self.step, self.best_step = 0, 0
         self.best_loss: float | None = None
-        self.by_level = by_level.NOTHING
+        self.by_level, self.by_levels = by_level.NOTHING, not objective.direct
         self.losses: list[LossRow] = []
         self.validations: list[tuple[int, float]] = []
         self.settings = settings_of(section, objective, seed, device, len(examples))
@@ -219,7 +219,7 @@ class _Run:
             seconds=seconds,
             wait=wait,
             validation=self._validate() if self._due(section.validate_every) else None,
-            by_level=by_level.means(self.by_level) if logged else None,
+            by_level=by_level.means(self.by_level) if logged and self.by_levels else None,
             state=self.state,
         )
 
@@ -231,7 +231,7 @@ class _Run:
             self.seed, self.step, count=self.section.batch_size, rows=self.rows, device=self.device
         )
         uniform = draws.stratified(batch.target.dtype)
-        noise = draws.normal(batch.target)
+        noise = draws.normal(self.loss.objective.noise_like(batch.target))
         batch = augment.augment(batch, self.section, self.grid, draws)
         seed_dropout(self.device, "dropout", self.seed, self.step, self.ranks.rank)
         found: Losses = self.averaged_loss(batch, uniform, noise)
@@ -257,17 +257,6 @@ class _Run:
         if self.best_loss is None or loss < self.best_loss:
             self.best_step, self.best_loss = self.step, loss
         return loss
-
-
-class _Loss(nn.Module):
-    """Loss of each example: one module, so that one wrapper sees the whole forward pass."""
-
-    def __init__(self, denoiser: Denoiser, objective: Objective) -> None:
-        super().__init__()
-        self.denoiser, self.objective = denoiser, objective
-
-    def forward(self, batch: Batch, uniform: Tensor, noise: Tensor) -> Losses:
-        return losses(self.denoiser, batch, self.objective, uniform, noise)
 
 
 @contextmanager

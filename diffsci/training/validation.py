@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from diffsci.training.distributed import Ranks, total
 from diffsci.training.examples import Examples
+from diffsci.training.losses import Loss
 from diffsci.training.order import Draws, open_interval, permutation
 
 BATCHES = 32
@@ -16,7 +16,7 @@ BATCHES = 32
 
 @torch.no_grad()
 def validation_loss(
-    loss: nn.Module,
+    loss: Loss,
     valid: Examples,
     batch_size: int,
     device: torch.device,
@@ -46,9 +46,8 @@ def validation_loss(
         if rows.start == rows.stop:
             continue
         batch = valid.batch(chosen[block][rows]).to(device)
-        noise = Draws("valid", seed, first, count=size, rows=rows, device=device).normal(
-            batch.target
-        )
+        draws = Draws("valid", seed, first, count=size, rows=rows, device=device)
+        noise = draws.normal(loss.objective.noise_like(batch.target))
         uniform = open_interval(levels[block][rows], batch.target.dtype).to(device)
         losses = loss(batch, uniform, noise).loss
         sums += torch.stack([losses.sum(), losses.new_tensor(len(losses))]).to(sums)

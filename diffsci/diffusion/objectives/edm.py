@@ -13,12 +13,12 @@ from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
 from diffsci.diffusion.objectives import _log_normal
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDM(Objective):
+class EDM(ByLevel):
     """Mean squared error of v at log-normal noise-to-signal ratios: weight SNR + 1.
 
     Args:

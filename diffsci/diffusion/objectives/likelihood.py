@@ -16,7 +16,7 @@ from torch import Tensor
 from diffsci.diffusion.augmentation import level
 from diffsci.diffusion.objectives import _log_normal
 from diffsci.diffusion.objectives._learned import LearnedVariance
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.errors import require
 from diffsci.grid import Grid
@@ -25,7 +25,7 @@ Split = Literal["channel", "pixel", "wavenumber"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likelihood(Objective):
+class Likelihood(ByLevel):
     """Gaussian log-likelihood of v with learned variance per channel, pixel or wavenumber.
 
     Args:

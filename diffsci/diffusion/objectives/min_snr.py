@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class MinSNR(Objective):
+class MinSNR(ByLevel):
     """Mean squared error of the noise, bounded at low noise: weight min(SNR, gamma), uniform t.
 
     Args:

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class P2(Objective):
+class P2(ByLevel):
     """Perception prioritised: weight SNR / (1 + SNR)^gamma at levels uniform in t.
 
     Args:

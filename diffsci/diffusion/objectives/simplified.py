@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Simplified(Objective):
+class Simplified(ByLevel):
     """Mean squared error of the noise at levels uniform in t: weight SNR.
 
     Source: Ho et al. (2020), Denoising Diffusion Probabilistic Models, arXiv:2006.11239.

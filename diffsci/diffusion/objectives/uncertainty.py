@@ -16,13 +16,13 @@ from torch import Tensor
 from diffsci.diffusion.augmentation import level
 from diffsci.diffusion.objectives import _log_normal
 from diffsci.diffusion.objectives._learned import LearnedVariance
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 from diffsci.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uncertainty(Objective):
+class Uncertainty(ByLevel):
     """Mean squared error of v, each level divided by its learned mean: e^2 exp(-u) + u.
 
     Args:

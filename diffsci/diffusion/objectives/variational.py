@@ -15,12 +15,12 @@ from torch import Tensor
 
 from diffsci.diffusion.augmentation import level
 from diffsci.diffusion.objectives._slope import log_sigma_slope
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.schedules.base import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variational(Objective):
+class Variational(ByLevel):
     """Log-likelihood of the augmented data: weight -(1/2) dSNR/dt at levels uniform in t.
 
     Source: Kingma et al. (2021), Variational Diffusion Models, arXiv:2107.00630, eq. 17.

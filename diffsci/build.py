@@ -161,7 +161,7 @@ def _members(meta: Mapping[str, Any], node: Node, present: bool, lazy: bool) -> 
             raise fault(node, f"got {show(node.value)}, expected {wanted}")
         _check_twice(node)
         return tuple(_member(family, None, each, lazy) for each in node.items())
-    if meta["optional"] and node.value is None:
+    if meta["optional"] and node.value is None and (present or default is None):
         return None
     if not present and default is None:
         wanted = f"one of the {family}: {', '.join(families.names(family))}"

@@ -22,7 +22,8 @@ from diffsci.errors import ConfigError, FieldError
 from diffsci.forecasting.observations import error_std
 from diffsci.forecasting.tiles import Tiling
 from diffsci.networks.base import Ports
-from diffsci.sections import Evaluate, Observing, Pipeline, Sample, Train
+from diffsci.runtime import Device
+from diffsci.sections import Evaluate, Observing, Pipeline, Runtime, Sample, Train
 from diffsci.training import augment
 
 
@@ -46,6 +47,8 @@ def faults(
     pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...], examples: int
 ) -> Iterator[ConfigError]:
     """Every setting that does not fit the data, each told by its full key; see `check`."""
+    if pipeline.runtime.compile is True:
+        yield from _of_compiling(pipeline.runtime)
     if pipeline.model is not None:
         network = pipeline.model.network
         yield from _refused("model.network", lambda: network.check(ports))
@@ -70,8 +73,8 @@ def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> 
         examples: The training set.
         names: Of the channels.
     """
-    if pipeline.model is None:
-        return
+    if pipeline.model is None or (pipeline.train and pipeline.train.objective.direct):
+        return  # a model of one call sees no noise
     chosen = np.linspace(0, len(examples) - 1, min(len(examples), _SEEN)).round().astype(np.int64)
     targets = examples.batch(chosen).target
     schedule = pipeline.model.schedule
@@ -94,6 +97,15 @@ _SEEN = 512
 """Most training examples whose spectrum is looked at."""
 
 
+def _of_compiling(runtime: Runtime) -> Iterator[ConfigError]:
+    """That torch cannot do what is asked; a device that is not here is told elsewhere."""
+    try:
+        Device.of(runtime)
+    except FieldError as error:
+        if error.field == "runtime.compile":
+            yield error
+
+
 def _refused(section: str, check: Callable[[], None]) -> Iterator[ConfigError]:
     """What a check from inside refuses, under its full key."""
     try:
@@ -101,7 +113,9 @@ def _refused(section: str, check: Callable[[], None]) -> Iterator[ConfigError]:
     except FieldError as error:
         # What the data says of its edges is no key of the section that cannot serve it.
         own = "" if error.field.startswith("boundary of") else f"{section}."
-        yield FieldError(f"{own}{error.field}", error.value, error.expected)
+        whole = section.rsplit(".", 1)[-1] == error.field
+        name = section if whole else f"{own}{error.field}"
+        yield FieldError(name, error.value, error.expected)
 
 
 def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigError]:

@@ -15,6 +15,7 @@ from diffsci.diffusion.exact import DiagonalGaussian
 from diffsci.diffusion.noise import seeded
 from diffsci.diffusion.objective import losses, pair
 from diffsci.diffusion.objectives._learned import FLOOR, LearnedVariance
+from diffsci.diffusion.objectives.base import ByLevel
 from diffsci.diffusion.parameterisation import convert
 from diffsci.families import load, names
 from diffsci.grid import Grid

@@ -97,3 +97,30 @@ def test_a_run_stops_at_the_first_before_anything_is_trained(kinds, tmp_path):
         with pytest.raises(ConfigError):
             tiny_runs.run(file, *some, out=tmp_path / "run")
         assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_compiling_is_tried_before_a_run_asks_for_it(kinds, monkeypatch):
+    from diffsci import runtime
+
+    monkeypatch.setattr(runtime, "cannot_compile", lambda name: "no compiler")
+    (fault,) = found(kinds, "pde", "runtime.compile=true")
+    assert str(fault).startswith("runtime.compile: got True, expected auto or false: torch cannot")
+    assert found(kinds, "pde") == []
+
+
+def test_a_network_for_other_dims_is_told_by_its_section(kinds):
+    _, prepared = kinds("pde")
+    four = replace(
+        prepared.ports,
+        grid=replace(
+            prepared.ports.grid,
+            dims=("a", "b", "c", "d"),
+            coordinates=((0.0, 1.0),) * 4,
+            units=("1",) * 4,
+            boundary=(("open", "open"),) * 4,
+        ),
+    )
+    file, _ = kinds("pde")
+    pipeline = config.load(file).pipeline
+    told = [str(fault) for fault in faults(pipeline, four, (), 1000)]
+    assert any(text.startswith("model.network: got 4, expected a grid of 1, 2") for text in told)

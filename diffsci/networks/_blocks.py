@@ -55,7 +55,8 @@ class Conv(nn.Module):
 
         Where nothing is differentiated `step(x, out)` writes it within its halo: one copy less.
         """
-        if self.edges.all_zero or torch.is_grad_enabled() or _transformed():
+        plainly = self.edges.all_zero or torch.is_grad_enabled() or _transformed()
+        if plainly or not _whole_rows(x):
             plain: Tensor = self(step(x, None))
             return plain
         assert self.patch == 1 and not self.odd
@@ -78,6 +79,14 @@ def _transformed() -> bool:
     """Whether a compiler or a transform such as vmap looks on, which want plain operators."""
     functions: bool = torch._C._are_functorch_transforms_active()
     return functions or torch.compiler.is_compiling()
+
+
+def _whole_rows(x: Tensor) -> bool:
+    """Whether rows of cells, channels innermost, are whole vectors of the processor's.
+
+    Else what is left over of each row has other last bits than in a field without a halo.
+    """
+    return x.ndim > 3 and x.stride(1) == 1 and x.shape[1] * x.shape[-1] % 64 == 0
 
 
 class Block(nn.Module):

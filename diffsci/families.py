@@ -118,14 +118,20 @@ def _parsed(family: str, name: str) -> ast.ClassDef | None:
     path = _folder(family) / f"{name}.py"
     if not path.exists():
         return None
-    contract = FAMILIES[family][1]
-    classes = [
+    contracts = {FAMILIES[family][1]}
+    # A base may hold kinds of its contract; a member is of one of them.
+    contracts |= {node.name for node in _derived(_folder(family) / "base.py", contracts)}
+    return next(iter(_derived(path, contracts)), None)
+
+
+def _derived(path: Path, bases: set[str]) -> list[ast.ClassDef]:
+    """The classes of a file that name one of these as their base."""
+    return [
         node
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
-        and any(isinstance(base, ast.Name) and base.id == contract for base in node.bases)
+        and any(isinstance(base, ast.Name) and base.id in bases for base in node.bases)
     ]
-    return classes[0] if classes else None
 
 
 def base(family: str) -> type:
@@ -234,6 +240,11 @@ def plugin(module: str) -> tuple[str, ...]:
             raise ConfigError(f"--plugin {module}: {family} {word!r} exists; rename the module")
         _plugins[family, word] = value
     return tuple(sorted(found))
+
+
+def plugged() -> tuple[str, ...]:
+    """Import names of the modules that `plugin` added."""
+    return tuple(sorted({each.__module__ for each in _plugins.values()}))
 
 
 def name_of(member: object) -> str:

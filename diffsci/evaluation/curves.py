@@ -46,7 +46,9 @@ def _panels(results: Results, rows: int, height: float) -> tuple[Figure, np.ndar
 
 def scores_by_lead(results: Results, scores: Scores) -> Figure | None:
     """Scores of every forecast against lead, with interval bands; none without several leads."""
-    words = [word for word in BY_LEAD if word in scores.scores]
+    # What no forecast has, as spread where all have a single member, would be an empty panel.
+    known = {row.score for row in scores.rows if np.isfinite(row.value)}
+    words = [word for word in BY_LEAD if word in known]
     if scores.leads is None or len(scores.leads) < 2 or not words:
         return None
     variables = scores.variables[:_SHOWN]

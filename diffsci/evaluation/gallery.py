@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from diffsci.evaluation.canvas import FAINT, TRUTH, VALUES, Results, colour, figure, with_unit
 
@@ -41,6 +42,9 @@ def gallery(results: Results, channel: int) -> Figure:
         for column, field in fields:
             axes = made.add_subplot(layout[row, column])
             last = _thumbnail(axes, field, results, look) or last
+            if field.ndim == 1:
+                item = results.channels[channel]
+                _scale(axes, results, with_unit(item.name, item.unit), first=column + row == 0)
             if column == 0 and kind is not None:
                 axes.set_ylabel(str(kind), rotation=0, labelpad=10, va="center", fontsize=10)
             if row == 0 and column in (REAL // 2, REAL + 1 + DRAWN // 2):
@@ -78,9 +82,26 @@ def _thumbnail(
     axes.set_yticks([])
     if field.ndim == 1:
         axes.plot(results.grid.coordinates[0], field, color=colour(0), linewidth=1)
+        margin = 0.05 * (look["vmax"] - look["vmin"]) or 1.0
+        axes.set_ylim(look["vmin"] - margin, look["vmax"] + margin)
         return None
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(FAINT if look["cmap"] == "gray" else TRUTH)
     # Images have their first row on top; maps have north there, whichever way they are stored.
     up = not _is_image(results) and results.grid.coordinates[0][0] < results.grid.coordinates[0][-1]
     return axes.imshow(field, origin="lower" if up else "upper", interpolation="nearest", **look)
+
+
+def _scale(axes: Axes, results: Results, words: str, *, first: bool) -> None:
+    """Ticks of the first panel of lines: all have its range."""
+    if not first:
+        return
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.tick_params(labelsize=7, length=2.5)
+    axes.set_ylabel(words, fontsize=8)
+    axes.xaxis.set_ticks_position("top")
+    axes.tick_params(axis="x", labeltop=True, labelbottom=False)
+    grid = results.grid
+    axes.set_xlabel(with_unit(grid.dims[0], grid.units[0]), fontsize=8)
+    axes.xaxis.set_label_position("top")

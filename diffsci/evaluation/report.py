@@ -29,10 +29,10 @@ from diffsci.files import write_text
 
 CAPTIONS = {
     "sample_maps.png": (
-        "<b>Samples.</b> Truth and members share one colour range, so they can be compared by "
-        "eye. A good member looks like a truth, only not like this one in its details; the "
-        "ensemble mean is smoother than either, and the spread is large where the members "
-        "disagree."
+        "<b>Samples.</b> What is real and what was sampled share one range, to be compared "
+        "by eye. A good sample looks real, only not like this truth in its details. Where an "
+        "ensemble answers to one truth, its mean is smoother than either, and its spread is large "
+        "where the members disagree."
     ),
     "scores_by_lead.png": (
         "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "
@@ -108,7 +108,9 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
     narrow: list[str] = []
     for name, source in figures.items():
         words = Path(name).stem.replace("_", " ")
-        shown = picture(source, CAPTIONS.get(name, f"<b>{escape(words)}.</b>"), words)
+        variable = name.removeprefix("sample_maps_").removesuffix(".png")
+        other = words if variable == Path(name).stem else f"Samples of {variable}"
+        shown = picture(source, CAPTIONS.get(name, f"<b>{escape(other)}.</b>"), words)
         (wide if name.startswith(("sample_maps", "scores_by_lead")) else narrow).append(shown)
     yield from wide
     if narrow:

@@ -23,7 +23,8 @@ class Row:
         variable: Name of the channel.
         score: Name of the score.
         lead: In the `lead_unit` of `run.json`; none: over all leads.
-        value: The score.
+        value: The score; NaN, and an empty cell in the file, where it is undefined, as spread is
+            with a single member.
         low: Lower end of the bootstrap interval; NaN with a single case.
         high: Upper end.
         unit: Unit of the score, `1` where it has none.
@@ -80,10 +81,14 @@ def overall(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, float | None]]
 
 
 def _cell(value: object) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     # 9 digits: more than any bootstrap interval resolves, and equal on every platform.
     return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def _number(cell: str) -> float:
+    return float(cell) if cell else math.nan
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
@@ -107,9 +112,9 @@ def read_rows(path: Path) -> tuple[Row, ...]:
                     variable=variable,
                     score=score,
                     lead=float(lead) if lead else None,
-                    value=float(value),
-                    low=float(low),
-                    high=float(high),
+                    value=_number(value),
+                    low=_number(low),
+                    high=_number(high),
                     unit=unit,
                     members=int(members),
                     count=int(count),

@@ -17,7 +17,7 @@ from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
 from diffsci.evaluation.table import Scores, evaluate
-from diffsci.sections import Evaluate, Pipeline
+from diffsci.sections import Evaluate, Pipeline, Sample
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.telling import summary
 
@@ -184,8 +184,13 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
         given=known,
         cases=prepared.evaluation.cases,
         seed=pipeline.seed,
-        members=pipeline.sample.members,
+        members=_baseline_members(pipeline.sample.members),
     )
+
+
+def _baseline_members(members: int) -> int:
+    """As many as the model has; a model of a single one is not let off with a single draw."""
+    return members if members > 1 else Sample().members
 
 
 def _shown(pipeline: Pipeline, prepared: Prepared, given: torch.Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from diffsci import families
+from diffsci.evaluation.page import number
 from diffsci.evaluation.table import Scores
 from diffsci.sections import Model, Pipeline, Sample, Train
 from diffsci.stages.prepare import Prepared
@@ -124,6 +125,6 @@ def table(scores: Scores) -> str:
     ]
     for forecast in scores.forecasts:
         for variable in scores.variables:
-            cells = [f"{scores.row(forecast, variable, name).value:.4g}" for name in names]
+            cells = [number(scores.row(forecast, variable, name).value) for name in names]
             lines.append(f"| {forecast} | {variable} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

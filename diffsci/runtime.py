@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from diffsci.diffusion.denoiser import Denoiser
@@ -41,6 +42,9 @@ _START = {"cpu": 60.0, "cuda": 60.0}
 """Seconds until forward and backward are compiled: on the CPU 45 to 70 were measured."""
 
 
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 class CompileError(ConfigError):
     """Torch fails to compile a network, or to run what it compiled."""
 
@@ -61,7 +65,7 @@ class Device:
     """
 
     name: str = "cpu"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     threads: int = 1
     compile: bool | Literal["auto"] = False
     memory_format: MemoryFormat = "contiguous"
@@ -72,8 +76,8 @@ class Device:
         """Resolve `auto` as far as the machine decides it, and set torch's threads.
 
         Raises:
-            FieldError: For a device this machine does not have, and for `compile: true` where torch
-                cannot compile.
+            FieldError: For a device this machine does not have, for `precision: fp16` where it
+                cannot compute so, and for `compile: true` where torch cannot compile.
         """
         if section.threads != "auto" and section.threads > 0:
             torch.set_num_threads(section.threads)
@@ -81,6 +85,9 @@ class Device:
         precision = section.precision
         if precision == "auto":
             precision = "bf16" if name.startswith("cuda") or _fast_bf16() else "fp32"
+        if precision == "fp16" and (why := cannot_halve(name)) is not None:
+            expected = f"bf16 or fp32: {name} cannot train in float16 here ({why})"
+            raise FieldError("runtime.precision", precision, expected)
         memory_format = section.memory_format
         if memory_format == "auto":
             memory_format = _memory_format(name)
@@ -209,7 +216,7 @@ class Device:
                 part.checkpointing = self.checkpointing is True
                 _compile(part, self.compiles)
             if isinstance(part, Denoiser):
-                part.autocast = torch.bfloat16 if self.precision == "bf16" else None
+                part.autocast = _AUTOCAST[self.precision]
                 part.channels_last = channels_last
         return module
 
@@ -261,6 +268,27 @@ def cannot_compile(name: str) -> str | None:
             tried = torch.compile(_tried, backend=BACKEND, dynamic=False)
             tried(torch.zeros(64, device=name))
     except Exception as error:  # its kinds differ from version to version
+        return first_line(error)
+    return None
+
+
+@cache
+def cannot_halve(name: str) -> str | None:
+    """Why a network cannot train in float16 on this device; none where it can.
+
+    Older torch has no such convolutions on the CPU, so one of each kind is tried.
+    """
+    try:
+        with torch.autocast(torch.device(name).type, dtype=torch.float16):
+            x = torch.ones(1, 1, 4, device=name)
+            weight = torch.ones(1, 1, 3, device=name, requires_grad=True)
+            for convolve in (F.conv1d, F.conv2d, F.conv3d):
+                found = convolve(x, weight, padding=1)
+                x, weight = x[..., None], weight[..., None]
+            matrix = torch.ones(4, 4, device=name, requires_grad=True)
+            found = found.mean() + F.linear(torch.ones(1, 4, device=name), matrix).mean()
+        found.backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
         return first_line(error)
     return None
 

@@ -8,6 +8,7 @@ the two numbers that are read in each step anyway, so no device waits and no ran
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -28,16 +29,22 @@ Faded = tuple[float, ...]
 NOTHING: Faded = (0.0,) * (2 * BINS)
 
 
-@torch.no_grad()
+@lru_cache(maxsize=8)
+def _edges_and_places(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Borders of the bins, and their numbers: the same in each step, so made once."""
+    edges = torch.tensor([_LOW + place * _WIDTH for place in range(1, BINS)], dtype=dtype)
+    return edges.to(device), torch.arange(BINS, device=device)
+
+
 def sums(
     error: Float[Tensor, " batch"], log_sigma: Float[Tensor, " batch"]
 ) -> Float[Tensor, " sums_and_counts"]:
-    """Sum of the errors in each bin, then how many there are, on their device."""
-    place = ((log_sigma - _LOW) / _WIDTH).floor().clamp(0, BINS - 1)
-    inside = place[:, None] == torch.arange(BINS, device=place.device)
+    """Sum of the errors in each bin, then how many there are, on their device; no gradient."""
+    edges, places = _edges_and_places(log_sigma.device, log_sigma.dtype)
+    inside = torch.bucketize(log_sigma, edges, right=True)[:, None] == places
     # Not a product: an infinite error would make a NaN of the other bins.
     errors = torch.where(inside, error[:, None], 0)
-    return torch.cat([errors.sum(dim=0), inside.sum(dim=0).to(error)])
+    return torch.cat([errors, inside.to(error)], dim=1).sum(dim=0)
 
 
 def faded(before: Faded, added: list[float]) -> Faded:

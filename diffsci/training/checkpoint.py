@@ -3,36 +3,88 @@
     checkpoints/step-00001000/state.safetensors   every tensor, by name
                               state.json          everything else, with the format's version
                               manifest.json       size and sha256 of the two
+                best-00000800/...                 average of the best validation, the same files
 
 A checkpoint is written beside its place and renamed when it is on the disk; older ones go only
 then. On reading, the newest one whose checksums hold wins, and each damaged one is named.
+
+`save` returns when it is on the disk. `writer.Writer` copies the state, and writes the same bytes
+while training goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from diffsci.errors import StorageError
-from diffsci.files import failpoint, remove_folder, replace_folder, sha256_of
+from diffsci.files import failpoint, remove_folder, replace_folder
+from diffsci.training.damage import MANIFEST, NUMBERS, TENSORS, as_json, is_pickle, refuse_pickle
+from diffsci.training.damage import damage_of as damage_of
+from diffsci.training.ema import Weights
+from diffsci.training.packing import packed
+from diffsci.training.scaler import Scaler
 from diffsci.training.state import RunState
 
-FORMAT = 2
-"""1 had no loss by level, which then begins anew."""
+FORMAT = 3
+"""1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end.
+What is not there begins anew."""
 
-TENSORS, NUMBERS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 _GROUPS = ("weights", "ema", "optimiser")
+_OTHERS = "ema_others"
+_ROWS = ("losses", "validations")
+_TUPLES = ("by_level", "recent", "ema_losses")
 
 
 def folder_of(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"step-{step:08d}"
+
+
+def best_of(folder: Path, step: int) -> Path:
+    """Where the average of a validation lies that was the best."""
+    return folder / f"best-{step:08d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A state as it is written: nothing of it is the run's any more.
+
+    Args:
+        step: Of the state.
+        best_step: Of its best validation.
+        tensors: Bytes of the file of tensors.
+        numbers: All else.
+    """
+
+    step: int
+    best_step: int
+    tensors: Tensor
+    numbers: dict[str, Any]
+
+    @classmethod
+    def of(cls, state: RunState, block: Tensor | None = None) -> Copy:
+        """Copied to the CPU, into `block` where it is large enough."""
+        groups = {group: getattr(state, group) for group in _GROUPS}
+        groups |= {f"{_OTHERS}.{k}": weights for k, weights in enumerate(state.ema_others)}
+        tensors = {f"{g}/{name}": v for g, values in groups.items() for name, v in values.items()}
+        known = {f.name: getattr(state, f.name) for f in fields(state)}
+        numbers = {name: v for name, v in known.items() if name not in (*_GROUPS, _OTHERS)}
+        numbers["scaler"] = None if state.scaler is None else asdict(state.scaler)
+        return cls(
+            step=state.step,
+            best_step=state.best_step,
+            tensors=packed(tensors, block),
+            numbers={"format": FORMAT, **numbers},
+        )
 
 
 def save(folder: Path, state: RunState, *, keep: int) -> Path:
@@ -49,27 +101,40 @@ def save(folder: Path, state: RunState, *, keep: int) -> Path:
     Raises:
         StorageError: With the path and the bytes needed; the checkpoints there before stay.
     """
-    # Copied into one block of memory, and written by Python: the library's own writer hides what
-    # the operating system says when the disk is full.
-    content = safetensors.torch.save(
-        {
-            f"{group}/{name}": value.detach().contiguous().cpu()
-            for group in _GROUPS
-            for name, value in getattr(state, group).items()
-        }
-    )
-    numbers = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in _GROUPS}
-    text = _json({"format": FORMAT, **numbers})
-    place = folder_of(folder, state.step)
-    with replace_folder(place, needed=len(content) + len(text) + 1024) as fresh:
-        (fresh / TENSORS).write_bytes(content)
-        failpoint("checkpoint.tensors")
-        (fresh / NUMBERS).write_bytes(text)
-        failpoint("checkpoint.numbers")
-        (fresh / MANIFEST).write_bytes(_json(_manifest(fresh)))
-        failpoint("checkpoint.manifest")
-    _prune(folder, state.step, keep)
+    return write(folder, Copy.of(state), keep=keep)
+
+
+def save_best(folder: Path, state: RunState) -> Path:
+    """Write the average of a validation that is the best so far; older ones stay until `save`.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        state: Directly after that validation.
+
+    Raises:
+        StorageError: With the path and the bytes needed.
+    """
+    place = best_of(folder, state.step)
+    _write(place, Copy.of(only_model(state)))
     return place
+
+
+def only_model(state: RunState) -> RunState:
+    """The same with no tensors but the average that validated best."""
+    return replace(state, weights={}, ema=state.model, ema_others=(), optimiser={}, ema_losses=())
+
+
+def write(folder: Path, copy: Copy, *, keep: int) -> Path:
+    """`save` of what was copied."""
+    place = folder_of(folder, copy.step)
+    _write(place, copy)
+    _prune(folder, copy, keep)
+    return place
+
+
+def write_best(folder: Path, copy: Copy) -> None:
+    """`save_best` of what was copied."""
+    _write(best_of(folder, copy.step), copy)
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
@@ -80,10 +145,13 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
         warn: Told of each damaged checkpoint, by name, before the one before it is tried.
 
     Raises:
-        StorageError: When there are checkpoints and all are damaged, or one has a newer format.
+        StorageError: When there are checkpoints and all are damaged, or one has a newer format, or
+            there is a pickle among their files.
     """
+    refuse_pickle(folder)
     places = _all(folder)
     for place in reversed(places):
+        refuse_pickle(place)
         damage = damage_of(place)
         if damage is None:
             return _read(place)
@@ -96,25 +164,57 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
     return None
 
 
-def damage_of(place: Path) -> str | None:
-    """What is wrong with a checkpoint, by its manifest; none where it is whole."""
-    try:
-        stored = (place / MANIFEST).read_bytes()
-        listed = json.loads(stored)
-        # Written in one way only, so a flipped bit anywhere in it shows.
-        if _json(listed) != stored or sorted(listed) != sorted((TENSORS, NUMBERS)):
-            return f"{MANIFEST} was changed"
-        for name, wanted in listed.items():
-            size = (place / name).stat().st_size
-            if size != wanted["bytes"]:
-                return f"{name} has {size} bytes, expected {wanted['bytes']}"
-            if sha256_of(place / name) != wanted["sha256"]:
-                return f"{name} does not have its checksum"
-    except OSError as error:
-        return f"{Path(error.filename or MANIFEST).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    return None
+def at(folder: Path, step: int) -> RunState:
+    """The state after a step, on the CPU.
+
+    Raises:
+        StorageError: When it is not there, or not whole.
+    """
+    place = folder_of(folder, step)
+    refuse_pickle(place)
+    damage = damage_of(place)
+    if damage is not None:
+        raise StorageError(
+            f"checkpoint {place}: {damage}; all processes of a run need the same run folder, on a "
+            "file system that they share"
+        )
+    return _read(place)
+
+
+def best(folder: Path, state: RunState, warn: Callable[[str], None]) -> Weights:
+    """The average of the best validation of a run, or that of its state where it is not whole.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        state: Of the run's end.
+        warn: Told where the average of the end is taken.
+    """
+    place = best_of(folder, state.best_step)
+    refuse_pickle(place)
+    damage = damage_of(place)
+    if damage is None:
+        return _read(place).ema
+    warn(f"{place} is damaged ({damage}): the average of the last step is taken")
+    return state.model
+
+
+def _write(place: Path, copy: Copy) -> None:
+    # Written by Python: the library's own writer hides what the operating system says when the
+    # disk is full. The checksums are those of memory, so that what was not written well shows.
+    array: Any = copy.tensors.numpy()  # whose stubs do not say that it is a buffer
+    files = {TENSORS: memoryview(array), NUMBERS: memoryview(as_json(copy.numbers))}
+    needed = sum(content.nbytes for content in files.values()) + 1024
+    with replace_folder(place, needed=needed) as fresh:
+        (fresh / TENSORS).write_bytes(files[TENSORS])
+        failpoint("checkpoint.tensors")
+        (fresh / NUMBERS).write_bytes(files[NUMBERS])
+        failpoint("checkpoint.numbers")
+        (fresh / MANIFEST).write_bytes(as_json({n: _entry(files[n]) for n in files}))
+        failpoint("checkpoint.manifest")
+
+
+def _entry(content: memoryview) -> dict[str, Any]:
+    return {"bytes": content.nbytes, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _read(place: Path) -> RunState:
@@ -125,41 +225,58 @@ def _read(place: Path) -> RunState:
             f"checkpoint {place} has format {version}, this diffsci reads 1 to {FORMAT}: "
             "use the version that wrote it (run.json names it)"
         )
-    groups: dict[str, dict[str, Tensor]] = {group: {} for group in _GROUPS}
-    for name, value in safetensors.torch.load((place / TENSORS).read_bytes()).items():
+    groups: dict[str, Weights] = {group: {} for group in _GROUPS}
+    for name, value in _tensors(place / TENSORS).items():
         group, rest = name.split("/", 1)
-        groups[group][rest] = value
-    for rows in ("losses", "validations"):
+        groups.setdefault(group, {})[rest] = value
+    others = sorted(set(groups) - set(_GROUPS), key=lambda group: int(group.rpartition(".")[2]))
+    numbers[_OTHERS] = tuple(groups.pop(group) for group in others)
+    for rows in _ROWS:
         numbers[rows] = tuple(tuple(row) for row in numbers[rows])
-    if version > 1:
-        numbers["by_level"] = tuple(numbers["by_level"])
+    for name in (name for name in _TUPLES if name in numbers):
+        numbers[name] = tuple(numbers[name])
+    if numbers.get("scaler") is not None:
+        numbers["scaler"] = Scaler(**numbers["scaler"])
     return RunState(**(numbers | groups))
 
 
-def _all(folder: Path) -> list[Path]:
+def _tensors(file: Path) -> dict[str, Tensor]:
+    content = file.read_bytes()
+    if is_pickle(content):
+        raise StorageError(
+            f"{file}: is a pickle, which may run code when it is loaded; it was not opened. It is "
+            "not diffsci's: delete its folder"
+        )
+    try:
+        return safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise StorageError(f"{file}: is no safetensors file ({error}); delete its folder") from None
+
+
+def _all(folder: Path, kind: str = "step") -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    return sorted(path for path in folder.glob(f"{kind}-*") if path.is_dir())
 
 
-def _prune(folder: Path, step: int, keep: int) -> None:
-    """Drop the oldest, and those after `step`: a run that fell back behind them makes them anew."""
-    done = folder_of(folder, step)
-    before = [place for place in _all(folder) if place.name <= done.name]
-    kept = before[-keep:]
+def _prune(folder: Path, copy: Copy, keep: int) -> None:
+    """Drop the oldest, and those after this one: a run that fell back behind them makes them anew.
+
+    Of the bests, each stays that a kept checkpoint may name.
+    """
+    done = folder_of(folder, copy.step)
+    kept = [place for place in _all(folder) if place.name <= done.name][-keep:]
+    oldest, last = best_of(folder, _step(kept[0])), best_of(folder, copy.step)
+    bests = _all(folder, "best")
+    kept += [place for place in bests if oldest.name < place.name <= last.name]
+    kept += [place for place in bests if place.name <= oldest.name][-1:]
+    kept += [best_of(folder, copy.best_step)]
     failpoint("checkpoint.pruning")
-    for place in _all(folder):
+    for place in (*_all(folder), *bests):
         if place not in kept:
             remove_folder(place)
             failpoint("checkpoint.pruned")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
-        for name in (TENSORS, NUMBERS)
-    }
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+def _step(place: Path) -> int:
+    return int(place.name.partition("-")[2])

@@ -1,9 +1,9 @@
 """Several processes training one model: each takes its rows of every batch, gradients are averaged.
 
 The global batch, its order and its noise do not depend on the number of processes, so N ranks train
-on what one would have trained on; only the order of summation differs. The loop can be called so by
-a program of one's own under `torchrun`, which sets RANK, WORLD_SIZE and LOCAL_RANK; without them
-this process is the only one. `diffsci run` is one process: it does not start or join others yet.
+on what one would have trained on; only the order of summation differs. `torchrun` starts them and
+sets RANK, WORLD_SIZE and LOCAL_RANK; without these, this process is the only one. What they tell
+each other beside gradients is in `company.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffsci.errors import ConfigError, require
+from diffsci.training.company import Company, meet_others
 
 TIMEOUT_SECONDS = 120.0
 """How long a rank waits for the others before it ends with an error."""
@@ -75,20 +76,87 @@ def process_group(
         device: NCCL carries gradients between CUDA devices, gloo all others.
         timeout_seconds: A rank that waits longer for the others fails.
     """
+    global _company
     ranks = from_environment()
     if ranks.world == 1:
         yield ranks
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(ranks.local)  # what is called `cuda` is this one from now on
+    store = meet_others(timeout_seconds)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
+        store=store,
         rank=ranks.rank,
         world_size=ranks.world,
         timeout=timedelta(seconds=timeout_seconds),
     )
+    _company = Company(rank=ranks.rank, world=ranks.world, store=store)
+    _company.arrive()
     try:
         yield ranks
+        _company.leave()
+    except BaseException as error:
+        found = _company.parted(error)
+        if found is error:
+            raise
+        raise found from error
     finally:
+        _company = None
         dist.destroy_process_group()
+
+
+_company: Company | None = None
+
+
+def timeout_seconds() -> float:
+    """How long a rank waits for the others: DIFFSCI_RANK_TIMEOUT where that is set.
+
+    Raises:
+        ConfigError: When it is no number of seconds.
+    """
+    told = os.environ.get("DIFFSCI_RANK_TIMEOUT", str(TIMEOUT_SECONDS))
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ConfigError(f"DIFFSCI_RANK_TIMEOUT is {told!r}, expected seconds, more than 0")
+    return seconds
+
+
+def tell(word: str, text: str) -> None:
+    """A word to the other ranks, once; alone, to nobody."""
+    if _company is not None:
+        _company.tell(word, text)
+
+
+def hear(word: str) -> str | None:
+    """A word of rank 0, when it is told; none when rank 0 has left without it.
+
+    Raises:
+        RankError: When a rank ended by an error.
+    """
+    return None if _company is None else _company.hear(word)
+
+
+def meet(place: str, seconds: float) -> None:
+    """Wait until all ranks are there; alone, not at all.
+
+    Raises:
+        RankError: When a rank ended by an error, or is not there in time.
+    """
+    if _company is not None:
+        _company.meet(place, seconds)
+
+
+def largest(value: int) -> int:
+    """The largest value of any rank, on all of them."""
+    if not dist.is_initialized():
+        return value
+    found = torch.tensor([value], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found.item())
 
 
 def current() -> Ranks:
@@ -102,17 +170,33 @@ def current() -> Ranks:
     )
 
 
-def check_batch(batch_size: int, ranks: Ranks) -> None:
+def check_device(name: str) -> None:
+    """Refuse a device with a number: each process takes the one of its own.
+
+    Raises:
+        FieldError: Naming it.
+    """
+    expected = "cuda, cpu or auto: each of several processes takes the CUDA device of its number"
+    require(":" not in name and name != "mps", "runtime.device", name, expected)
+
+
+def check_batch(batch_size: int, ranks: Ranks, parts: int = 1) -> None:
     """Refuse a batch that the ranks cannot share equally: means over rows would no longer agree.
+
+    Args:
+        batch_size: Of the whole batch.
+        ranks: Who shares it.
+        parts: In which each rank computes its share, one after the other.
 
     Raises:
         FieldError: Naming the sizes that would work.
     """
     require(
-        batch_size % ranks.world == 0,
+        batch_size % (ranks.world * parts) == 0,
         "batch_size",
         batch_size,
-        f"a multiple of the {ranks.world} processes",
+        f"a multiple of the {ranks.world} processes"
+        + (f", each with {parts} parts by train.accumulate" if parts > 1 else ""),
     )
 
 

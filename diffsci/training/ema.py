@@ -1,26 +1,29 @@
-"""Exponential moving average of the weights: what is validated, kept and sampled from.
+"""Exponential moving averages of the weights: what is validated, kept and sampled from.
 
 a <- a + (1 - d) (w - a) after each optimiser step, with d = min(decay, (1 + n) / (10 + n)) after n
-updates: a constant decay near 1 would keep the random start in the average of a short run.
+updates: a constant decay near 1 would keep the random start in the average of a short run. Which
+decay is best is not known before the end of a run, so several may be kept side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+Weights = dict[str, Tensor]
 
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
+
+def weights_of(module: nn.Module) -> Weights:
     """Live parameters and saved buffers by name, each once even where layers share it."""
     saved = set(module.state_dict(keep_vars=True))
     buffers = {name: value for name, value in module.named_buffers() if name in saved}
     return {name: value.detach() for name, value in module.named_parameters()} | buffers
 
 
-def assign(module: nn.Module, weights: dict[str, Tensor]) -> None:
+def assign(module: nn.Module, weights: Weights) -> None:
     """Copy values by name into a module.
 
     Raises:
@@ -39,45 +42,55 @@ def assign(module: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 class Ema:
-    """The average of a module's parameters; of a buffer, the latest value.
+    """Averages of a module's parameters; of a buffer, the latest value.
 
     Args:
         module: Whose weights are followed.
-        decay: Largest decay.
+        decay: Largest decay, or one of each average.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, module: nn.Module, decay: float | tuple[float, ...]) -> None:
+        self.decays = decay if isinstance(decay, tuple) else (decay,)
         self.updates = 0
         self._live = weights_of(module)
-        self.weights = {name: value.clone() for name, value in self._live.items()}
+        self.all = tuple(
+            {name: value.clone() for name, value in self._live.items()} for _ in self.decays
+        )
         trained = [name for name, _ in module.named_parameters()]
         self._rest = [name for name in self._live if name not in set(trained)]
-        self._averages = [self.weights[name] for name in trained]
+        self._averages = [[weights[name] for name in trained] for weights in self.all]
         self._sources = [self._live[name] for name in trained]
+
+    @property
+    def weights(self) -> Weights:
+        """The first average, which is the only one in most runs."""
+        return self.all[0]
 
     @torch.no_grad()
     def update(self) -> None:
         """Follow the weights once."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self._averages, self._sources, 1 - decay)
+        warm = (1 + self.updates) / (10 + self.updates)
+        for decay, averages in zip(self.decays, self._averages, strict=True):
+            torch._foreach_lerp_(averages, self._sources, 1 - min(decay, warm))
         for name in self._rest:
-            self.weights[name].copy_(self._live[name])
+            for weights in self.all:
+                weights[name].copy_(self._live[name])
         self.updates += 1
 
-    def restore(self, weights: dict[str, Tensor], updates: int) -> None:
-        """Go on from a saved average and its counter."""
+    def restore(self, saved: Sequence[Weights], updates: int) -> None:
+        """Go on from saved averages and their counter."""
         with torch.no_grad():
-            for name, value in self.weights.items():
-                value.copy_(weights[name])
+            for weights, values in zip(self.all, saved, strict=True):
+                for name, value in weights.items():
+                    value.copy_(values[name])
         self.updates = updates
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """The module holds the average inside the block, and its own weights after it."""
+    def applied(self, which: int = 0) -> Iterator[None]:
+        """The module holds an average inside the block, and its own weights after it."""
         own = [value.clone() for value in self._live.values()]
         with torch.no_grad():
-            torch._foreach_copy_(list(self._live.values()), list(self.weights.values()))
+            torch._foreach_copy_(list(self._live.values()), list(self.all[which].values()))
         try:
             yield
         finally:

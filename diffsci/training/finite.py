@@ -1,6 +1,12 @@
-"""What to say when a step left the finite numbers: where it began, and what would help."""
+"""Steps that left the finite numbers: where it began, what would help, and what becomes of them.
+
+A bad batch is noticed before the optimiser is called. By `train.on_bad` it ends the run, or it is
+left out: the weights, their averages and the optimiser stay as they are, and the next step comes.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +14,59 @@ from torch import Tensor, nn
 
 from diffsci.batch import Batch
 from diffsci.errors import NumericsError
+from diffsci.sections import Train
+
+
+@dataclass
+class Skipped:
+    """Batches that were left out.
+
+    Args:
+        total: In the whole run.
+        in_row: Directly before the next step.
+    """
+
+    total: int = 0
+    in_row: int = 0
+
+    def one_more(self, error: NumericsError, section: Train) -> str:
+        """What to say of a batch that is left out.
+
+        Raises:
+            NumericsError: The one given, where the section says to stop, or too many came in a row.
+        """
+        if section.on_bad == "stop":
+            raise error
+        self.total, self.in_row = self.total + 1, self.in_row + 1
+        if self.in_row > section.skip_most:
+            raise NumericsError(
+                f"{error}. It is the {self.in_row}th such batch in a row, and train.skip_most is "
+                f"{section.skip_most}"
+            )
+        return f"{error}. The batch is skipped, the {self.total}th of this run"
+
+
+class Buffers:
+    """What a forward pass changes in a module: put back where the step is left out.
+
+    Args:
+        module: Whose saved buffers are watched.
+        watched: Whether steps can be left out at all.
+    """
+
+    def __init__(self, module: nn.Module, watched: bool) -> None:
+        names = set(module.state_dict(keep_vars=True)) if watched else set()
+        self._live = [value for name, value in module.named_buffers() if name in names]
+        self._kept: list[Tensor] = []
+
+    def keep(self) -> None:
+        """Copy them."""
+        self._kept = [value.clone() for value in self._live]
+
+    def put_back(self) -> None:
+        """As they were kept."""
+        for live, kept in zip(self._live, self._kept, strict=True):
+            live.copy_(kept)
 
 
 def explain(

@@ -11,29 +11,32 @@ anywhere: on the CPU, with as many threads, the resumed run gives the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import perf_counter
-from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import Losses
 from diffsci.diffusion.objectives.base import Objective
-from diffsci.errors import ConfigError, NumericsError
+from diffsci.errors import ConfigError
 from diffsci.grid import Grid
-from diffsci.runtime import Device, as_written
+from diffsci.runtime import Device
 from diffsci.sections import Train
-from diffsci.training import augment, by_level, distributed
+from diffsci.training import augment, by_level, distributed, ending
 from diffsci.training.ema import Ema, weights_of
 from diffsci.training.examples import Examples
-from diffsci.training.finite import explain
+from diffsci.training.finite import Buffers, Skipped, explain
 from diffsci.training.losses import Loss
 from diffsci.training.optimiser import adamw, learning_rate, set_rate
-from diffsci.training.order import Draws, examples_of_step, seed_dropout
+from diffsci.training.order import Draws, deterministic, examples_of_step, seed_dropout
+from diffsci.training.parts import backward
+from diffsci.training.scaler import Scaler
+from diffsci.training.spikes import Recent
 from diffsci.training.state import (
     LossRow,
     RunState,
@@ -42,35 +45,8 @@ from diffsci.training.state import (
     restore,
     settings_of,
 )
-from diffsci.training.validation import validation_loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One optimiser step that was done.
-
-    Args:
-        step: Steps done, this one included.
-        loss: Mean over the batch, before the step.
-        grad_norm: Before clipping.
-        lr: Learning rate used.
-        seconds: The whole step, without validation.
-        wait: Seconds of it spent waiting for the examples.
-        validation: Loss of the averaged weights on the validation set, in steps where it is due.
-        by_level: Mean weighted squared error of the last hundred steps or so, by the centre of the
-            bin in noise_std / signal_scale, in steps that are logged; see `by_level.py`.
-        state: Gives the run after this step; ask before the next one.
-    """
-
-    step: int
-    loss: float
-    grad_norm: float
-    lr: float
-    seconds: float
-    wait: float
-    validation: float | None = None
-    by_level: dict[float, float] | None = None
-    state: Callable[[], RunState] = field(repr=False, compare=False)
+from diffsci.training.step import Step as Step
+from diffsci.training.validation import Validations, losses_of
 
 
 def train(
@@ -84,8 +60,10 @@ def train(
     grid: Grid | None = None,
     valid: Examples | None = None,
     resume: RunState | None = None,
+    allow: Sequence[str] = (),
+    wish: Callable[[], bool] | None = None,
 ) -> Iterator[Step]:
-    """Steps of a run from the beginning, or from `resume`, to `section.steps`.
+    """Steps of a run from the beginning, or from `resume`, until it ends (see `ending.py`).
 
     Trains `denoiser` in place, laid out on `device`; reseeds torch's global generator in each step.
     Under `torchrun` each process calls this with the same arguments and takes its rows of a batch.
@@ -100,6 +78,8 @@ def train(
         grid: Of the examples; needed for `flip` and `shift`.
         valid: The validation set; of a large one, examples evenly spread.
         resume: A saved state to go on from; a finished one gives no steps.
+        allow: Keys of settings that may differ from those of `resume`.
+        wish: Whether this process wishes to stop; all learn of it in `Step.stop` of the same step.
 
     Raises:
         ConfigError: When there are no examples, or `resume` is of another run.
@@ -111,10 +91,12 @@ def train(
         )
     if grid is not None:
         augment.check(section, grid)
-    distributed.check_batch(section.batch_size, distributed.current())
+    ending.check(section, validates=valid is not None)
+    distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
     run = _Run(denoiser, examples, section, objective, seed, device, grid, valid)
+    run.wish = wish
     if resume is not None:
-        require_same(resume.settings, run.settings)
+        require_same(resume.settings, run.settings, allow)
         run.go_on_from(resume)
     return run.steps()
 
@@ -138,44 +120,61 @@ class _Run:
         self.way, self.device = device, next(denoiser.parameters()).device
         self.ranks = distributed.current()
         self.rows = self.ranks.rows(section.batch_size)
+        self.wish: Callable[[], bool] | None = None
+        self.stop = False
         self.loss = Loss(denoiser, objective)
         # Before the average is begun: wrapping makes the weights of all ranks equal.
         self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self.optimiser = adamw(denoiser, section, self.device)
         self.ema = Ema(denoiser, section.ema)
-        self.step, self.best_step = 0, 0
-        self.best_loss: float | None = None
+        self.scaler = Scaler() if device.precision == "fp16" else None
+        skips = section.on_bad == "skip" or self.scaler is not None
+        self.buffers, self.skipped = Buffers(denoiser, watched=skips), Skipped()
+        self.step, self.ending = 0, ending.Ending(section)
         self.by_level, self.by_levels = by_level.NOTHING, not objective.direct
-        self.losses: list[LossRow] = []
-        self.validations: list[tuple[int, float]] = []
+        self.recent, self.losses = Recent(), list[LossRow]()
+        self.validations = Validations()
         self.settings = settings_of(section, objective, seed, device, len(examples))
 
     def state(self) -> RunState:
+        validations = self.validations
         return RunState(
             step=self.step,
             weights=weights_of(self.denoiser),
             ema=self.ema.weights,
+            ema_others=self.ema.all[1:],
             ema_updates=self.ema.updates,
             optimiser=optimiser_tensors(self.denoiser, self.optimiser),
-            best_step=self.best_step,
-            best_loss=self.best_loss,
+            scaler=self.scaler,
+            skipped=self.skipped.total,
+            skipped_in_row=self.skipped.in_row,
+            best_step=validations.best_step,
+            best_loss=validations.best_loss,
+            ema_losses=validations.last,
             by_level=self.by_level,
+            recent=tuple(self.recent.losses),
             losses=tuple(self.losses),
-            validations=tuple(self.validations),
+            validations=tuple(validations.rows),
+            seconds=self.ending.seconds,
+            ended=self.ending.reason,
             settings=self.settings,
         )
 
     def go_on_from(self, state: RunState) -> None:
         restore(state, self.denoiser, self.ema, self.optimiser)
-        self.step, self.best_step, self.best_loss = state.step, state.best_step, state.best_loss
-        self.by_level = state.by_level
-        self.losses, self.validations = list(state.losses), list(state.validations)
+        self.step, self.by_level, self.losses = state.step, state.by_level, list(state.losses)
+        self.scaler = self.scaler and (state.scaler or self.scaler)
+        self.skipped = Skipped(state.skipped, state.skipped_in_row)
+        rows, self.recent = list(state.validations), Recent(state.recent)
+        best = (state.best_step, state.best_loss)
+        self.validations = Validations(rows, *best, state.ema_losses)
+        self.ending.go_on_from(state.seconds, state.ended)
 
     def steps(self) -> Iterator[Step]:
-        while self.step < self.section.steps:
+        while self.ending.reason is None and self.step < self.section.steps:
             # Entered anew for each step: between two, the switches are as the consumer left them.
-            with _deterministic(self.device):
+            with deterministic(self.device):
                 done = self._advance()
             yield done
 
@@ -186,31 +185,26 @@ class _Run:
         batch = self.examples.batch(index).to(self.device)
         wait = perf_counter() - started
         self.optimiser.zero_grad(set_to_none=True)
+        self.buffers.keep()
         with self.way.explaining():
-            found, batch = self._losses(batch)
-            loss = found.loss.mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            found, batch = self._backward(batch)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        # Sums are not finite where one addend is not, so two numbers tell of all. Reading them is
-        # the one time in a step that the host waits for the device; the loss by level comes along.
-        two = torch.stack([loss.detach(), torch.nn.utils.get_total_norm(gradients)])
-        sums = torch.cat([two, by_level.sums(found.error, found.log_sigma).to(two)])
-        value, norm, *binned = distributed.total(sums, self.ranks).tolist()
-        value, norm = value / self.ranks.world, norm / self.ranks.world
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise explain(self.step + 1, index, batch, found.loss, self.denoiser)
-        self.by_level = by_level.faded(self.by_level, binned)
-        if norm > section.clip:
-            torch._foreach_mul_(gradients, section.clip / norm)
+        value, norm, over = self._read(found, gradients)
         rate = learning_rate(self.step, section)
-        set_rate(self.optimiser, rate)
-        self.optimiser.step()
-        self.ema.update()
+        skipped = not (math.isfinite(value) and math.isfinite(norm))
+        if not skipped:
+            note = self.recent.note(self.step + 1, value, section.spike, index, found.loss)
+            self.recent.add(value)
+            self._update(gradients, norm, rate)
+        else:
+            note = self._leave_out(value, index, batch, found)
         self.step += 1
+        self.ending.after_step(self.step, over)
         seconds = perf_counter() - started
         logged = self._due(section.log_every)
-        if logged:
+        if logged and not skipped:
             self.losses.append((self.step, value, norm, rate))
+        validation = self._validate() if self._due(section.validate_every) else None
         return Step(
             step=self.step,
             loss=value,
@@ -218,58 +212,91 @@ class _Run:
             lr=rate,
             seconds=seconds,
             wait=wait,
-            validation=self._validate() if self._due(section.validate_every) else None,
+            validation=validation,
             by_level=by_level.means(self.by_level) if logged and self.by_levels else None,
+            skipped=skipped,
+            notes=() if note is None else (note,),
+            improved=validation is not None and self.validations.best_step == self.step,
+            ended=self.ending.reason,
+            stop=self.stop,
             state=self.state,
         )
 
-    def _losses(self, batch: Batch) -> tuple[Losses, Batch]:
-        """Loss of each example of this rank, and the batch as it was trained on."""
+    def _backward(self, batch: Batch) -> tuple[Losses, Batch]:
+        """The gradient; what came of each example of this rank, and the batch as trained on."""
         if not self.denoiser.training:  # a consumer may sample between steps
             self.denoiser.train()
+        section, rank = self.section, self.ranks.rank
         draws = Draws(
-            self.seed, self.step, count=self.section.batch_size, rows=self.rows, device=self.device
+            self.seed, self.step, count=section.batch_size, rows=self.rows, device=self.device
         )
         uniform = draws.stratified(batch.target.dtype)
         noise = draws.normal(self.loss.objective.noise_like(batch.target))
-        batch = augment.augment(batch, self.section, self.grid, draws)
-        seed_dropout(self.device, "dropout", self.seed, self.step, self.ranks.rank)
-        found: Losses = self.averaged_loss(batch, uniform, noise)
+        batch = augment.augment(batch, section, self.grid, draws)
+        found = backward(
+            self.averaged_loss,
+            batch,
+            uniform,
+            noise,
+            parts=section.accumulate,
+            scale=1.0 if self.scaler is None else self.scaler.scale,
+            seed=partial(seed_dropout, self.device, "dropout", self.seed, self.step, rank),
+        )
         return found, batch
 
+    def _read(self, found: Losses, gradients: list[Tensor]) -> tuple[float, float, bool]:
+        """Loss and gradient norm over all ranks, and whether the time of one is over."""
+        # Sums are not finite where one addend is not, so two numbers tell of all. Reading them is
+        # the one time in a step that the host waits for the device; all else comes along.
+        two = torch.stack([found.loss.mean(), torch.nn.utils.get_total_norm(gradients)])
+        sums = [two, by_level.sums(found.error, found.log_sigma).to(two)]
+        if self.ending.timed:
+            sums.append(two.new_full((1,), float(self.ending.is_over)))
+        if self.wish is not None:
+            sums.append(two.new_full((1,), float(self.wish())))
+        value, norm, *rest = distributed.total(torch.cat(sums), self.ranks).tolist()
+        self.stop = bool(rest.pop()) if self.wish is not None else False
+        over = bool(rest.pop()) if self.ending.timed else False
+        value, norm = value / self.ranks.world, norm / self.ranks.world
+        if math.isfinite(value) and math.isfinite(norm):
+            self.by_level = by_level.faded(self.by_level, rest)
+        return value, norm if self.scaler is None else norm / self.scaler.scale, over
+
+    def _update(self, gradients: list[Tensor], norm: float, rate: float) -> None:
+        """Clip, step, average."""
+        factor = 1.0
+        if self.scaler is not None:
+            factor, self.scaler = 1 / self.scaler.scale, self.scaler.after(overflowed=False)
+        if norm > self.section.clip:
+            factor *= self.section.clip / norm
+        if factor != 1:
+            torch._foreach_mul_(gradients, factor)
+        set_rate(self.optimiser, rate)
+        self.optimiser.step()
+        self.ema.update()
+        self.skipped.in_row = 0
+
+    def _leave_out(self, value: float, index: np.ndarray, batch: Batch, found: Losses) -> str:
+        """What to say of a batch after which nothing has changed.
+
+        Raises:
+            NumericsError: Where such a batch ends the run.
+        """
+        self.buffers.put_back()
+        step, scaler = self.step + 1, self.scaler
+        if scaler is not None and scaler.may_fall and math.isfinite(value):
+            self.scaler = scaler.after(overflowed=True)
+            return self.scaler.note(step)
+        error = explain(step, index, batch, found.loss, self.denoiser)
+        return self.skipped.one_more(error, self.section)
+
     def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.section.steps
+        return self.step % every == 0 or self.ending.reason is not None
 
     def _validate(self) -> float | None:
         if self.valid is None:
             return None
-        # Its last batch has another size, and compiling for it takes longer than it would save.
-        with self.ema.applied(), self.denoiser.unchanged(), as_written(self.denoiser):
-            loss = validation_loss(
-                self.loss, self.valid, self.section.batch_size, self.device, self.seed, self.ranks
-            )
-        if not math.isfinite(loss):
-            raise NumericsError(
-                f"validation after step {self.step}: the loss is not finite; look for such values "
-                "in the valid part of the data with `diffsci check`, or lower train.lr"
-            )
-        self.validations.append((self.step, loss))
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_step, self.best_loss = self.step, loss
+        given = (self.valid, self.section.batch_size, self.device, self.seed, self.ranks)
+        loss = self.validations.add(self.step, losses_of(self.ema, self.loss, *given))
+        self.ending.after_validation(self.validations.since_best)
         return loss
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """Only deterministic kernels inside the block, on the CPU; some have none on other devices."""
-    before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic  # its flag is a property that type checkers miss
-    filling = memory.fill_uninitialized_memory
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        memory.fill_uninitialized_memory = False  # costs time, and hides no bug of ours
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        memory.fill_uninitialized_memory = filling

@@ -1,31 +1,47 @@
 """RunState: everything that a run needs to go on, and nothing else.
 
 Order, noise and learning rate are pure functions of seed and step (`order.py`), so they are not in
-it. What is left is the step, the weights, their average and its counter, the optimiser's moments,
-and the record so far.
+it. What is left is the step, the weights, their averages and their counter, the optimiser's
+moments, the scale of the loss, what was skipped, and the record so far.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from diffsci.changes import changes, refuse_changes
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError
 from diffsci.runtime import Device
 from diffsci.sections import Train
 from diffsci.training.by_level import NOTHING, Faded
-from diffsci.training.ema import Ema, assign
+from diffsci.training.ema import Ema, Weights, assign
+from diffsci.training.optimiser import DECAYED
+from diffsci.training.scaler import Scaler
 
 LossRow = tuple[int, float, float, float]
 """Step, loss, gradient norm, learning rate."""
 
-_FREE = ("objective", "checkpoint_every", "keep", "validate_every", "log_every")
+_FREE = (
+    "objective",
+    "checkpoint_every",
+    "keep",
+    "validate_every",
+    "on_bad",
+    "skip_most",
+    "spike",
+    "log_every",
+)
+"""What moves no number of a run, and does not end it."""
 
-_MACHINE = "runtime."
+_DECAYED = "train.decayed"
+
+_MACHINE, _PREFIX = "runtime.", "train."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,29 +55,61 @@ class RunState:
         step: Optimiser steps done.
         weights: Parameters and saved buffers by name.
         ema: Their average, by the same names.
-        ema_updates: Updates of the average so far, which set its decay.
+        ema_others: Averages of other decays, in the order of `train.ema`.
+        ema_updates: Updates of the averages so far, which set their decay.
         optimiser: Moments and counters of the optimiser, as `parameter/moment`.
+        scaler: The scale of the loss; none but in float16.
+        skipped: Batches left out since they were not finite.
+        skipped_in_row: Of them, those directly before this step.
         best_step: Step of the lowest validation loss; 0 before the first validation.
         best_loss: That loss.
+        ema_losses: Of each average, at the last validation.
         by_level: Loss by level of the last steps, as sums and counts; checkpoints of format 1 have
             none.
+        recent: The last losses, which a spike is told by.
         losses: The rows logged so far.
-        validations: Step and loss of each validation so far.
+        validations: Step and loss of each validation so far, that of the best average.
+        seconds: Of training so far, over all restarts, where `train.hours` is set; else 0, so that
+            equal runs have equal states.
+        ended: Why the run is complete: `steps`, `patience` or `hours`; none while it is not.
         settings: What the run's numbers depend on; a resumed run must have the same, but for
             those of the machine.
     """
 
     step: int
-    weights: dict[str, Tensor]
-    ema: dict[str, Tensor]
+    weights: Weights
+    ema: Weights
+    ema_others: tuple[Weights, ...] = ()
     ema_updates: int
     optimiser: dict[str, Tensor]
+    scaler: Scaler | None = None
+    skipped: int = 0
+    skipped_in_row: int = 0
     best_step: int
     best_loss: float | None
+    ema_losses: tuple[float, ...] = ()
     by_level: Faded = NOTHING
+    recent: tuple[float, ...] = ()
     losses: tuple[LossRow, ...]
     validations: tuple[tuple[int, float], ...]
+    seconds: float = 0.0
+    ended: str | None = None
     settings: dict[str, Any]
+
+    @property
+    def averages(self) -> tuple[Weights, ...]:
+        """All averages, in the order of `train.ema`."""
+        return (self.ema, *self.ema_others)
+
+    @property
+    def chosen(self) -> int:
+        """Which average validated best the last time; the first where none was validated."""
+        return self.ema_losses.index(min(self.ema_losses)) if self.ema_losses else 0
+
+    @property
+    def model(self) -> Weights:
+        """The weights to sample with."""
+        return self.averages[self.chosen]
 
 
 def settings_of(
@@ -70,11 +118,13 @@ def settings_of(
     """What the numbers of a run depend on, as plain JSON values."""
     values = {f.name: getattr(section, f.name) for f in fields(section)}
     plain = {
-        f"train.{name}": list(value) if isinstance(value, tuple) else value
+        _PREFIX + name.removesuffix("_"): list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
         if name not in _FREE
     }
+    decays = {_DECAYED: DECAYED} if section.weight_decay else {}
     return plain | {
+        **decays,
         "train.objective": repr(objective),
         "seed": seed,
         **{_MACHINE + name: value for name, value in device.record().items()},
@@ -91,24 +141,34 @@ def machine_of(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def require_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
+def require_same(saved: dict[str, Any], now: dict[str, Any], allow: Sequence[str] = ()) -> None:
     """Refuse to go on with other settings than the run was begun with.
 
-    Where and how it computes may change: it is for the caller to say so.
+    Where and how it computes may change: it is for the caller to say so. A key that came with a
+    later version was at its default.
+
+    Args:
+        saved: Of the checkpoint.
+        now: Of this run.
+        allow: Keys that may differ.
 
     Raises:
         ConfigError: Listing each difference as old -> new.
     """
-    differences = [
-        f"{name}: {saved.get(name)!r} -> {now.get(name)!r}"
-        for name in sorted(saved.keys() | now)
-        if not name.startswith(_MACHINE) and saved.get(name) != now.get(name)
-    ]
-    if differences:
-        raise ConfigError(
-            f"the checkpoint was made with other settings ({'; '.join(differences)}): "
-            "restore them, or give the changed run another name or --out"
-        )
+    saved = _DEFAULTS | saved
+    found = [each for each in changes(saved, now) if not each.key.startswith(_MACHINE)]
+    what = "the checkpoint was made with other settings"
+    hint = "restore them, or give the changed run another name or --out"
+    refuse_changes(found, allow, what=what, hint=hint, kind=ConfigError)
+
+
+_DEFAULTS: dict[str, Any] = {
+    _PREFIX + f.name.removesuffix("_"): list(f.default)
+    if isinstance(f.default, tuple)
+    else f.default
+    for f in fields(Train)
+    if f.default is not MISSING and f.name not in _FREE
+}
 
 
 def optimiser_tensors(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -133,16 +193,24 @@ def restore(state: RunState, module: nn.Module, ema: Ema, optimiser: torch.optim
             f"the checkpoint is of another network: {error}; go on with the diffsci that wrote it "
             "(run.json names its version), or train anew in another folder"
         ) from error
-    ema.restore(state.ema, state.ema_updates)
+    ema.restore(state.averages, state.ema_updates)
+    _restore_moments(state.optimiser, module, optimiser)
+
+
+def _restore_moments(
+    saved: dict[str, Tensor], module: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
     parameters = dict(module.named_parameters())
-    places = {name: place for place, name in enumerate(parameters)}
+    listed: Sequence[Tensor] = [p for group in optimiser.param_groups for p in group["params"]]
+    places = {id(parameter): place for place, parameter in enumerate(listed)}
     moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in state.optimiser.items():
+    for name, value in saved.items():
         owner, moment = name.rsplit("/", 1)
         if value.shape == parameters[owner].shape:
             # Fused kernels walk memory, so a moment needs its weight's layout, not the file's.
             value = torch.empty_like(parameters[owner], dtype=value.dtype).copy_(value)
-        moments.setdefault(places[owner], {})[moment] = value.detach()
+        # A copy: the optimiser counts in place, in the state that was given else.
+        moments.setdefault(places[id(parameters[owner])], {})[moment] = value.detach().clone()
     # The optimiser's own loader puts the rest on the right device.
     optimiser.load_state_dict(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}

@@ -2,16 +2,80 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 
+from diffsci.errors import NumericsError
+from diffsci.runtime import as_written
 from diffsci.training.distributed import Ranks, total
+from diffsci.training.ema import Ema
 from diffsci.training.examples import Examples
 from diffsci.training.losses import Loss
 from diffsci.training.order import Draws, open_interval, permutation
 
 BATCHES = 32
 """At most so many batches: with the default 500 steps between validations, 2 % of the time."""
+
+
+@dataclass
+class Validations:
+    """The validations of a run so far.
+
+    Args:
+        rows: Step of each, and its loss: the lowest of the averages of the weights.
+        best_step: Step of the lowest loss; 0 before the first.
+        best_loss: That loss.
+        last: The loss of each average the last time.
+    """
+
+    rows: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float | None = None
+    last: tuple[float, ...] = ()
+
+    @property
+    def since_best(self) -> int:
+        """Validations since the best one."""
+        return sum(step > self.best_step for step, _ in self.rows)
+
+    def add(self, step: int, losses: tuple[float, ...]) -> float:
+        """The lowest loss of one more validation.
+
+        Raises:
+            NumericsError: When one is not finite.
+        """
+        if not all(map(math.isfinite, losses)):
+            raise NumericsError(
+                f"validation after step {step}: the loss is not finite; look for such values in "
+                "the valid part of the data with `diffsci check`, or lower train.lr"
+            )
+        loss = min(losses)
+        self.rows.append((step, loss))
+        self.last = losses
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_step, self.best_loss = step, loss
+        return loss
+
+
+def losses_of(
+    ema: Ema,
+    loss: Loss,
+    valid: Examples,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    ranks: Ranks,
+) -> tuple[float, ...]:
+    """The validation loss of each average; the network has its own weights again after it."""
+    found, given = [], (valid, batch_size, device, seed, ranks)
+    for which in range(len(ema.all)):
+        # Its last batch has another size, and compiling for it takes longer than it saves.
+        with ema.applied(which), loss.denoiser.unchanged(), as_written(loss.denoiser):
+            found.append(validation_loss(loss, *given))
+    return tuple(found)
 
 
 @torch.no_grad()

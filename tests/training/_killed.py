@@ -1,4 +1,7 @@
-"""Run in a subprocess: trains to the end in one go, and again while it is killed seven times."""
+"""Run in a subprocess: trains to the end in one go, and again while it is killed seven times.
+
+The run in one go saves at once, the other by a thread, as `diffsci run` does.
+"""
 
 import hashlib
 import json
@@ -12,12 +15,13 @@ import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of
 
 from diffsci.files import sweep
 from diffsci.training import checkpoint
+from diffsci.training.writer import Writer
 from tests.training.tiny import TinyExamples, digest, tiny_denoiser, tiny_section, tiny_train
 
 STEPS = 24
 
 
-def run(folder, kill_after=0, failpoint=""):
+def run(folder, kill_after=0, failpoint="", later=True):
     """Go on from what is in the folder, in a process of its own; its exit code."""
     child = os.fork()
     if child:
@@ -32,11 +36,14 @@ def run(folder, kill_after=0, failpoint=""):
         valid=TinyExamples(5, seed=1),
         resume=resume,
     )
-    for done, step in enumerate(steps, start=1):
-        if step.step % 3 == 0:
-            checkpoint.save(folder, step.state(), keep=2)
-        if done == kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
+    with Writer(folder, keep=2) as writer:
+        for done, step in enumerate(steps, start=1):
+            if step.step % 3 == 0 and later:
+                writer.save(step.state())
+            elif step.step % 3 == 0:
+                checkpoint.save(folder, step.state(), keep=2)
+            if done == kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
     os._exit(0)
 
 
@@ -53,7 +60,7 @@ def result(folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     root = Path(sys.argv[1])
-    codes = [run(root / "whole")]
+    codes = [run(root / "whole", later=False)]
     # After one step, inside saves, at the pruning, and just before the end.
     for kill_after, failpoint in [
         (1, ""),

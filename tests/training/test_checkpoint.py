@@ -1,20 +1,28 @@
+import hashlib
 import json
 import os
+import pathlib
+import pickle
 import random
+import re
 import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
-from diffsci.errors import StorageError
+from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
-from diffsci.training import checkpoint
+from diffsci.training import checkpoint, damage
 from diffsci.training.by_level import NOTHING
 from tests.training._save import state
+from tests.training.tiny import TinyExamples, tiny_denoiser, tiny_section, tiny_train
 
+GOLDEN = pathlib.Path(__file__).parent / "golden"
 NAMES = ("state.safetensors", "state.json", "manifest.json")
 
 
@@ -89,24 +97,90 @@ def test_nothing_whole_is_an_error_not_a_new_beginning(tmp_path):
 
 
 def test_a_newer_format_is_refused_and_not_taken_for_damage(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 3)
+    monkeypatch.setattr(checkpoint, "FORMAT", 4)
     checkpoint.save(tmp_path, state(1), keep=1)
     monkeypatch.undo()
-    with pytest.raises(StorageError, match="has format 3, this diffsci reads 1 to 2"):
+    with pytest.raises(StorageError, match="has format 4, this diffsci reads 1 to 3"):
         newest_step(tmp_path)
 
 
-def test_a_checkpoint_of_format_1_is_read(tmp_path):
-    """It had no loss by level: that begins anew, and all else is as it was."""
-    place = checkpoint.save(tmp_path, state(5), keep=1)
-    numbers = json.loads((place / "state.json").read_text())
-    del numbers["by_level"]
-    (place / "state.json").write_bytes(checkpoint._json(numbers | {"format": 1}))
-    (place / "manifest.json").write_bytes(checkpoint._json(checkpoint._manifest(place)))
-    back, sent = checkpoint.newest(tmp_path, warn=pytest.fail), state(5)
-    assert back.by_level == NOTHING != sent.by_level
-    assert (back.step, back.losses, back.settings) == (sent.step, sent.losses, sent.settings)
-    assert torch.equal(back.weights["w"], sent.weights["w"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_format_is_read_and_gone_on_with(version):
+    """Written by the versions that had it; losses are those of the whole run then."""
+    folder = GOLDEN / f"format-{version}"
+    back = checkpoint.newest(folder, warn=pytest.fail)
+    assert back.step == back.ema_updates == 5 and back.best_step == 4
+    assert (back.by_level == NOTHING) == (version == 1)
+    assert (back.ema_others, back.scaler, back.ended, back.recent) == ((), None, None, ())
+    raw = safetensors.torch.load((folder / "step-00000005/state.safetensors").read_bytes())
+    groups = {"weights": back.weights, "ema": back.ema, "optimiser": back.optimiser}
+    for name, value in raw.items():
+        group, rest = name.split("/", 1)
+        assert torch.equal(groups[group][rest], value)
+    assert len(raw) == sum(map(len, groups.values()))
+    rest = tiny_train(
+        tiny_denoiser(seed=9),
+        TinyExamples(),
+        tiny_section(weight_decay=0.0),
+        valid=TinyExamples(5, seed=1),
+        resume=back,
+    )
+    losses = json.loads((folder / "losses.json").read_text())
+    # Another machine has other last bits, which a few steps of float32 make 1e-5.
+    assert [step.loss for step in rest] == pytest.approx(losses[5:], rel=1e-4)
+
+
+def test_a_run_begun_when_biases_decayed_is_not_gone_on_with():
+    back = checkpoint.newest(GOLDEN / "format-2", warn=pytest.fail)
+    back = replace(back, settings=back.settings | {"train.weight_decay": 0.01})
+    given = (tiny_denoiser(), TinyExamples(), tiny_section())
+    with pytest.raises(ConfigError, match=r"train\.decayed: None -> 'weights of two or more dims'"):
+        tiny_train(*given, resume=back)
+    next(tiny_train(*given, resume=back, allow=("train.decayed",)))
+
+
+@pytest.mark.parametrize(
+    "name", ["data.pkl", "model.pt", "last.CKPT", ".metadata", "optimizer.bin"]
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_pickle_among_the_files_is_refused_by_name(tmp_path, name, beside):
+    """Never opened: it would leave a file behind."""
+    place = checkpoint.save(tmp_path, state(1), keep=1)
+    canary = (place if beside else tmp_path) / name
+    canary.write_bytes(pickle.dumps(Payload(tmp_path / "was-run")))
+    with pytest.raises(StorageError, match=rf"{re.escape(str(canary))}: is a pickle"):
+        newest_step(tmp_path)
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "archive", "noise"])
+def test_a_pickle_in_the_place_of_tensors_is_refused_also_with_its_checksum(tmp_path, kind):
+    place = checkpoint.save(tmp_path, state(1), keep=1)
+    content = pickle.dumps(Payload(tmp_path / "was-run"))
+    if kind == "archive":
+        torch.save({"a": torch.ones(1)}, tmp_path / "x.zip")
+        content = (tmp_path / "x.zip").read_bytes()
+    if kind == "noise":
+        content = bytes(range(200))
+    (place / "state.safetensors").write_bytes(content)
+    manifest = json.loads((place / "manifest.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["state.safetensors"] = {"bytes": len(content), "sha256": digest}
+    (place / "manifest.json").write_bytes(damage.as_json(manifest))
+    expected = "is no safetensors file" if kind == "noise" else "is a pickle"
+    with pytest.raises(StorageError, match=rf"state\.safetensors: {expected}"):
+        newest_step(tmp_path)
+    assert not (tmp_path / "was-run").exists()
+
+
+class Payload:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (pathlib.Path.touch, (self.file,))
 
 
 FAILPOINTS = {

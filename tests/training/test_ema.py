@@ -2,8 +2,18 @@ import pytest
 import torch
 from torch import nn
 
+from diffsci.errors import ConfigError, FieldError
+from diffsci.training import checkpoint
 from diffsci.training.ema import Ema, assign, weights_of
-from tests.training.tiny import TinyNetwork
+from tests.training.tiny import (
+    TinyExamples,
+    TinyNetwork,
+    digest,
+    tiny_denoiser,
+    tiny_section,
+    tiny_train,
+    whole_run,
+)
 
 
 def test_average_against_the_recursion():
@@ -51,3 +61,57 @@ def test_assign_names_what_does_not_fit():
         ValueError, match=r"2 weights .*last\.bias: None -> \(1,\), new: \(2,\) -> None"
     ):
         assign(TinyNetwork(), weights)
+
+
+def test_averages_side_by_side_are_those_that_each_would_be_alone():
+    decays = (0.3, 0.9, 0.999)
+    module = TinyNetwork()
+    together, alone = Ema(module, decays), [Ema(module, decay) for decay in decays]
+    for k in range(30):
+        with torch.no_grad():
+            for value in module.parameters():
+                value.add_(torch.randn(value.shape))
+        module.calls += k
+        for ema in (together, *alone):
+            ema.update()
+    for weights, one in zip(together.all, alone, strict=True):
+        assert all(torch.equal(weights[name], value) for name, value in one.weights.items())
+    with together.applied(1):
+        assert torch.equal(module.first.weight, alone[1].weights["first.weight"])
+
+
+def test_the_average_that_validates_best_is_the_model():
+    """Decays far apart, whose losses differ; each is validated, and the lowest is told."""
+    section = tiny_section(steps=12, ema=(0.0, 0.999, 0.5), lr=5e-2)
+    losses, states = whole_run(section)
+    state = states[-1]
+    assert len(state.ema_losses) == 3 and len(set(state.ema_losses)) == 3
+    assert state.validations[-1][1] == min(state.ema_losses)
+    assert state.chosen == state.ema_losses.index(min(state.ema_losses))
+    for decay, weights in zip(section.ema, state.averages, strict=True):
+        _, single = whole_run(tiny_section(steps=12, ema=decay, lr=5e-2))
+        assert all(torch.equal(weights[n], v) for n, v in single[-1].ema.items()), decay
+    assert state.model is state.averages[state.chosen]
+
+
+def test_several_averages_go_on_bitwise(tmp_path):
+    section = tiny_section(ema=(0.9, 0.99))
+    losses, states = whole_run(section)
+    checkpoint.save(tmp_path, states[5], keep=1)
+    saved = checkpoint.newest(tmp_path, warn=pytest.fail)
+    assert digest(saved) == digest(states[5])
+    run = tiny_train(
+        tiny_denoiser(seed=9), TinyExamples(), section, valid=TinyExamples(5, 1), resume=saved
+    )
+    *_, last = run
+    assert digest(last.state()) == digest(states[-1])
+
+
+def test_a_choice_without_validation_is_refused():
+    for changes in ({"ema": (0.9, 0.99)}, {"patience": 3}, {"keep_best": True}):
+        (name,) = changes
+        with pytest.raises(ConfigError, match=rf"train\.{name}: .*expected a part data.split.val"):
+            tiny_train(tiny_denoiser(), TinyExamples(), tiny_section(**changes))
+    for wrong in ((), (0.9, 0.9), (0.9, 1.0)):
+        with pytest.raises(FieldError, match="ema: got"):
+            tiny_section(ema=wrong)

@@ -1,5 +1,7 @@
 """A network, a data set and a run small enough for thousands of steps in a test."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import nn
@@ -97,9 +99,44 @@ def tiny_train(denoiser, examples, section, **changes):
 
 def digest(state):
     """All of a state as one comparable value, tensors as their bytes."""
+    groups = {group: getattr(state, group) for group in ("weights", "ema", "optimiser")}
+    groups |= {f"ema {k}": weights for k, weights in enumerate(state.ema_others)}
     plain = {
-        group: {name: value.numpy().tobytes() for name, value in getattr(state, group).items()}
-        for group in ("weights", "ema", "optimiser")
+        group: {name: value.numpy().tobytes() for name, value in values.items()}
+        for group, values in groups.items()
     }
     rest = (state.step, state.ema_updates, state.best_step, state.best_loss, state.by_level)
-    return plain, rest, state.losses, state.validations
+    rest += (state.scaler, state.skipped, state.skipped_in_row, state.ema_losses, state.recent)
+    return plain, (*rest, state.ended), state.losses, state.validations
+
+
+def clone(state):
+    """The state as a checkpoint would give it back."""
+    groups = {
+        group: {name: value.clone() for name, value in getattr(state, group).items()}
+        for group in ("weights", "ema", "optimiser")
+    }
+    groups["ema_others"] = tuple(
+        {name: value.clone() for name, value in weights.items()} for weights in state.ema_others
+    )
+    return dataclasses.replace(state, **groups)
+
+
+def told(step):
+    """All of a step that is no time."""
+    return step.loss.hex(), step.grad_norm.hex(), step.lr, step.validation, step.by_level
+
+
+def whole_run(section, valid=True, objective=None, **changes):
+    """What was told of each step of an uninterrupted run, and the states after each."""
+    examples, found, states = TinyExamples(), [], []
+    for step in tiny_train(
+        tiny_denoiser(objective=objective),
+        examples,
+        section,
+        valid=TinyExamples(5, seed=1) if valid else None,
+        **changes,
+    ):
+        found.append(told(step))
+        states.append(clone(step.state()))
+    return found, states

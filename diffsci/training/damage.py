@@ -1,0 +1,61 @@
+"""What is wrong with a checkpoint's files: bytes that changed, and files that could run code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffsci.errors import StorageError
+from diffsci.files import sha256_of
+
+TENSORS, NUMBERS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
+
+_PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".npy", ".metadata")
+
+
+def damage_of(place: Path) -> str | None:
+    """What is wrong with a checkpoint, by its manifest; none where it is whole."""
+    try:
+        stored = (place / MANIFEST).read_bytes()
+        listed = json.loads(stored)
+        # Written in one way only, so a flipped bit anywhere in it shows.
+        if as_json(listed) != stored or sorted(listed) != sorted((TENSORS, NUMBERS)):
+            return f"{MANIFEST} was changed"
+        for name, wanted in listed.items():
+            size = (place / name).stat().st_size
+            if size != wanted["bytes"]:
+                return f"{name} has {size} bytes, expected {wanted['bytes']}"
+            if sha256_of(place / name) != wanted["sha256"]:
+                return f"{name} does not have its checksum"
+    except OSError as error:
+        return f"{Path(error.filename or MANIFEST).name}: {error.strerror}"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} cannot be read"
+    return None
+
+
+def refuse_pickle(folder: Path) -> None:
+    """Refuse a folder that holds what could run code when it is loaded; none of it is opened.
+
+    Raises:
+        StorageError: Naming the file.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_file() and (path.suffix.lower() in _PICKLES or path.name in _PICKLES):
+            raise StorageError(
+                f"{path}: is a pickle, by its name, which may run code when it is loaded; diffsci "
+                "writes none and reads none. Remove it if it is not yours, and move it elsewhere "
+                "if it is"
+            )
+
+
+def is_pickle(content: bytes) -> bool:
+    """Whether bytes begin as a pickle does, or as torch's archive with one inside."""
+    return content[:4] == b"PK\x03\x04" or (content[:1] == b"\x80" and content[1:2] <= b"\x05")
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """As checkpoints hold it."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from diffsci import families
 from diffsci.errors import ConfigError, DiffsciError, FieldError
-from diffsci.messages import SIMPLE, Hint, describe, fault, show, unknown, wrong
+from diffsci.messages import SIMPLE, Hint, describe, fault, key_of, show, unknown, wrong
 from diffsci.yamltext import Node, Plain, join
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def fill(cls: type[T], node: Node, *, lazy: bool = True) -> T:
     assert dataclasses.is_dataclass(cls)
     if not isinstance(node.value, dict):
         raise fault(node, f"got {show(node.value)}, expected {describe(cls)}")
-    known = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    known = {key_of(field): field for field in dataclasses.fields(cls) if field.init}
     for name in node.value:
         if name not in known:
             raise unknown(node, name, known, _elsewhere(cls, name))
@@ -106,16 +106,17 @@ def fill(cls: type[T], node: Node, *, lazy: bool = True) -> T:
     for name, field in known.items():
         present, full = name in node.value, join(node.key, name)
         item = node.child(name) if present else Node(None, {"": node.where}, full)
+        hint = types[field.name]
         if "family" in field.metadata:
-            given[name] = _members(field.metadata, item, present, lazy)
+            given[field.name] = _members(field.metadata, item, present, lazy)
         elif present:
-            section = _dataclass_in(types[name])
+            section = _dataclass_in(hint)
             if lazy and section and isinstance(item.value, dict):
-                given[name] = fill(section, item)
+                given[field.name] = fill(section, item)
             else:
-                given[name] = value(types[name], item)
+                given[field.name] = value(hint, item)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise fault(item, f"required key is missing, expected {describe(types[name])}")
+            raise fault(item, f"required key is missing, expected {describe(hint)}")
     return construct(cls, given, node)
 
 
@@ -125,7 +126,7 @@ def _elsewhere(cls: type, name: str) -> list[str]:
     return [
         join(key, name)
         for key, section in sections.items()
-        if section and name in {field.name for field in dataclasses.fields(section)}
+        if section and name in {key_of(field) for field in dataclasses.fields(section)}
     ]
 
 
@@ -250,9 +251,9 @@ def plain_of(item: object) -> Plain:
     for field in dataclasses.fields(item):
         content = getattr(item, field.name)
         if "family" in field.metadata:
-            plain[field.name] = _plain_member(content)
+            plain[key_of(field)] = _plain_member(content)
         elif field.init:
-            plain[field.name] = plain_of(content)
+            plain[key_of(field)] = plain_of(content)
     return plain
 
 

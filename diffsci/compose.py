@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from diffsci import build, families, sections, yamltext
 from diffsci.errors import ConfigError
-from diffsci.messages import fault, near_path, show
+from diffsci.messages import fault, key_of, near_path, show
 from diffsci.shipped import shipped_root as shipped_root
 from diffsci.yamltext import Node, join
 
@@ -177,7 +177,7 @@ def _check_mapping(node: Node, section: str, name: str) -> None:
     """Refuse a file that holds no keys."""
     if not isinstance(node.value, dict):
         keys = dataclasses.fields(_sections().get(section, sections.Pipeline))
-        wanted = f"a mapping with keys such as {', '.join(field.name for field in keys)}"
+        wanted = f"a mapping with keys such as {', '.join(key_of(field) for field in keys)}"
         raise ConfigError(f"{name}: holds {show(node.value)}, expected {wanted}")
 
 

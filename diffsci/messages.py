@@ -56,8 +56,13 @@ def describe(hint: Hint) -> str:
     if origin is tuple:
         return f"a list [{', '.join(describe(arg) for arg in args)}]"
     if dataclasses.is_dataclass(hint):
-        return f"a mapping with {', '.join(field.name for field in dataclasses.fields(hint))}"
+        return f"a mapping with {', '.join(key_of(field) for field in dataclasses.fields(hint))}"
     return "a mapping"
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The key of a field in a YAML file: its name, but `from` for `from_`: Python reserves it."""
+    return field.name.removesuffix("_")
 
 
 def wrong(node: Node, hint: Hint) -> ConfigError:

@@ -6,13 +6,15 @@ how files and overrides make one tree.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffsci import __version__, build, families, sections, yamltext
 from diffsci.compose import Composer, find, merge, shipped_root
 from diffsci.errors import ConfigError
+from diffsci.points import Point, taken_out
 from diffsci.yamltext import Node, Plain
 
 
@@ -25,12 +27,29 @@ class Loaded:
         plain: The same as plain values with every default written out; `to_yaml` of it loads again.
         origin: The file.
         roots: Folders to look for `data_catalog/` and `configs/` in, nearest first.
+        points: Of a sweep; empty for a single run.
+        overrides: That were given.
     """
 
     pipeline: sections.Pipeline
     plain: dict[str, Plain]
     origin: Path
     roots: tuple[Path, ...]
+    points: tuple[Point, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+    def at(self, point: Point) -> Loaded:
+        """The run of one point of the sweep.
+
+        Raises:
+            ConfigError: For what the point makes wrong, naming it.
+        """
+        named = (f"name={json.dumps(f'{self.pipeline.name}-{point.name}')}",)
+        try:
+            found = load(self.origin, (*self.overrides, *point.overrides, *named), self.roots)
+        except ConfigError as error:
+            raise ConfigError(f"sweep point {point.name}: {error}") from error
+        return replace(found, points=())
 
 
 def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] = ()) -> Loaded:
@@ -48,10 +67,18 @@ def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] 
     origin = find(Path(path))
     all_roots = _unique([*roots, *roots_of(origin)])
     composer = Composer(all_roots)
-    tree = merge(composer.file(origin), composer.overrides(overrides))
+    whole = merge(composer.file(origin), composer.overrides(overrides))
+    tree, points = taken_out(whole)
     pipeline = build.finish(build.fill(sections.Pipeline, tree))
     _check_within_files(pipeline, tree)
-    return Loaded(pipeline=pipeline, plain=build.plain_of(pipeline), origin=origin, roots=all_roots)
+    return Loaded(
+        pipeline=pipeline,
+        plain=build.plain_of(pipeline),
+        origin=origin,
+        roots=all_roots,
+        points=points,
+        overrides=tuple(overrides),
+    )
 
 
 def to_yaml(plain: dict[str, Plain]) -> str:
@@ -163,7 +190,9 @@ def _check_objective(pipeline: sections.Pipeline) -> None:
         return
     ignored = f"train.objective {word} trains a network that makes a sample by a single call"
     white = model.noise is None or model.noise.is_white
+    usual = model.schedule == families.load("schedules", "edm")()
     for key, found, wanted in (
+        ("model.schedule", "edm" if usual else repr(model.schedule), "edm"),
         ("model.predict", model.predict, "v"),
         ("model.noise", "white" if white else families.name_of(model.noise), "white"),
     ):
@@ -176,7 +205,7 @@ def _check_objective(pipeline: sections.Pipeline) -> None:
     for key in ("sampler", "guidance", "observed"):
         if getattr(sample, key) is not None:
             raise ConfigError(f"sample.{key}: would be ignored, expected null: {ignored}")
-    if train.objective.random == 0 and sample.members > 1:
+    if not train.objective.varied and sample.members > 1:
         raise ConfigError(
             f"sample.members: got {sample.members}, expected 1: all members of train.objective "
             f"{word} are equal"

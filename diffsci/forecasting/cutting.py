@@ -61,6 +61,8 @@ def cut(
         least = line.least()
         fits = f"{least} or more along {dim}, or {whole}" if least < size else whole
         why = f"twice the overlap of {overlap}, and a stride of {stride} to keep"
+        if (least - size) % stride == 0 and size % stride:
+            why += f"; tiles have {size % stride} more than a multiple of it, as the dim has"
         raise FieldError("sample.tiles.cells", cells, f"{fits}: {why}")
     # As many tiles may do with fewer cells.
     count = len(line.pieces(found))

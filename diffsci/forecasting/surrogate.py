@@ -120,13 +120,15 @@ class Surrogate:
             raise ConfigError(
                 f"leads: got {wanted.leads}, expected 1: this model does not forecast"
             )
+        train = self.pipeline.train
+        if wanted.members > 1 and train and not train.objective.varied:
+            raise ConfigError(f"members: got {wanted.members}, expected 1: this model's are equal")
         given = given_for(self, condition, wanted.leads)
         if observed is not None:
             field = torch.zeros(1, len(self.channels), *self.grid.sizes)
             found = checked(observed, len(given.cases), wanted.leads, field)
             given = replace(given, observed=found)
         chosen = _guidance(guidance or section.guidance, observed)
-        train = self.pipeline.train
         if chosen is not None and chosen.needs_scalars and train and train.drop_scalars == 0:
             raise ConfigError(
                 f"guidance {type(chosen).__name__}: this model was not trained without scalars "

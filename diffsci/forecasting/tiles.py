@@ -63,7 +63,7 @@ class Tiling:
                 "sample.tiles, or take a network that looks only so far, such as model.network="
                 "{use: unet, norm: cell} without attention"
             )
-            raise FieldError("sample.tiles.overlap", tiles.overlap, expected)
+            raise FieldError("sample.tiles", "tiles", expected)
         dims = len(grid.dims)
         asked = (tiles.cells,) * dims if isinstance(tiles.cells, int) else tiles.cells
         expected = f"one number, or one for each of {', '.join(grid.dims)}"

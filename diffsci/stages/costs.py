@@ -26,6 +26,7 @@ class Held:
         batch: Fields at once.
         cost: Of them.
         tiles: Parts of a field that go through the network one after the other.
+        parts: Of the batch, which are held one after the other.
         advice: What to do where it does not fit, beside a smaller batch.
     """
 
@@ -34,22 +35,29 @@ class Held:
     batch: int
     cost: Cost
     tiles: int = 1
+    parts: int = 1
     advice: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Held at once."""
+        return self.cost.bytes(self.batch // self.parts)
 
     def line(self, free: int | None) -> str:
         """FLOP, bytes, and the batch that fits."""
-        flop, size = self.cost.flop * self.tiles, self.cost.bytes(self.batch)
+        flop, size = self.cost.flop * self.tiles, self.bytes
         one, all_ = ("a step", "an example") if self.stage == "train" else ("a call", "a field")
         fits = "" if free is None else f", up to {self.most(free):,} would fit"
         tiles = f" in {self.tiles} tiles" if self.tiles > 1 else ""
+        parts = f" in {self.parts} parts" if self.parts > 1 else ""
         return (
             f"{self.stage:<6}  {_flop(flop * self.batch)} {one} ({_flop(flop)} {all_}{tiles}), "
-            f"{_bytes(size)} for {self.key} {self.batch}{fits}"
+            f"{_bytes(size)} for {self.key} {self.batch}{parts}{fits}"
         )
 
     def most(self, free: int) -> int:
         """The largest batch that fits."""
-        return self.cost.batch_that_fits(int(memory.SHARE * free))
+        return self.parts * self.cost.batch_that_fits(int(memory.SHARE * free))
 
     def warning(self, free: int, device: Device) -> str | None:
         """What to say where it does not fit."""
@@ -58,7 +66,7 @@ class Held:
             return None
         less = f"take {most} or fewer, or " if most else "not even 1 fits: "
         return (
-            f"{self.key}: {self.batch} hold {_bytes(self.cost.bytes(self.batch))} and "
+            f"{self.key}: {self.batch} hold {_bytes(self.bytes)} and "
             f"{_bytes(free)} are free on {device.name}, of which {memory.SHARE:.0%} are for it; "
             f"{less}{self.advice}"
         )
@@ -163,25 +171,36 @@ def of_the_training(pipeline: Pipeline, ports: Ports, device: Device) -> tuple[H
     assert pipeline.model is not None
     assert pipeline.train is not None
     network, batch = pipeline.model.network, pipeline.train.batch_size
+    # Members of an example go through the network side by side.
+    count = pipeline.train.objective.count
 
     def measured(checkpointing: bool) -> Cost:
-        return of_training(
+        found = of_training(
             lambda: network.build(ports),
             ports,
             precision=device.precision,
             device=device.name,
             checkpointing=checkpointing,
         )
+        return replace(found, flop=count * found.flop, each=count * found.each)
 
     cost = measured(False)
     device = device.compiled_for(float(cost.flop) * batch * pipeline.train.steps)
-    device = _decided(device, cost.bytes(batch))
+    parts = pipeline.train.accumulate
+    device = _decided(device, cost.bytes(batch // parts))
     if device.checkpointing is True:
         cost = measured(True)
-    advice = "a smaller network"
+    advice = "train.accumulate, or a smaller network"
     if device.checkpointing is not True:
-        advice = "runtime.checkpointing=true, or a smaller network"
-    part = Held(stage="train", key="train.batch_size", batch=batch, cost=cost, advice=advice)
+        advice = f"runtime.checkpointing=true, {advice}"
+    part = Held(
+        stage="train",
+        key="train.batch_size",
+        batch=batch,
+        cost=cost,
+        parts=parts,
+        advice=advice,
+    )
     return part, device
 
 

@@ -11,13 +11,12 @@ from diffsci.data.statistics import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objectives.edm import EDM as EdmObjective
 from diffsci.diffusion.samplers.ancestral import Ancestral
 from diffsci.diffusion.schedules.edm import EDM as Edm
+from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.grid import Grid
-from diffsci.networks.base import Ports
 from diffsci.networks.unet import UNet
 from diffsci.sections import Data, Model, Part, Pipeline, Runtime, Sample, Split, Train
 
@@ -109,9 +108,23 @@ def digit_fields(samples=12, size=8, classes=3, seed=0):
     )
 
 
-def surrogate(fields, domain, task, *, leads=1, members=4, compute_batch=4, steps=3, step=None):
-    """A model of random weights for these fields."""
-    network = UNet(channels=(8, 16), blocks=1, groups=4, embedding=16)
+def surrogate(
+    fields,
+    domain,
+    task,
+    *,
+    leads=1,
+    members=4,
+    compute_batch=4,
+    steps=3,
+    step=None,
+    objective=None,
+    network=None,
+    tiles=None,
+):
+    """A model of random weights for these fields; with a direct objective, one without sampler."""
+    network = network or UNet(channels=(8, 16), blocks=1, groups=4, embedding=16)
+    objective = objective or EdmObjective()
     pipeline = Pipeline(
         name="made",
         data=Data(
@@ -121,25 +134,20 @@ def surrogate(fields, domain, task, *, leads=1, members=4, compute_batch=4, step
             split=Split(train=Part(), test=Part()),
         ),
         model=Model(network=network, schedule=Edm(), predict="v"),
-        train=Train(steps=1, objective=EdmObjective()),
+        train=Train(steps=1, objective=objective),
         sample=Sample(
             members=members,
             leads=leads,
             compute_batch=compute_batch,
-            sampler=Ancestral(steps=steps),
+            sampler=None if objective.direct else Ancestral(steps=steps),
+            tiles=tiles,
         ),
         runtime=Runtime(device="cpu", precision="fp32"),
     )
     statistics = fit_statistics(fields, task)
-    ports = Ports(
-        target=len(fields.channels),
-        condition=task.condition_channels(len(fields.channels)),
-        scalars=len(fields.scalar_names),
-        grid=fields.grid,
-        vectors=task.vectors(fields.channels),
-    )
+    ports = ports_of(pipeline, fields.channels, len(fields.scalar_names), fields.grid)
     torch.manual_seed(3)
-    denoiser = Denoiser(network.build(ports), Edm(), "v")
+    denoiser = denoiser_of(pipeline, ports)
     for parameter in denoiser.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return Surrogate(

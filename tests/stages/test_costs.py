@@ -66,10 +66,17 @@ def test_what_does_not_fit_is_told_with_the_numbers_that_would(made, monkeypatch
     off = loaded(made, "runtime.checkpointing=false")
     (told,) = Costs.of(off, ports).warnings()
     assert told.startswith("train.batch_size: 4 hold ")
-    assert told.endswith("; take 3 or fewer, or runtime.checkpointing=true, or a smaller network")
+    advice = "runtime.checkpointing=true, train.accumulate, or a smaller network"
+    assert told.endswith(f"; take 3 or fewer, or {advice}")
+    # In two parts, two examples are held at once.
+    halves = Costs.of(loaded(made, "runtime.checkpointing=false", "train.accumulate=2"), ports)
+    assert list(halves.warnings()) == []
+    assert "for train.batch_size 4 in 2 parts, up to 6 would fit" in next(
+        line for line in halves.lines() if "train" in line
+    )
     monkeypatch.setattr(memory, "free", lambda device: sample.fixed)
     first, second = Costs.of(off, ports).warnings()
-    assert "; not even 1 fits: runtime.checkpointing=true, or a smaller network" in first
+    assert f"; not even 1 fits: {advice}" in first
     assert "sample.tiles, which compute a field in parts (for a unet whose outputs depend" in second
     first, second = Costs.of(local(off), ports).warnings()
     assert second.endswith("sample.tiles, which compute a field in parts")
@@ -107,7 +114,7 @@ def test_tiles_that_cannot_be_are_faults(made):
         (fault,) = found(local(loaded(made, *overrides)))
         assert fault.startswith(told)
     (fault,) = found(loaded(made, "sample.tiles={cells: 14}"))
-    assert fault.startswith("sample.tiles.overlap: got 'auto', expected no tiles")
+    assert fault.startswith("sample.tiles: got 'tiles', expected no tiles")
     # What the network itself refuses is told once.
     (fault,) = found(loaded(made, "sample.tiles={cells: 14}", "model.network.patch=99"))
     assert fault.startswith("model.network.patch: ")

@@ -30,6 +30,16 @@ class Objective(ABC):
         """Length of the random vector that the network turns into a member; 0 for none."""
         return 0
 
+    @property
+    def varied(self) -> bool:
+        """Whether members of a case differ."""
+        return not self.direct or self.random > 0
+
+    @property
+    def count(self) -> int:
+        """Network calls for each example in training."""
+        return 1
+
     @abstractmethod
     def noise_like(
         self, target: Float[Tensor, "batch channel *space"]
@@ -94,7 +104,7 @@ class Direct(Objective):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Members of each example in training."""
+        """Members of each example in training, a network call each."""
 
     def noise_like(
         self, target: Float[Tensor, "batch channel *space"]

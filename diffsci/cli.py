@@ -1,13 +1,15 @@
 """The command line. Each command imports what it needs when it runs, so that help answers at once.
 
 Exit codes: 0 done, 1 unexpected, 2 a faulty pipeline file or argument, 3 data, 4 numerics, 5
-storage, 130 interrupted. Errors go to standard error, one line each; results go to standard output.
+storage, 75 stopped by SIGTERM or SIGUSR1 (the same command goes on), 130 interrupted. Errors go to
+standard error, one line each; results go to standard output.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import click
 
-from diffsci import __version__, families
+from diffsci import __version__, families, stopping
 from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
 
 log = logging.getLogger("diffsci")
@@ -46,8 +48,17 @@ class _ToStderr(logging.Handler):
         click.echo(self.format(record), err=True)
 
 
+def _rank() -> str:
+    """The number of this process among several that were started at once; empty where alone."""
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    return os.environ.get("RANK", "0") if several else ""
+
+
 def set_up_logging(verbose: bool) -> None:
-    """Lines on standard error: ours from INFO on (all with `verbose`), others' from ERROR on."""
+    """Lines on standard error: ours from INFO on (all with `verbose`), others' from ERROR on.
+
+    Of several processes the first one speaks, and the others of errors alone.
+    """
     handler = _ToStderr()
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"
     handler.setFormatter(logging.Formatter(form))
@@ -56,7 +67,8 @@ def set_up_logging(verbose: bool) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    quiet = _rank() not in ("", "0")
+    log.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO)
     logging.captureWarnings(True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
@@ -70,14 +82,19 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except stopping.Stopped as stopped:
+            if _rank() in ("", "0"):
+                click.echo(stopped, err=True)
+            ctx.exit(stopped.code)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(130)
+            ctx.exit(stopping.INTERRUPTED)
         except Exception as error:  # the one place that may: it is the border to the user
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("traceback of the error below", exc_info=error)
             text, code = _told(error)
-            click.echo(f"error: {text}", err=True)
+            who = f"rank {_rank()}: " if _rank() else ""
+            click.echo(f"{who}error: {text}", err=True)
             ctx.exit(code)
 
 
@@ -140,29 +157,68 @@ def main(plugins: tuple[str, ...]) -> None:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [runs/<name>].")
 @click.option("--dry-run", is_flag=True, help="Build everything, stop before data is read.")
+@click.option(
+    "--allow",
+    metavar="KEY",
+    multiple=True,
+    help="Go on though this key or section, `data` or `code` has changed; it is recorded.",
+)
+@click.option(
+    "--point", "points", metavar="NAME", multiple=True, help="Only this point of a sweep."
+)
 @_verbose
-def run(pipeline: Path, overrides: tuple[str, ...], out: Path | None, dry_run: bool) -> None:
+def run(
+    pipeline: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    allow: tuple[str, ...],
+    points: tuple[str, ...],
+) -> None:
     """Run a pipeline file: train, sample, evaluate; goes on from what is already there.
 
-    KEY=VALUE wins over the file, such as train.steps=100 or sample.sampler=ddim.
+    KEY=VALUE wins over the file, such as train.steps=100 or sample.sampler=ddim. A file with
+    `sweep:` runs every point of it, and lays them side by side.
     """
+    with stopping.listening(alone=not _rank()):
+        folder = _run(pipeline, overrides, out, dry_run, points, allow)
+    if _rank() in ("", "0"):
+        click.echo(f"{pipeline}: valid" if dry_run else folder)
+
+
+def _run(
+    pipeline: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    points: tuple[str, ...],
+    allow: tuple[str, ...],
+) -> Path:
     from diffsci import config
 
     loaded = config.load(pipeline, overrides)
+    if loaded.points:
+        if allow:
+            raise click.UsageError("--allow is for single runs; give the point's own config.yaml")
+        from diffsci import sweeping
+
+        return sweeping.run(loaded, out, dry_run, points)
+    if points:
+        raise click.UsageError(f"--point is for sweeps; {pipeline} has no key `sweep`")
     from diffsci import pipeline as stages
 
-    folder = stages.run(loaded, out, dry_run)
-    click.echo(f"{pipeline}: valid" if dry_run else folder)
+    return stages.run(loaded, out, dry_run, allow=allow)
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH... [KEY=VALUE]...")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
 @_verbose
 def check(paths: tuple[str, ...], as_json: bool) -> None:
     """Look for faults in pipelines, catalog entries or data, and tell all of them.
 
-    Of a pipeline without faults it tells what it costs here: weights, FLOP, memory.
+    Of a pipeline without faults it tells what it costs here: weights, FLOP, memory. KEY=VALUE wins
+    over the pipeline files, as in `run`.
 
     Exit code 0 if there are none, 2 if a pipeline file is faulty, 3 if data is.
     """
@@ -170,12 +226,15 @@ def check(paths: tuple[str, ...], as_json: bool) -> None:
 
     from diffsci import pipeline as stages
 
-    places, costs = tuple(Path(path) for path in paths), list[str]()
+    overrides = [path for path in paths if "=" in path and not Path(path).exists()]
+    places, costs = tuple(Path(path) for path in paths if path not in overrides), list[str]()
+    if not places:
+        raise click.UsageError(f"no PATH beside {' '.join(overrides)}")
     if as_json:
-        problems = stages.check(places)
+        problems = stages.check(places, overrides=overrides)
         click.echo(json.dumps([problem.to_dict() for problem in problems], indent=2))
     else:
-        problems = stages.check(places, costs.append)
+        problems = stages.check(places, costs.append, overrides)
         for problem in problems:
             click.echo(f"{'warning' if problem.warning else 'fault'}: {problem}")
         for line in costs:
@@ -249,7 +308,9 @@ def sample(
     _folder(run)
     from diffsci import pipeline as stages
 
-    click.echo(stages.sample(run, members, seed, out, overrides))
+    with stopping.listening():
+        store = stages.sample(run, members, seed, out, overrides)
+    click.echo(store)
 
 
 @main.command()
@@ -267,6 +328,39 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     from diffsci.evaluation import compare as comparison
 
     click.echo(comparison.compare(runs, out))
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
+@_verbose
+def status(runs: tuple[Path, ...], as_json: bool) -> None:
+    """How far runs are, who writes them, and what to do next; reads only."""
+    import json
+
+    for each in runs:
+        _folder(each)
+    from diffsci.stages.status import status_of
+
+    found = [status_of(each) for each in runs]
+    if as_json:
+        click.echo(json.dumps([told.to_dict() for told in found], indent=2))
+        return
+    for line in (line for told in found for line in told.lines()):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@_verbose
+def sync(runs: tuple[Path, ...]) -> None:
+    """Send to MLflow what it lacks of the journals of runs; no point is sent twice."""
+    for each in runs:
+        _folder(each)
+    from diffsci.stages.syncing import sync as fill
+
+    for each in runs:
+        click.echo(f"{each}: {fill(each)} points sent")
 
 
 def _folder(run: Path) -> None:

@@ -19,8 +19,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,53 +215,3 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Be the only writer of `folder` until the block ends or the process dies, however it dies.
-
-    The lock is the operating system's (`flock` on `.lock`), so nothing stale can remain; the file's
-    text only says who holds it. Not every network file system honours it, and Windows has none.
-
-    Raises:
-        StorageError: When another process holds it, naming its process id and host.
-    """
-    path = folder / ".lock"
-    with storage_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        if not _take(descriptor):
-            raise StorageError(
-                f"{folder} is being written by {_holder(path)}: wait until it ends, stop it, or "
-                "choose another folder with --out"
-            )
-        who = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        with storage_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, who.encode(), 0)
-        yield
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int) -> bool:
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _holder(path: Path) -> str:
-    try:
-        who = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
-        return "another process"

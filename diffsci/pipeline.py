@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from diffsci import config, families
 from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
-from diffsci.files import lock, sweep
-from diffsci.run_folder import STAGES, RunFolder, digest_of, versions
+from diffsci.files import sweep
+from diffsci.locking import lock
+from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, versions
 from diffsci.sections import Part, Pipeline
 
 if TYPE_CHECKING:
@@ -27,31 +28,59 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -> Path:
+def run(
+    loaded: config.Loaded,
+    out: Path | None = None,
+    dry_run: bool = False,
+    tags: Mapping[str, str] | None = None,
+    allow: Sequence[str] = (),
+) -> Path:
     """Run all stages of a pipeline, or those that are not done yet.
 
     Args:
         loaded: The pipeline.
         out: The run folder; by default `runs/<name>`.
         dry_run: Build and check everything, say what would be done, and read no data.
+        tags: For the tracked run, beside its own.
+        allow: Keys or sections of the pipeline, `data` or `code`, that may have changed since the
+            folder's products were made; what had is recorded.
 
     Returns:
         The run folder.
 
     Raises:
-        ConfigError: Also where several processes were started at once.
+        ConfigError: When it cannot be built.
+        RankError: Under `torchrun`, when another process of the run ended.
     """
-    _require_one_process()
-    pipeline = loaded.pipeline
-    folder = out or Path("runs") / pipeline.name
+    folder = out or Path("runs") / loaded.pipeline.name
     loaded = replace(loaded, roots=_roots(loaded))
+    if _several():
+        from diffsci.stages import following
+
+        with following.together(loaded.pipeline) as first:
+            if not first:
+                following.follow(loaded, folder)
+                return folder
+            return _run(loaded, folder, dry_run, tags, allow)
+    return _run(loaded, folder, dry_run, tags, allow)
+
+
+def _run(
+    loaded: config.Loaded,
+    folder: Path,
+    dry_run: bool,
+    tags: Mapping[str, str] | None,
+    allow: Sequence[str],
+) -> Path:
+    pipeline = loaded.pipeline
     for name in _entries(pipeline):
         load_entry(name, loaded.roots)
+    _check_allowed(allow, loaded.plain)
     if dry_run:
-        RunFolder.owner_check(folder, loaded.plain)
+        RunFolder.owner_check(folder, loaded.plain, allow)
         _say_plan(pipeline, folder)
         return folder
-    found = RunFolder.owner_check(folder, loaded.plain)
+    found = RunFolder.owner_check(folder, loaded.plain, allow)
     digests = _digests(loaded.plain)
     wanted = [stage for stage in STAGES if getattr(pipeline, stage) is not None]
     if (
@@ -63,11 +92,11 @@ def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -
         return folder
     from diffsci.stages import sequence
 
-    with lock(folder):
+    with lock(folder, pipeline.name):
         for place in (folder, folder / "checkpoints", folder / "figures"):
             for name in sweep(place):
                 log.info("%s: cleared what an interrupted run left: %s", place, name)
-        record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain))
+        record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain), allow)
         record.record.update(
             seed=pipeline.seed,
             versions=versions(),
@@ -75,18 +104,26 @@ def run(loaded: config.Loaded, out: Path | None = None, dry_run: bool = False) -
             roots=[str(root) for root in loaded.roots],
         )
         record.save()
-        sequence.Sequence(loaded, record, digests).run()
+        sequence.Sequence(loaded, record, digests, dict(tags or {}), tuple(allow)).run()
     return folder
 
 
-def _require_one_process() -> None:
-    """Refuse to be one of several: they would fight for the folder's lock."""
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world.strip() not in ("", "1"):
-        raise ConfigError(
-            f"WORLD_SIZE is {world}: training by torchrun is not wired in yet; run one process, "
-            "with WORLD_SIZE unset"
-        )
+def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:
+    """Refuse a key that no pipeline has: it would allow nothing, and nobody would notice."""
+    known = {"code", *(key for key in plain)}
+    for flat in flatten(plain):
+        parts = flat.split(".")
+        known |= {".".join(parts[: n + 1]) for n in range(len(parts))}
+    for word in allow:
+        # Options of a member that was used before are not in the pipeline any more.
+        if word not in known and f"{word.rpartition('.')[0]}.use" not in known:
+            near = families.did_you_mean(word, known)
+            raise ConfigError(f"--allow {word}: no such key{near}; a section, `data` or `code`")
+
+
+def _several() -> bool:
+    """Whether this is one of several processes that were started at once, as by `torchrun`."""
+    return os.environ.get("WORLD_SIZE", "1").strip() not in ("", "1")
 
 
 def load(run: Path | str) -> Surrogate:
@@ -134,7 +171,8 @@ def sample(
     """
     from diffsci.stages.resampling import resample
 
-    _require_one_process()
+    if _several():
+        raise ConfigError("WORLD_SIZE is set: members are sampled by one process; unset it")
     texts = list(overrides)
     texts += [f"sample.members={members}"] if members is not None else []
     texts += [f"sample.seed={seed}"] if seed is not None else []
@@ -157,7 +195,9 @@ def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
 
 
 def check(
-    paths: tuple[Path | str, ...], tell: Callable[[str], None] | None = None
+    paths: tuple[Path | str, ...],
+    tell: Callable[[str], None] | None = None,
+    overrides: Sequence[str] = (),
 ) -> list[Problem]:
     """Everything that is wrong with pipelines, catalog entries or data, in one pass.
 
@@ -166,39 +206,67 @@ def check(
     Args:
         paths: Pipeline files, names of catalog entries, or paths of data.
         tell: Called with lines that say what each pipeline without faults costs on this machine.
+        overrides: `KEY=VALUE` texts for the pipelines.
     """
     from diffsci.data.preflight import check_entry
 
     problems: list[Problem] = []
     for path in paths:
         if _is_pipeline(path):
-            problems += _check_pipeline(path, tell)
+            problems += _check_pipeline(path, tell, overrides)
         else:
             problems += check_entry(str(path), None, config.roots_of(None))
     return list(dict.fromkeys(problems))
 
 
-def _check_pipeline(path: Path | str, tell: Callable[[str], None] | None) -> list[Problem]:
-    """The file, then each part of its data, then what shows when all is put together."""
-    from diffsci.data.preflight import check_part
+def _check_pipeline(
+    path: Path | str, tell: Callable[[str], None] | None, overrides: Sequence[str]
+) -> list[Problem]:
+    """The file, or each point of its sweep."""
     from diffsci.data.problems import problem_of
 
     found: list[Problem] = []
+    parts: dict[str, list[Problem]] = {}
     try:
-        loaded = config.load(path)
-        loaded = replace(loaded, roots=_roots(loaded))
-        data = loaded.pipeline.data
-        for name, part in _parts(loaded.pipeline):
-            # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
-            varied = part is data.split.train
-            found += check_part(
-                name, data.domain, part, loaded.roots, data.variables, varied=varied
-            )
-        if all(problem.warning for problem in found) and not _to_be_made(loaded):
-            found += _check_preparing(path, loaded, tell)
+        loaded = config.load(path, overrides)
     except DiffsciError as error:
-        found.append(problem_of(path, error))
+        return [problem_of(path, error)]
+    for point in loaded.points or (None,):
+        try:
+            one = loaded if point is None else loaded.at(point)
+            found += _check_loaded(path, replace(one, roots=_roots(one)), tell, parts)
+        except DiffsciError as error:
+            found.append(problem_of(path, error))
     return found
+
+
+def _check_loaded(
+    path: Path | str,
+    loaded: config.Loaded,
+    tell: Callable[[str], None] | None,
+    parts: dict[str, list[Problem]],
+) -> Iterator[Problem]:
+    """Each part of the data, read once for all points, then what shows when all is put together."""
+    from diffsci.data.preflight import check_part
+
+    data, found = loaded.pipeline.data, []
+    for name, part in _parts(loaded.pipeline):
+        # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
+        asked = {"varied": part is data.split.train}
+        key = repr((name, data.domain, part, data.variables, asked))
+        if key not in parts:
+            parts[key] = check_part(
+                name, data.domain, part, loaded.roots, data.variables, varied=asked["varied"]
+            )
+        found += parts[key]
+    yield from found
+    if not all(problem.warning for problem in found):
+        return
+    if not _to_be_made(loaded):
+        yield from _check_preparing(path, loaded, tell)
+    elif tell is not None:
+        name = loaded.pipeline.name
+        tell(f"{name}: the first run makes its data; what depends on it is checked then")
 
 
 def _to_be_made(loaded: config.Loaded) -> bool:
@@ -232,7 +300,7 @@ def _check_preparing(
 ) -> Iterator[Problem]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.problems import problem_of
-    from diffsci.stages import costs
+    from diffsci.stages import costs, starting
     from diffsci.stages.checks import faults, warnings
     from diffsci.stages.prepare import prepare
 
@@ -242,7 +310,8 @@ def _check_preparing(
         yield problem_of(path, error)
         return
     examples, names = prepared.examples, prepared.train.scalar_names
-    faulty = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
+    faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
+    faulty += starting.faults(loaded, prepared)
     for fault in faulty:
         yield problem_of(path, fault)
     told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]

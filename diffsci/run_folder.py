@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import platform
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import diffsci
+from diffsci import families
+from diffsci.changes import Change, changes, refuse_changes
 from diffsci.errors import StorageError
-from diffsci.files import write_text
+from diffsci.files import sha256_of, write_text
+
+log = logging.getLogger(__name__)
 
 STAGES = ("train", "sample", "evaluate")
 
@@ -51,13 +59,17 @@ def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers."""
+    """Versions of what decides a run's numbers; of a plugin, the hash of its file."""
     found = {"diffsci": diffsci.__version__, "python": platform.python_version()}
     for name in ("torch", "numpy", "xarray", "zarr", "mlflow", "scikit-learn"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    for module in families.plugged():
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file is not None:
+            found[f"plugin {module}"] = sha256_of(Path(file))[:16]
     return found
 
 
@@ -69,22 +81,30 @@ class RunFolder:
     record: dict[str, Any]
 
     @classmethod
-    def open(cls, path: Path, plain: dict[str, Any], config: str) -> RunFolder:
+    def open(
+        cls, path: Path, plain: dict[str, Any], config: str, allow: Sequence[str] = ()
+    ) -> RunFolder:
         """The folder for a pipeline: a new one, or the same run's.
 
         Args:
             path: The folder.
             plain: The resolved pipeline.
             config: Its text, written to `config.yaml`.
+            allow: Keys of it that may have changed since the folder's products were made.
 
         Raises:
             StorageError: When the folder holds something else, or another run.
         """
-        folder = cls.owner_check(path, plain)
+        folder = cls.owner_check(path, plain, allow)
         if folder is None:
             folder = cls(path, {"name": plain["name"], "status": "new", "stages": {}})
         before = folder.record.get("config")
-        if before and any(before.get(key) != plain.get(key) for key in _LEARNED):
+        folder.accept(folder._changed(plain, allow))
+        if folder.holds_products:
+            for each in folder._other_code()[1]:
+                log.warning("%s: going on with other code: %s", path, each)
+        mended = before and any(before.get(key) != plain.get(key) for key in _LEARNED)
+        if mended and not folder.holds_products:
             # Mended after it failed: another pipeline now, and so another tracked run.
             folder.record.pop("mlflow", None)
         folder.record["config"] = plain
@@ -93,8 +113,15 @@ class RunFolder:
         return folder
 
     @classmethod
-    def owner_check(cls, path: Path, plain: dict[str, Any]) -> RunFolder | None:
+    def owner_check(
+        cls, path: Path, plain: dict[str, Any], allow: Sequence[str] = ()
+    ) -> RunFolder | None:
         """The same run's folder, or none where there is nothing yet; writes nothing.
+
+        Args:
+            path: The folder.
+            plain: The resolved pipeline.
+            allow: Keys of it that may have changed since the folder's products were made.
 
         Raises:
             StorageError: When the folder holds something else, or another run.
@@ -114,7 +141,7 @@ class RunFolder:
                 )
             return None
         folder = cls.read(path)
-        folder._refuse_other(plain)
+        folder._changed(plain, allow)
         return folder
 
     @classmethod
@@ -137,11 +164,14 @@ class RunFolder:
             raise StorageError(f"{file}: is not the record of a run; use another --out")
         return cls(path, record)
 
-    def _refuse_other(self, plain: dict[str, Any]) -> None:
-        """Refuse a pipeline that would make something else of finished stages."""
+    def _changed(self, plain: dict[str, Any], allow: Sequence[str]) -> tuple[Change, ...]:
+        """Allowed changes of the pipeline that make something else of what was made or begun.
+
+        Raises:
+            ChangedError: For those that are not allowed.
+        """
         if not self.holds_products:
-            return  # A run that failed before it made anything may be mended and begun again.
-        old, new = flatten(self.record.get("config", {})), flatten(plain)
+            return ()  # A run that failed before it made anything may be mended and begun again.
         free = list(_FREE)
         for stage in reversed(STAGES):
             # Scores are derived and quick: they may be made again, and so may what has not begun.
@@ -149,22 +179,47 @@ class RunFolder:
                 free.append(stage)
             else:
                 break
-        changed = [
-            f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
-            for key in sorted(old.keys() | new.keys())
-            if old.get(key) != new.get(key) and key.split(".")[0] not in free
-        ]
-        if changed:
-            shown = "; ".join(changed[:4]) + (
-                f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
-            )
-            hint = (
-                "give this one another `name=` or --out, or remove the folder"
-                if any(not text.startswith("sample.") for text in changed)
-                else "`diffsci sample` draws another ensemble from its model into a store of its "
-                "own; give a whole run another `name=` or --out"
-            )
-            raise StorageError(f"{self.path}: holds another run ({shown}); {hint}")
+        old, new = flatten(self.record.get("config", {})), flatten(plain)
+        found = [each for each in changes(old, new) if each.key.split(".")[0] not in free]
+        found += self._other_code()[0]
+        hint = (
+            "give this one another `name=` or --out, or remove the folder"
+            if any(not each.key.startswith("sample.") for each in found)
+            else "`diffsci sample` draws another ensemble from its model into a store of its own; "
+            "give a whole run another `name=` or --out"
+        )
+        what = f"{self.path}: holds another run"
+        return refuse_changes(found, allow, what=what, hint=hint)
+
+    def _other_code(self) -> tuple[list[Change], list[Change]]:
+        """What differs of the code since the last call: what is refused, and what is only told.
+
+        Half a product by one diffsci and half by another would be what neither makes. Between two
+        products, and of other packages, a warning will do.
+        """
+        known = self.record.get("versions")
+        if not known:
+            return [], []
+        found = [replace(each, key=f"code.{each.key}") for each in changes(known, versions())]
+        stages = [self.record["stages"].get(name, {}) for name in ("train", "sample")]
+        if not any(stage and stage["status"] != "done" for stage in stages):
+            return [], found
+        ours = ("code.diffsci", "code.plugin ")
+        refused = [each for each in found if each.key.startswith(ours)]
+        return refused, [each for each in found if each not in refused]
+
+    def accept(self, found: Sequence[Change]) -> None:
+        """Record changes that were allowed, with old and new."""
+        allowed = self.record.setdefault("allowed", []) if found else []
+        for each in found:
+            log.warning("%s: going on with a change that was allowed: %s", self.path, each)
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            allowed.append({"key": each.key, "old": each.old, "new": each.new, "time": now})
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """Keys of all changes that were allowed so far."""
+        return tuple(dict.fromkeys(entry["key"] for entry in self.record.get("allowed", ())))
 
     @property
     def holds_products(self) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+
+from diffsci.journal import Line
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -22,6 +24,18 @@ class Tracker(ABC):
     @abstractmethod
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Values at one step."""
+
+    def go_on_from(self, step: int) -> None:
+        """Training goes on after `step`: what it told of later steps, it will tell again."""
+        return None
+
+    def saved(self) -> None:
+        """A checkpoint is about to be written: what was told so far must be as durable."""
+        return None
+
+    def fill(self, lines: Sequence[Line]) -> int:
+        """Send points of a journal that the store lacks, at once; returns how many there were."""
+        return 0
 
     @abstractmethod
     def artifact(self, path: Path, under: str = "") -> None:

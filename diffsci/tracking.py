@@ -22,12 +22,13 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from diffsci.journal import Line
 from diffsci.outbox import Outbox
 from diffsci.sections import Tracking
 from diffsci.tracker import NullTracker, Status, Tracker
@@ -83,6 +84,31 @@ class MlflowTracker(Tracker):
         """The run's description, in Markdown."""
         tag = partial(self._client.set_tag, self.run_id, "mlflow.note.content")
         self._later(partial(tag, redact(text)[:8000]))
+
+    def fill(self, lines: Sequence[Line]) -> int:
+        """Send points of a journal that the store lacks, at once; returns how many there were.
+
+        Raises:
+            Exception: Whatever the store says.
+        """
+        from mlflow.entities import Metric
+
+        # A later line tells of the same point anew: scores that were made again.
+        told = {
+            (metric_name(k), each.step): (v, each) for each in lines for k, v in each.values.items()
+        }
+        there: dict[str, set[int]] = {}
+        for key in {key for key, _ in told}:
+            points = self._client.get_metric_history(self.run_id, key)
+            there[key] = {point.step for point in points}
+        lacks = [
+            Metric(key, value, line.time, step)
+            for (key, step), (value, line) in told.items()
+            if step not in there[key]
+        ]
+        for first in range(0, len(lacks), 1000):
+            self._client.log_batch(self.run_id, metrics=lacks[first : first + 1000])
+        return len(lacks)
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Send what is left, for some seconds at most, and close the run; again does nothing."""

@@ -15,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
-from diffsci import cli
+from diffsci import cli, stopping
 from diffsci.errors import StorageError
 from diffsci.forecasting import store
 from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
@@ -27,15 +28,20 @@ from tests import tiny_runs
 QUICK = ("train.steps=7", "train.checkpoint_every=3", "tracking.enabled=false")
 
 
-def call(file, out, *, failpoint="", act=None, counts=None, overrides=()):
+EVERY = ("train.log_every=1",)
+
+
+def call(file, out, *, failpoint="", act=None, counts=None, overrides=(), fork=True):
     """`diffsci run` in a fork; its exit code.
 
     `failpoint` kills at that place. `act(name)` is called at each place passed instead, and the
     file `counts` then holds how often each was passed.
     """
-    child = os.fork()
+    child = os.fork() if fork else 0
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    # A shell that started us in the background may have had SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["DIFFSCI_FAILPOINT"] = failpoint
     passed = {}
 
@@ -97,7 +103,7 @@ def killed(file, root, whole):
 def interrupted(file, root, whole):
     """Ctrl-C and SIGTERM in training and in sampling; then the same command again."""
     found = {}
-    for kind in (signal.SIGINT, signal.SIGTERM):
+    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         for place in ("train.step", "store.block"):
             out = root / f"{kind.name}-{place}"
             codes = [call(file, out, act=send(kind, place, 4))]
@@ -112,6 +118,73 @@ def interrupted(file, root, whole):
                 "same": tiny_runs.numbers(out) == whole,
             }
     return found
+
+
+def twice(file, root, whole):
+    """Ctrl-C twice, while the step in hand goes on for a minute; then the same command again."""
+    out, begun = root / "twice", root / "twice-begun"
+
+    def linger(name, passed):
+        if (name, passed) == ("train.step", 4):
+            begun.write_text("")
+            time.sleep(60)
+
+    child = os.fork()
+    if not child:
+        os._exit(call(file, out, act=linger, fork=False))
+    while not begun.exists():
+        time.sleep(0.01)
+    started = time.monotonic()
+    os.kill(child, signal.SIGINT)
+    time.sleep(0.2)
+    waiting = os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, signal.SIGINT)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+    seconds = time.monotonic() - started
+    codes.append(call(file, out))
+    same = tiny_runs.numbers(out) == whole
+    return {"waiting": waiting, "codes": codes, "seconds": seconds, "same": same}
+
+
+def at_random(file, root, whole, lasted):
+    """SIGTERM at six moments of the clock; then the same command again."""
+    found = []
+    for turn, share in enumerate(np.random.default_rng(0).uniform(0.0, 0.9, 6)):
+        out = root / f"random-{turn}"
+        begun = root / f"random-{turn}-begun"
+        child = os.fork()
+        if not child:
+            heard(begun)
+            os._exit(call(file, out, fork=False, overrides=EVERY))
+        while not begun.exists():
+            time.sleep(0.001)
+        time.sleep(share * lasted)
+        os.kill(child, signal.SIGTERM)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]
+        codes.append(call(file, out, overrides=EVERY))
+        found.append({"codes": codes, "same": exact(out) == whole})
+    return found
+
+
+def heard(begun):
+    """From now on in this fork, write a file when signals are listened to."""
+    real = stopping.listening
+
+    @contextlib.contextmanager
+    def listening(**given):
+        with real(**given):
+            begun.write_text("")
+            yield
+
+    stopping.listening = listening
+
+
+def exact(out):
+    """Every loss as hex, and all of the last state's bytes."""
+    last = out / "checkpoints" / "step-00000007"
+    rows = json.loads((last / "state.json").read_text())["losses"]
+    hexed = [[float(value).hex() for value in row] for row in rows]
+    return hexed, tiny_runs.tree(last)["state.safetensors"], tiny_runs.numbers(out)
 
 
 def full(file, root, whole):
@@ -157,13 +230,13 @@ def second(file, root):
     while not begun.exists():
         time.sleep(0.01)
     before = tiny_runs.tree(out)
-    started = time.monotonic()
+    started = time.process_time()
     told = ""
     try:
         tiny_runs.run(file, *QUICK, out=out)
     except StorageError as error:
         told = str(error)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started  # others share the processors
     untouched = tiny_runs.tree(out) == before
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)
@@ -197,6 +270,11 @@ if __name__ == "__main__":
     expected = tiny_runs.numbers(alone)
     result["killed"] = killed(pipeline, base, expected)
     result["interrupted"] = interrupted(pipeline, base, expected)
+    result["twice"] = twice(pipeline, base, expected)
+    started = time.monotonic()
+    call(pipeline, base / "every", overrides=EVERY)
+    lasted = time.monotonic() - started
+    result["random"] = at_random(pipeline, base, exact(base / "every"), lasted)
     result["full"] = full(pipeline, base, expected)
     result["second"] = second(pipeline, base)
     print(json.dumps(result))

@@ -49,8 +49,8 @@ def stages(monkeypatch):
     calls = []
 
     def stand_in(name, result):
-        def record(*arguments):
-            calls.append((name, arguments))
+        def record(*arguments, **named):
+            calls.append((name, (*arguments, *named.values())))
             if isinstance(result, BaseException):
                 raise result
             return result
@@ -93,7 +93,7 @@ def test_help_version_and_list_import_nothing_heavy_and_answer_at_once():
 
 def test_help_tells_every_command_and_option():
     text = call("--help").output
-    for command in ("run", "check", "list", "data", "sample", "compare", "ui"):
+    for command in ("run", "check", "list", "data", "sample", "compare", "status", "sync", "ui"):
         assert f"\n  {command} " in text
         assert call(command, "--help").exit_code == 0
     assert call("--version").output == f"diffsci, version {__version__}\n"
@@ -142,13 +142,16 @@ def test_run_hands_on_the_built_pipeline(good, stages):
     calls = stages("run", Path("runs/good"))
     done = call("run", good, "train.steps=7", "sample.sampler=heun", "--out", "elsewhere")
     assert (done.exit_code, done.stdout) == (0, "runs/good\n")
-    ((_, (loaded, out, dry_run)),) = calls
+    ((_, (loaded, out, dry_run, allow)),) = calls
+    assert allow == ()
     assert isinstance(loaded, config.Loaded)
     assert loaded.pipeline.train.steps == 7
     assert (out, dry_run) == (Path("elsewhere"), False)
     done = call("run", good, "--dry-run")
     assert done.stdout == f"{good}: valid\n"
-    assert calls[1][1][1:] == (None, True)
+    assert calls[1][1][1:] == (None, True, ())
+    assert call("run", good, "--allow", "data", "--allow", "train.lr").exit_code == 0
+    assert calls[2][1][1:] == (None, False, ("data", "train.lr"))
 
 
 def test_sample_hands_on_what_was_asked(good, stages):
@@ -189,7 +192,7 @@ def test_check_prints_faults_and_ends_with_3(good, stages):
     calls = stages("check", [])
     done = call("check", "a.nc", "b.yaml", "--json")
     assert (done.exit_code, json.loads(done.stdout)) == (0, [])
-    assert calls[-1] == ("check", ((Path("a.nc"), Path("b.yaml")),))
+    assert calls[-1] == ("check", ((Path("a.nc"), Path("b.yaml")), []))
     assert call("check").exit_code == 2
 
 
@@ -279,7 +282,7 @@ def test_verbose_shows_the_traceback_before_or_after_the_command(good, stages):
 def test_our_log_lines_are_plain_and_others_are_silent(good, monkeypatch):
     from diffsci import pipeline
 
-    def run(*_):
+    def run(*_, **__):
         logging.getLogger("diffsci.training").info("step 1")
         logging.getLogger("diffsci.training").debug("detail")
         logging.getLogger("mlflow").warning("noise")

@@ -1,7 +1,4 @@
 import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -81,35 +78,3 @@ def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
     assert files.sha256_of(tmp_path / "a") == known
-
-
-def test_the_second_writer_is_told_the_first(tmp_path):
-    """And a kill of the first frees the folder at once."""
-    code = textwrap.dedent(
-        """
-        import sys, time
-        from pathlib import Path
-        from diffsci import files
-        with files.lock(Path(sys.argv[1])):
-            print("held", flush=True)
-            time.sleep(60)
-        """
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout.readline() == "held\n"
-    with (
-        pytest.raises(
-            StorageError, match=rf"is being written by process {holder.pid} on \S+: wait"
-        ),
-        files.lock(tmp_path),
-    ):
-        pass
-    holder.kill()
-    holder.communicate()
-    refused = pytest.raises(StorageError, match=f"process {os.getpid()} on")
-    with files.lock(tmp_path), refused, files.lock(tmp_path):
-        pass
-    with files.lock(tmp_path):
-        pass

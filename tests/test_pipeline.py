@@ -12,7 +12,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import diffsci
-from diffsci import cli, pipeline
+from diffsci import cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from tests import tiny_runs
 from tests.tiny_runs import HEAD, make, numbers, record, run, tree
@@ -62,8 +62,8 @@ def test_a_run_leaves_its_folder_complete(made, kind):
     _, folder = made(kind)
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
-        "config.yaml", "run.json", "objective.json", "checkpoints", "model", "forecast.zarr",
-        "truth.zarr", "scores.csv", "scores.json", "figures", "report.html",
+        "config.yaml", "run.json", "metrics.jsonl", "objective.json", "checkpoints", "model",
+        "forecast.zarr", "truth.zarr", "scores.csv", "scores.json", "figures", "report.html",
     }  # fmt: skip
     found = record(folder)
     assert found["status"] == "done"
@@ -345,13 +345,59 @@ def test_data_that_changed_stops_a_run_that_was_interrupted(copied):
         file.parent / "waves.zarr", mode="w", zarr_format=2, consolidated=True
     )
     before = numbers_left(folder)
-    with pytest.raises(DataError, match=r"the data has changed.*train part \w+ -> \w+"):
+    with pytest.raises(DataError, match=r"data has changed.*content\.train: '\w+' -> '\w+'"):
         run(file, out=folder)
     assert numbers_left(folder) == before
+    old = tree(folder / "truth.zarr")
+    pipeline.run(config.load(file, [QUICK]), folder, allow=("data",))
+    weights = "weights.safetensors"
+    assert tree(folder / "model")[weights] == before[weights]  # trained already
+    assert tree(folder / "truth.zarr") != old
+    told = record(folder)["allowed"]
+    assert [entry["key"] for entry in told] == ["data.content.test", "data.content.train"]
 
 
 def numbers_left(folder):
     return tree(folder / "model") | tree(folder / "checkpoints")
+
+
+def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
+    """Twice as long, with another rate: the first half is not trained again."""
+    file = make(tmp_path, "pde")
+    folder = run(file, QUICK, "sample=null", out=tmp_path / "run")
+    longer = config.load(file, [QUICK, "sample=null", "train.steps=12", "train.lr=0.01"])
+    for allow in ((), ("train.lr",)):
+        with pytest.raises(StorageError, match=r"train\.steps: 6 -> 12.*--allow train\.steps"):
+            pipeline.run(longer, folder, allow=allow)
+    with pytest.raises(ConfigError, match=r"--allow train\.step: no such key; did you mean"):
+        pipeline.run(longer, folder, allow=("train.step",))
+    with caplog.at_level(logging.INFO):
+        pipeline.run(longer, folder, allow=("train.lr", "train.steps"))
+    assert "steps 7 to 12" in caplog.text
+    assert "going on with a change that was allowed: train.lr: 0.001 -> 0.01" in caplog.text
+    told = [(entry["key"], entry["old"], entry["new"]) for entry in record(folder)["allowed"]]
+    assert told == [("train.lr", 0.001, 0.01), ("train.steps", 6, 12)]
+    pipeline.run(longer, folder, allow=("train.lr", "train.steps"))
+    pipeline.run(longer, folder)
+    assert len(record(folder)["allowed"]) == 2
+
+
+def test_other_code_is_refused_within_a_product_and_told_between_two(tmp_path, monkeypatch, caplog):
+    file = make(tmp_path, "pde")
+    folder = run(file, QUICK, "sample=null", out=tmp_path / "run")
+    whole = record(folder)
+    (folder / "run.json").write_text(json.dumps(whole | {"versions": {"diffsci": "0.0.9"}}))
+    run(file, QUICK, "sample=null", "runtime.batch=7", out=folder)  # done: nothing to do
+    run(file, QUICK, "sample.cases=1", out=folder)
+    assert "going on with other code: code.diffsci: '0.0.9' -> " in caplog.text
+    told = record(folder)
+    told["versions"]["diffsci"], told["stages"]["train"]["status"] = "0.0.9", "stopped"
+    (folder / "run.json").write_text(json.dumps(told))
+    again = config.load(file, [QUICK, "sample.cases=1"])
+    with pytest.raises(StorageError, match=r"code\.diffsci: '0\.0\.9' -> .* --allow code"):
+        pipeline.run(again, folder)
+    pipeline.run(again, folder, allow=("code",))
+    assert [entry["key"] for entry in record(folder)["allowed"]] == ["code.diffsci"]
 
 
 def test_a_test_part_that_holds_training_fields_is_refused(tmp_path):
@@ -611,12 +657,13 @@ def test_check_looks_at_the_parts_that_a_pipeline_reads(tmp_path):
     assert [problem.code for problem in pipeline.check((file,))] == ["nan"]
 
 
-def test_several_processes_are_refused_at_once(tmp_path, monkeypatch):
+def test_half_told_processes_and_sampling_by_several_are_refused_at_once(tmp_path, monkeypatch):
     file = make(tmp_path, "pde")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for call in (lambda: run(file, out=tmp_path / "run"), lambda: pipeline.sample(tmp_path)):
-        with pytest.raises(ConfigError, match="WORLD_SIZE is 2.*not wired in yet; run one process"):
-            call()
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE.*is set and .*'RANK'.* is not"):
+        run(file, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="members are sampled by one process"):
+        pipeline.sample(tmp_path)
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")
     run(file, out=tmp_path / "run", dry_run=True)

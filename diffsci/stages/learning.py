@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from diffsci import stopping
 from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import PairRow, pair
@@ -21,18 +21,26 @@ from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
-from diffsci.sections import Pipeline, Runtime
+from diffsci.sections import Pipeline, Runtime, Train
 from diffsci.stages.costs import of_the_training
+from diffsci.stages.progress import Progress
 from diffsci.tracker import Tracker
-from diffsci.training import checkpoint, memory
+from diffsci.training import checkpoint, distributed, memory
 from diffsci.training.cost import NotMeasuredError
+from diffsci.training.distributed import Ranks
 from diffsci.training.ema import assign
-from diffsci.training.loop import Step, train
+from diffsci.training.frozen import freeze
+from diffsci.training.loop import train
 from diffsci.training.state import RunState, machine_of
+from diffsci.training.step import Step
+from diffsci.training.writer import Writer
 
 log = logging.getLogger(__name__)
 
 OBJECTIVE = "objective.json"
+
+READY_SECONDS = 1800.0
+"""The first of several processes waits so long for the others to read the data."""
 
 
 def build(pipeline: Pipeline, ports: Ports) -> Denoiser:
@@ -61,6 +69,9 @@ def learn(
     folder: Path,
     device: Device,
     tracker: Tracker,
+    *,
+    allow: Sequence[str] = (),
+    begin: Callable[[Denoiser], str | None] | None = None,
 ) -> Denoiser:
     """A trained denoiser with the averaged weights, on the CPU.
 
@@ -74,19 +85,22 @@ def learn(
         folder: The run's `checkpoints/`.
         device: Where and how to compute.
         tracker: Told of losses.
+        allow: Keys of settings that may differ from those of the checkpoint.
+        begin: Puts first weights of another model into a new denoiser, and gives their digest; none
+            where they are not there any more.
 
     Raises:
         CompileError: With `compile: true`, where torch cannot; `auto` then goes on without.
     """
     given = (ports, examples, valid, folder)
     try:
-        return _learn(pipeline, *given, device, tracker)
+        return _learn(pipeline, *given, device, tracker, allow, begin)
     except CompileError as error:
-        if pipeline.runtime.compile is True:
+        if pipeline.runtime.compile is True or distributed.current().world > 1:
             raise
         log.warning("train: %s: going on without", error)
         plain = replace(pipeline, runtime=replace(pipeline.runtime, compile=False))
-        return _learn(plain, *given, replace(device, compile=False), tracker)
+        return _learn(plain, *given, replace(device, compile=False), tracker, allow, begin)
 
 
 def _learn(
@@ -97,17 +111,30 @@ def _learn(
     folder: Path,
     device: Device,
     tracker: Tracker,
+    allow: Sequence[str],
+    begin: Callable[[Denoiser], str | None] | None,
 ) -> Denoiser:
     section = pipeline.train
     assert section is not None
-    state = checkpoint.newest(folder, log.warning)
+    ranks = distributed.current()
+    state = _unended(_resumed(folder, ranks), section)
     denoiser = build(pipeline, ports)
+    if begin is not None:
+        # The run's numbers depend on those weights, wherever they lie.
+        saved = None if state is None else state.settings.get("train.from")
+        section = replace(section, from_=begin(denoiser) or saved)
+    freeze(denoiser, section.freeze)
     device = _decided(device, pipeline, ports, state)
-    write_objective(section.objective, denoiser.schedule, folder.parent / OBJECTIVE)
+    if ranks.is_first:
+        write_objective(section.objective, denoiser.schedule, folder.parent / OBJECTIVE)
+    distributed.meet("training", READY_SECONDS)
     parameters = sum(p.numel() for p in denoiser.parameters())
     begun = 0 if state is None else state.step
+    tracker.go_on_from(begun)
     if begun >= section.steps:
         log.info("train: all %d steps are done", section.steps)
+    elif state is not None and state.ended:
+        log.info("train: ended after step %d by train.%s", begun, state.ended)
     else:
         log.info(
             "train: %s parameters, %d examples, steps %d to %d on %s",
@@ -127,19 +154,87 @@ def _learn(
         grid=ports.grid,
         valid=valid,
         resume=state,
+        allow=(*allow, *(("training examples",) if "data" in _heads(allow) else ())),
+        wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
     )
-    progress = _Progress(begun, section.steps, section.log_every, tracker)
-    last: RunState | None = state
-    for step in steps:
-        progress.show(step)
-        failpoint("train.step")
-        if step.step % section.checkpoint_every == 0 or step.step == section.steps:
-            last = step.state()
-            checkpoint.save(folder, last, keep=section.keep)
-    progress.close()
+    if not ranks.is_first:
+        _follow(steps)
+        return denoiser
+    last = _consume(steps, section, folder, Progress(begun, section, tracker)) or state
     assert last is not None
-    assign(denoiser, last.ema)
+    best = section.keep_best and last.best_step > 0
+    assign(denoiser, checkpoint.best(folder, last, log.warning) if best else last.model)
     return Device().laid_out(denoiser).eval()
+
+
+def _resumed(folder: Path, ranks: Ranks) -> RunState | None:
+    """The state that all ranks go on from: rank 0 takes the newest, the others the same one."""
+    if ranks.is_first:
+        state = checkpoint.newest(folder, log.warning)
+        distributed.tell("step", str(0 if state is None else state.step))
+        return state
+    step = int(distributed.hear("step") or 0)
+    return checkpoint.at(folder, step) if step else None
+
+
+def _heads(keys: Sequence[str]) -> set[str]:
+    return {key.split(".")[0] for key in keys}
+
+
+def _unended(state: RunState | None, section: Train) -> RunState | None:
+    """The state, going on where what ended it was changed since, as far as that is allowed."""
+    if state is None or state.ended is None:
+        return state
+    before = state.settings.get(f"train.{state.ended}")
+    return state if getattr(section, state.ended) == before else replace(state, ended=None)
+
+
+def _consume(
+    steps: Iterator[Step], section: Train, folder: Path, progress: Progress
+) -> RunState | None:
+    """Show and save; the state after the last step, none where there was no step to do.
+
+    Raises:
+        Stopped: After a step that is saved, when a signal asked for it.
+    """
+    last: RunState | None = None
+    with Writer(folder, keep=section.keep) as writer, closing(progress), stopping.patiently():
+        for step in steps:
+            progress.show(step)
+            failpoint("train.step")
+            if step.improved and section.keep_best:
+                writer.save_best(step.state())
+            stop, due = _agreed(step), step.step % section.checkpoint_every == 0
+            if due or stop or step.ended:
+                last = step.state()
+                progress.tracker.saved()
+                writer.save(last)
+            if stop:
+                writer.wait()
+                distributed.tell("saved", "")
+            stopping.boundary(f"train: stopped after step {step.step}, which is saved", stop)
+    return last
+
+
+def _follow(steps: Iterator[Step]) -> None:
+    """Do the steps with rank 0, which shows and saves them.
+
+    Raises:
+        Stopped: After a step that rank 0 has saved, when a signal reached any rank.
+    """
+    with stopping.patiently():
+        for step in steps:
+            failpoint("train.step")
+            if stop := _agreed(step):
+                distributed.hear("saved")
+                stopping.boundary(f"train: stopped after step {step.step}", stop)
+
+
+def _agreed(step: Step) -> int:
+    """The exit code that a signal asked for, of this process or, agreed on, of any rank."""
+    if distributed.current().world == 1:
+        return stopping.wanted()
+    return distributed.largest(stopping.wanted()) if step.stop else 0
 
 
 def _decided(device: Device, pipeline: Pipeline, ports: Ports, state: RunState | None) -> Device:
@@ -176,56 +271,3 @@ def _as_begun(device: Device, runtime: Runtime, state: RunState | None) -> Devic
                 now,
             )
     return found
-
-
-class _Progress:
-    """A bar in a terminal, a line every `every` steps elsewhere, and the tracker's metrics."""
-
-    def __init__(self, begun: int, steps: int, every: int, tracker: Tracker) -> None:
-        self.every, self.steps, self.tracker = every, steps, tracker
-        self.bar = tqdm(
-            total=steps, initial=begun, unit="step", disable=not sys.stderr.isatty(), desc="train"
-        )
-        self.begun, self.started = begun, time.monotonic()
-        self.loss: float | None = None
-        self.validation: float | None = None
-
-    def show(self, step: Step) -> None:
-        """Tell of one step."""
-        # Single losses jump with the noise level drawn; the eye wants their trend.
-        self.loss = step.loss if self.loss is None else 0.98 * self.loss + 0.02 * step.loss
-        self.bar.update(1)
-        if step.validation is not None:
-            self.validation = step.validation
-            self.tracker.metrics({"val/loss": step.validation}, step.step)
-        if step.step % self.every and step.step != self.steps:
-            return
-        rate = (step.step - self.begun) / max(1e-9, time.monotonic() - self.started)
-        by_level = step.by_level or {}
-        self.tracker.metrics(
-            {
-                "train/loss": step.loss,
-                "train/grad_norm": step.grad_norm,
-                "train/lr": step.lr,
-                "train/steps_per_second": rate,
-            }
-            | {f"train/loss_by_level/{centre:.3g}": loss for centre, loss in by_level.items()},
-            step.step,
-        )
-        valid = "" if self.validation is None else f", validation {self.validation:.4f}"
-        self.bar.set_postfix_str(f"loss {self.loss:.4f}{valid}")
-        if self.bar.disable:
-            left = (self.steps - step.step) / max(1e-9, rate)
-            log.info(
-                "train: step %d of %d, loss %.4f%s, %.1f steps/s, %.0f s left",
-                step.step,
-                self.steps,
-                self.loss,
-                valid,
-                rate,
-                left,
-            )
-
-    def close(self) -> None:
-        """Leave the terminal tidy."""
-        self.bar.close()

@@ -10,10 +10,10 @@ from diffsci import config
 from diffsci.data.reader import read
 from diffsci.data.windows import Examples, cases_given
 from diffsci.errors import StorageError
-from diffsci.files import lock
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.locking import lock
 from diffsci.run_folder import digest_of
 from diffsci.runtime import Device
 from diffsci.stages.calibrating import calibrated
@@ -73,7 +73,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         cases=section.cases,
     )
     store.parent.mkdir(parents=True, exist_ok=True)
-    with lock(store.parent):
+    with lock(store.parent, pipeline.name):
         write_ensemble(
             model,
             model.engine(),
@@ -97,6 +97,6 @@ def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate
     examples = Examples(fields, data.task, model.statistics)
     found = calibrated(model, examples, Device.of(pipeline.runtime))
     place = run / "model"
-    with lock(run):
+    with lock(run, pipeline.name):
         found.save(place, (place / CONFIG).read_text(encoding="utf-8"))
     return found

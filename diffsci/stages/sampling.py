@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import xarray as xr
 from jaxtyping import Float
 from tqdm import tqdm
 
+from diffsci import stopping
 from diffsci.data.fields import Cases
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
@@ -97,15 +99,16 @@ def write_ensemble(
     bar = tqdm(total=len(todo), unit="block", disable=not sys.stderr.isatty(), desc="sample")
     started = last = time.monotonic()
     drawn = in_turn(model, engine, given, todo, members, seed)
-    for done, (block, values) in enumerate(drawn, start=1):
-        growing.write(block, model.label(values, some(given, *block).cases, numbers))
-        bar.update(1)
-        now = time.monotonic()
-        if bar.disable and (now - last > 10 or done == len(todo)):
-            last = now
-            left = (now - started) / done * (len(todo) - done)
-            log.info("sample: block %d of %d, %.0f s left", done, len(todo), left)
-    bar.close()
+    with closing(bar), stopping.patiently():
+        for done, (block, values) in enumerate(drawn, start=1):
+            growing.write(block, model.label(values, some(given, *block).cases, numbers))
+            bar.update(1)
+            now = time.monotonic()
+            if bar.disable and (now - last > 10 or done == len(todo)):
+                last = now
+                left = (now - started) / done * (len(todo) - done)
+                log.info("sample: block %d of %d, %.0f s left", done, len(todo), left)
+            stopping.boundary(f"sample: stopped after block {done} of {len(todo)}, which is saved")
     growing.finish()
 
 

@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import diffsci
-from diffsci import config, families, tracking
+from diffsci import config, families, journal, tracking
+from diffsci.changes import changes, refuse_changes
 from diffsci.errors import DataError, StorageError
 from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
@@ -19,16 +20,21 @@ from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.store import open_store, stands
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.journal import Journal
 from diffsci.run_folder import STAGES, RunFolder, digest_of
 from diffsci.runtime import Device
 from diffsci.sections import Sample
-from diffsci.stages import checks, scoring, telling
+from diffsci.stages import checks, following, scoring, telling
 from diffsci.stages.calibrating import calibrated
+from diffsci.stages.journalled import Journalled
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
+from diffsci.stages.starting import begin_of
+from diffsci.stages.syncing import PARAMS
 from diffsci.tracker import NullTracker, Tracker
+from diffsci.training import distributed
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,8 @@ class Sequence:
     loaded: config.Loaded
     folder: RunFolder
     digests: dict[str, str]
+    tags: dict[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -92,7 +100,22 @@ class Sequence:
         if changed and self.folder.holds_products:
             log.warning("going on with %s: last bits of the numbers may differ", ", ".join(changed))
         self.folder.record["device"] = now
+        self._say_ranks()
         return device
+
+    def _say_ranks(self) -> None:
+        """Record how many processes train; another number than before moves last bits."""
+        before, now = self.folder.record.get("processes", 1), distributed.current().world
+        trained = self.folder.record["stages"].get("train", {}).get("status") == "done"
+        if before != now and self.folder.holds_products and not trained:
+            log.warning(
+                "going on with %d processes, begun with %d: the same samples in the same order, "
+                "but sums are rounded otherwise, and dropout draws other numbers",
+                now,
+                before,
+            )
+        if not trained:
+            self.folder.record["processes"] = now
 
     def _stages(self, prepared: Prepared, device: Device, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline
@@ -106,23 +129,27 @@ class Sequence:
             self._evaluate(prepared, tracker)
 
     def _require_same_data(self, digests: dict[str, str]) -> None:
-        """Refuse to go on with data that has changed since the run began."""
-        before = self.folder.record.get("data")
-        changed = [
-            f"{part} part {before.get(part)} -> {digest}"
-            for part, digest in digests.items()
-            if before and before.get(part) != digest
-        ]
-        if changed and self.folder.holds_products:
-            raise DataError(
-                f"{self.path}: the data has changed since this run began ({'; '.join(changed)}); "
-                "restore it, or start another run with --out"
-            )
-        self.folder.record["data"] = digests
+        """Refuse to go on with data that has changed since the run began.
+
+        Allowed, an ensemble and its truth are made anew: they would be of other data than scores.
+        """
+        before, folder = self.folder.record.get("data", {}), self.folder
+        found = [replace(c, key=f"data.content.{c.key}") for c in changes(before, digests)]
+        if before and found and folder.holds_products:
+            what = f"{self.path}: the data has changed since this run began"
+            hint = "restore it, or start another run with --out"
+            folder.accept(refuse_changes(found, self.allow, what=what, hint=hint, kind=DataError))
+            for stage in ("sample", "evaluate"):
+                folder.record["stages"].pop(stage, None)
+            for store in (self.path / FORECAST, self.path / TRUTH):
+                if store.exists():
+                    remove_folder(store)
+        folder.record["data"] = digests
 
     def _tracker(self, prepared: Prepared) -> Tracker:
         """MLflow's run: a new one, or the one that this folder began."""
         pipeline, plain = self.loaded.pipeline, self.loaded.plain
+        allowed = self.folder.record.get("allowed", ())
         tags = {
             "diffsci.pipeline": pipeline.name,
             "diffsci.adapter": families.name_of(pipeline.data.domain),
@@ -131,18 +158,23 @@ class Sequence:
             "diffsci.data_digest": prepared.digests["train"],
             "diffsci.version": diffsci.__version__,
             "diffsci.lead_unit": telling.lead_step_unit(prepared),
+            **{f"diffsci.allowed.{c['key']}": f"{c['old']} -> {c['new']}" for c in allowed},
+            **self.tags,
         }
-        tracker = tracking.start(
+        name, task = f"{pipeline.name}-s{pipeline.seed}", families.name_of(pipeline.data.task)
+        told = {"run_name": name, "experiment": f"{prepared.name}-{task}", "tags": tags}
+        self.folder.record["tracked"] = told
+        sent = tracking.start(
             pipeline.tracking,
-            run_name=f"{pipeline.name}-s{pipeline.seed}",
-            experiment=f"{prepared.name}-{families.name_of(pipeline.data.task)}",
-            params={
-                key: plain[key] for key in ("data", "model", "train", "sample", "evaluate", "seed")
-            },
+            run_name=name,
+            experiment=f"{prepared.name}-{task}",
+            params={key: plain[key] for key in PARAMS},
             tags=tags,
             run_id=self.folder.record.get("mlflow", {}).get("run_id"),
             dataset=(prepared.name, prepared.name, prepared.train.digest),
         )
+        self.folder.save()
+        tracker = Journalled(Journal(self.path / journal.NAME), sent)
         if tracker.run_id:
             self.folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
             self.folder.save()
@@ -169,6 +201,8 @@ class Sequence:
         if self.folder.done("train", self.digests["train"]) and place.exists():
             log.info("train: done before")
             return read_surrogate(place, pipeline)
+        allow = (*self.allow, *self.folder.allowed)
+        following.announce(device, prepared.digests, allow)
         with self._stage("train"):
             denoiser = learn(
                 pipeline,
@@ -178,6 +212,8 @@ class Sequence:
                 self.path / "checkpoints",
                 device,
                 tracker,
+                allow=allow,
+                begin=begin_of(self.loaded, prepared, self.folder),
             )
             model = Surrogate(
                 pipeline=pipeline,

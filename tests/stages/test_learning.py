@@ -79,6 +79,7 @@ def test_it_tells_losses_rates_and_speed(data, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         learnt(data, tmp_path, notebook)
     train = {"train/loss", "train/grad_norm", "train/lr", "train/steps_per_second"}
+    train |= {"train/samples_per_second", "train/data_wait_share"}
     by_level = {f"train/loss_by_level/{centre:.3g}" for centre in CENTRES}
     assert sorted(step for step, names in notebook.told if train < names) == [2, 4, 6]
     assert set.union(*(names for _, names in notebook.told)) <= train | by_level | {"val/loss"}

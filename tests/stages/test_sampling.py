@@ -97,7 +97,7 @@ def test_sampling_again_into_another_folder_locks_that_folder(tmp_path, monkeypa
 
     locked = []
     lock = resampling.lock
-    monkeypatch.setattr(resampling, "lock", lambda place: locked.append(place) or lock(place))
+    monkeypatch.setattr(resampling, "lock", lambda place, run: locked.append(place) or lock(place))
     resample(loaded, folder, tmp_path / "elsewhere" / "x.zarr")
     resample(loaded, folder, None)
     assert locked == [tmp_path / "elsewhere", folder]

@@ -18,7 +18,7 @@ def told(tmp_path_factory):
         check=False,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     return json.loads(ended.stdout.splitlines()[-1])
@@ -57,18 +57,36 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(told, place, steps, blocks
 @pytest.mark.parametrize(
     ("stop", "code", "steps", "blocks"),
     [
-        ("SIGINT train.step", 130, 4, BLOCKS),
+        ("SIGINT train.step", 130, 3, BLOCKS),
         ("SIGINT store.block", 130, 0, BLOCKS - 4),
-        ("SIGTERM train.step", -15, 4, BLOCKS),
-        ("SIGTERM store.block", -15, 0, BLOCKS - 4),
+        ("SIGTERM train.step", 75, 3, BLOCKS),
+        ("SIGTERM store.block", 75, 0, BLOCKS - 4),
+        ("SIGUSR1 train.step", 75, 3, BLOCKS),
+        ("SIGUSR1 store.block", 75, 0, BLOCKS - 4),
     ],
 )
-def test_interrupted_it_says_so_and_goes_on(told, stop, code, steps, blocks):
+def test_a_signal_lets_the_step_or_block_in_hand_be_saved(told, stop, code, steps, blocks):
     found = told["interrupted"][stop]
     assert found["codes"] == [code, 0]
-    assert found["status"] == ("stopped" if code == 130 else "running")
+    assert found["status"] == "stopped"
     assert found["same"]
     assert (found["steps"], found["blocks"]) == (steps, blocks)
+
+
+def test_ctrl_c_twice_ends_at_once_and_loses_nothing_saved(told):
+    found = told["twice"]
+    assert found["waiting"]
+    assert found["codes"] == [130, 0]
+    assert found["seconds"] < 5  # the step would go on for a minute
+    assert found["same"]
+
+
+def test_stopped_at_six_moments_every_loss_and_the_last_state_are_the_same_bits(told):
+    assert len(told["random"]) == 6
+    for found in told["random"]:
+        assert found["codes"] in ([75, 0], [0, 0])  # it may have been done already
+        assert found["same"]
+    assert sum(found["codes"][0] == 75 for found in told["random"]) >= 4
 
 
 def test_a_second_process_is_refused_at_once_and_the_lock_dies_with_its_holder(told):

@@ -1,0 +1,121 @@
+"""The run lock: one writer of a folder, whose name the others are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from diffsci.errors import StorageError
+from diffsci.files import storage_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a folder's lock, or held it last.
+
+    Args:
+        run: Name of the run; empty where none was told.
+        pid: Of the process.
+        host: Where it runs.
+        alive: Whether it holds the lock now.
+    """
+
+    run: str
+    pid: int
+    host: str
+    alive: bool
+
+    def __str__(self) -> str:
+        run = f"the run {self.run!r}, " if self.run else ""
+        return f"{run}process {self.pid} on {self.host}"
+
+
+@contextmanager
+def lock(folder: Path, run: str = "") -> Iterator[None]:
+    """Be the only writer of `folder` until the block ends or the process dies, however it dies.
+
+    The lock is the operating system's (`flock` on `.lock`), so nothing stale can remain; the file's
+    text only says who holds it. Not every network file system honours it, and Windows has none.
+
+    Args:
+        folder: The folder.
+        run: Name by which others are told who holds it.
+
+    Raises:
+        StorageError: When another process holds it, naming its run, process id and host.
+    """
+    path = folder / ".lock"
+    with storage_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _take(descriptor):
+            raise StorageError(
+                f"{folder} is being written by {_text_of(path) or 'another process'}: wait until "
+                f"it ends (`diffsci status {folder}` tells how far it is), stop it, or choose "
+                "another folder with --out"
+            )
+        who = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
+        with storage_errors(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, who.encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def holder(folder: Path) -> Holder | None:
+    """Who holds the folder's lock, or was killed while it held it; none after an orderly end.
+
+    Only reads; a process that begins meanwhile is not disturbed.
+    """
+    path = folder / ".lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        alive = not _take(descriptor, shared=True)
+        told = _text_of(path)
+        return None if told is None else replace(told, alive=alive)
+    finally:
+        os.close(descriptor)
+
+
+_TRIES = 4
+"""`holder` has the lock for some microseconds, which must refuse nobody."""
+
+
+def _take(descriptor: int, shared: bool = False) -> bool:
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if shared or attempt == _TRIES - 1:
+                return False
+            time.sleep(0.02)
+    return False
+
+
+def _text_of(path: Path) -> Holder | None:
+    try:
+        who = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(run=who.get("run", ""), pid=who["pid"], host=who["host"], alive=True)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None

@@ -1,0 +1,141 @@
+"""Stopping: a signal becomes a wish, which is granted where nothing is lost by it.
+
+    SIGTERM, SIGUSR1   end at the next boundary with code 75: the same command goes on
+    SIGINT (Ctrl-C)    the same with code 130; a second one ends at once
+
+A boundary is a training step, whose checkpoint is then saved, or a block of the forecast store.
+Outside of such work a signal ends at once: every file is whole or absent anyway (`files.py`).
+
+Handlers are installed by `listening`, which the command line alone calls. Under `diffsci.pipeline`
+called from Python there are none, `wanted` is always 0, and signals do what the program says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+RESUME_ME = 75
+"""Exit code of a run that was asked to end and goes on by the same command (EX_TEMPFAIL)."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+_ECHO_SECONDS = 2.0
+"""A launcher of several processes hands on the Ctrl-C that its terminal gave to all of them."""
+
+
+class Stopped(BaseException):  # noqa: N818  it is no error, as KeyboardInterrupt is none
+    """The run ends because it was asked to; no `except Exception` may hold it up.
+
+    Args:
+        code: The exit code.
+        where: What was saved last, as a clause.
+    """
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{where}; the same command goes on from there")
+        self.code = code
+
+
+class _Wish:
+    """What this process was asked to do, and whether it waits for a boundary."""
+
+    def __init__(self) -> None:
+        self.code, self.since, self.patient, self.alone = 0, 0.0, 0, True
+
+
+_wish = _Wish()
+
+
+def wanted() -> int:
+    """The exit code that was asked for by a signal; 0 where none was."""
+    return _wish.code
+
+
+@contextmanager
+def patiently() -> Iterator[None]:
+    """A block in which a signal waits for the next `boundary`, at the latest that at its end.
+
+    Raises:
+        Stopped: At either end, when a signal asked for it.
+    """
+    boundary("stopped between two products")
+    _wish.patient += 1
+    try:
+        yield
+    finally:
+        _wish.patient -= 1
+    boundary("stopped between two products")
+
+
+def boundary(where: str, code: int | None = None) -> None:
+    """A place at which nothing is lost by ending.
+
+    Args:
+        where: What was saved last, as a clause.
+        code: That was agreed on with other processes; none takes this process's own.
+
+    Raises:
+        Stopped: When a signal asked for it.
+    """
+    code = wanted() if code is None else code
+    if code:
+        raise Stopped(code, where)
+
+
+@contextmanager
+def listening(*, alone: bool = True) -> Iterator[None]:
+    """Handle signals until the block ends, then as before; in other than the main thread, nothing.
+
+    Args:
+        alone: Whether this is the only process of the run.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = [signal.SIGTERM, signal.SIGINT]
+    kinds += [] if sys.platform == "win32" else [signal.SIGUSR1]
+    # A shell without job control starts what is put in the background with SIGINT ignored, so that
+    # Ctrl-C reaches the foreground alone; that stays so.
+    kinds = [kind for kind in kinds if _heard(kind)]
+    _wish.code, _wish.patient, _wish.alone = 0, 0, alone
+    before = {kind: signal.signal(kind, _handle) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+        _wish.code = 0
+
+
+def _heard(kind: signal.Signals) -> bool:
+    return kind != signal.SIGINT or signal.getsignal(kind) is not signal.SIG_IGN
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    again, now = _wish.code != 0, time.monotonic()
+    if again and number == signal.SIGINT and (_wish.alone or now - _wish.since > _ECHO_SECONDS):
+        _say("\nended at once; the same command goes on from what was saved\n")
+        os._exit(INTERRUPTED)
+    if again:
+        return
+    _wish.code = INTERRUPTED if number == signal.SIGINT else RESUME_ME
+    _wish.since = now
+    name = signal.Signals(number).name
+    if not _wish.patient:
+        raise Stopped(_wish.code, f"{name}: stopped between two products")
+    hint = "; Ctrl-C again ends at once" if number == signal.SIGINT else ""
+    _say(f"\n{name}: finishing the work in hand, then stopping{hint}\n")
+
+
+def _say(text: str) -> None:
+    """Without a buffer: a handler may stand in the middle of a write to the same stream."""
+    if _wish.alone or os.environ.get("RANK", "0") == "0":
+        os.write(2, text.encode())

@@ -1,0 +1,184 @@
+"""Run in a process of its own: runs of two processes that are killed, stopped, or fail.
+
+Prints JSON: for each scenario the exit codes, what was told, seconds, and whether the numbers are
+those of the two that were left alone.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
+
+from diffsci import cli
+from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
+from tests import tiny_runs
+
+STEPS = 9
+QUICK = (f"train.steps={STEPS}", "train.checkpoint_every=3", "train.log_every=1", "sample.cases=1")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def begin(file, out, world=2, acts=None, overrides=None, timeout=60):
+    """The processes of one run, in forks; what each tells goes to a file."""
+    port, children = str(free_port()), []
+    for rank in range(world):
+        child = os.fork()
+        if not child:
+            told = os.open(
+                out.with_name(f"{out.name}-{rank}.txt"),
+                os.O_CREAT | os.O_TRUNC | os.O_WRONLY,
+                0o644,
+            )
+            os.dup2(told, 2)
+            os.dup2(told, 1)
+            if world > 1:
+                os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "DIFFSCI_RANK_TIMEOUT": str(timeout)}
+            if acts and rank in acts:
+                learning.failpoint = counting(acts[rank])
+            more = (overrides or {}).get(rank, ())
+            try:
+                cli.main(["run", str(file), *QUICK, *more, "--out", str(out)])
+            except SystemExit as ended:
+                os._exit(ended.code or 0)
+            os._exit(0)
+        children.append(child)
+    return children
+
+
+def end(out, children):
+    """Exit codes and what was told, when all have ended."""
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    files = [out.with_name(f"{out.name}-{rank}.txt") for rank in range(len(children))]
+    return {"codes": codes, "told": [file.read_text() for file in files]}
+
+
+def run(file, out, **given):
+    return end(out, begin(file, out, **given))
+
+
+def exact(out):
+    """Every loss as hex, and all of the last state's bytes."""
+    last = out / "checkpoints" / f"step-{STEPS:08d}"
+    rows = json.loads((last / "state.json").read_text())["losses"]
+    return [[float(value).hex() for value in row] for row in rows], tiny_runs.tree(last)[
+        "state.safetensors"
+    ]
+
+
+def losses(out):
+    last = out / "checkpoints" / f"step-{STEPS:08d}"
+    return [row[1] for row in json.loads((last / "state.json").read_text())["losses"]]
+
+
+def counting(act):
+    """A failpoint that acts, told how many steps were done."""
+    passed = []
+
+    def failpoint(name):
+        passed.append(name)
+        act(passed.count("train.step"))
+
+    return failpoint
+
+
+def then(kind, count):
+    """Something to do at the `count`-th step: send oneself a signal."""
+    return lambda passed: passed == count and os.kill(os.getpid(), kind)
+
+
+def failing(count):
+    def act(passed):
+        if passed == count:
+            raise MemoryError("the sixth step is too much")
+
+    return act
+
+
+def stopped(file, root, whole):
+    """One rank is killed, stopped, stalled, or fails; then the same command again."""
+    cases = {
+        "killed": {"acts": {1: then(signal.SIGKILL, 5)}},
+        "first killed": {"acts": {0: then(signal.SIGKILL, 5)}},
+        "SIGTERM": {"acts": {1: then(signal.SIGTERM, 5)}},
+        "SIGINT": {"acts": {0: then(signal.SIGINT, 5)}},
+        "fails": {"acts": {1: failing(5)}},
+        "stalled": {"acts": {1: then(signal.SIGSTOP, 5)}, "timeout": 2},
+    }
+    found = {}
+    for name, given in cases.items():
+        out = root / name.replace(" ", "-")
+        started = time.monotonic()
+        children = begin(file, out, **given)
+        if name == "stalled":
+            code = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
+            os.kill(children[1], signal.SIGKILL)
+            os.waitpid(children[1], 0)
+            told = out.with_name(f"{out.name}-0.txt").read_text()
+            found[name] = {"codes": [code, None], "told": [told, ""]}
+        else:
+            found[name] = end(out, children)
+        found[name]["seconds"] = time.monotonic() - started
+        found[name]["again"] = run(file, out)["codes"]
+        found[name]["same"] = exact(out) == whole
+    return found
+
+
+def at_random(file, root, whole, lasted):
+    """Both are killed at four moments of the clock; then the same command again."""
+    found = []
+    for turn, share in enumerate(np.random.default_rng(0).uniform(0.2, 1.0, 4)):
+        out = root / f"random-{turn}"
+        children = begin(file, out)
+        time.sleep(share * lasted)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        codes = end(out, children)["codes"]
+        found.append(
+            {"codes": codes, "again": run(file, out)["codes"], "same": exact(out) == whole}
+        )
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.getLogger("diffsci").setLevel(logging.ERROR)
+    base = Path(sys.argv[1])
+    pipeline = tiny_runs.make(base, "pde")
+    pipeline.write_text(pipeline.read_text().replace("evaluate: {resamples: 20}", ""))
+    result = {"one": run(pipeline, base / "one", world=1)}
+    begun = time.monotonic()
+    result["two"] = run(pipeline, base / "two")
+    seconds = time.monotonic() - begun
+    result["losses"] = [losses(base / "one"), losses(base / "two")]
+    expected = exact(base / "two")
+    result["done"] = run(pipeline, base / "two")
+    result["refused"] = run(pipeline, base / "two", overrides={0: ("seed=1",), 1: ("seed=1",)})
+    other = {1: ("data.split.train.samples=[0,5]",)}
+    result["other data"] = run(pipeline, base / "other", overrides=other)
+    uneven = dict.fromkeys((0, 1), ("train.batch_size=3",))
+    result["uneven"] = run(pipeline, base / "uneven", overrides=uneven)
+    if sys.argv[2:] == ["slow"]:
+        result["random"] = at_random(pipeline, base, expected, seconds)
+    else:
+        result["stopped"] = stopped(pipeline, base, expected)
+        out = base / "fewer"
+        run(pipeline, out, acts={rank: then(signal.SIGKILL, 5) for rank in (0, 1)})
+        result["fewer"] = run(pipeline, out, world=1)
+        result["losses"].append(losses(out))
+    print(json.dumps(result))

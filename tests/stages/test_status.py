@@ -1,0 +1,145 @@
+"""`diffsci status` and the journal of whole runs."""
+
+import json
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from diffsci import cli, config, journal, pipeline, tracking
+from diffsci.locking import lock
+from diffsci.stages.status import status_of
+from tests import tiny_runs
+
+QUICK = ("evaluate=null", "sample.cases=1")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    base = tmp_path_factory.mktemp("status")
+    return tiny_runs.run(tiny_runs.make(base, "downscale"), *QUICK, out=base / "run")
+
+
+@pytest.fixture
+def folder(done, tmp_path):
+    shutil.copytree(done, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def changed(folder, **values):
+    told = tiny_runs.record(folder) | values
+    (folder / "run.json").write_text(json.dumps(told))
+
+
+def test_of_a_finished_run(folder):
+    before = tiny_runs.tree(folder)
+    found = status_of(folder)
+    assert (found.status, found.step, found.steps, found.checkpoint) == (
+        "done", 6, 6, "step-00000006",
+    )  # fmt: skip
+    rows = json.loads((folder / "checkpoints" / "step-00000006" / "state.json").read_text())
+    assert found.loss == rows["losses"][-1][1]
+    assert found.validation == rows["validations"][-1][1]
+    assert {name: each["status"] for name, each in found.stages.items()} == {
+        "train": "done", "sample": "done",
+    }  # fmt: skip
+    assert found.holder is None and found.damaged == ()
+    assert "nothing; it is done" in found.lines()[-1]
+    assert tiny_runs.tree(folder) == before
+
+
+def test_of_one_that_goes_on_was_killed_stopped_or_failed(folder):
+    changed(folder, status="running")
+    with lock(folder, "tiny"):
+        found = status_of(folder)
+        assert found.status == "running" and found.holder.pid == os.getpid()
+        assert "it is being written" in found.todo
+    assert status_of(folder).status == "killed"
+    (folder / ".lock").write_text('{"run": "tiny", "pid": 1, "host": "there"}')
+    lines = "\n".join(status_of(folder).lines())
+    assert "the run 'tiny', process 1 on there has ended without a word" in lines
+    assert f"`diffsci run {folder / 'config.yaml'} --out {folder}` goes on" in lines
+    changed(folder, status="failed")
+    assert status_of(folder).todo.startswith("mend what failed, then `diffsci run")
+
+
+def test_the_journal_tells_of_steps_after_the_checkpoint(folder):
+    file = folder / journal.NAME
+    shutil.rmtree(folder / "checkpoints" / "step-00000006")
+    found = status_of(folder)
+    assert (found.step, found.checkpoint) == (6, "step-00000004")
+    line = [each for each in journal.read(file) if "train/loss" in each.values][-1]
+    assert found.loss == line.values["train/loss"]
+    file.unlink()
+    assert status_of(folder).step == 4
+
+
+def test_of_a_damaged_folder_all_is_told_and_nothing_raised(folder):
+    (folder / "checkpoints" / "step-00000006" / "state.json").write_text("{}")
+    (folder / journal.NAME).write_bytes(b"\xff\n{}\n[1]\n")
+    (folder / "run.json").write_text("{")
+    found = status_of(folder)
+    assert (found.status, found.checkpoint) == ("damaged", "step-00000004")
+    assert len(found.damaged) == 2 and "step-00000006: state.json" in found.damaged[0]
+    assert "restore run.json" in found.todo
+    shutil.rmtree(folder / "checkpoints")
+    assert status_of(folder).checkpoint is None
+
+
+def test_the_command_tells_lines_or_json_and_refuses_what_is_not_there(folder, tmp_path):
+    told = CliRunner().invoke(cli.main, ["status", str(folder)])
+    assert told.exit_code == 0
+    assert told.stdout.splitlines()[0] == f"{folder}: done"
+    told = CliRunner().invoke(cli.main, ["status", str(folder), str(tmp_path), "--json"])
+    assert [each["status"] for each in json.loads(told.stdout)] == ["done", "damaged"]
+    assert CliRunner().invoke(cli.main, ["status", str(tmp_path / "no")]).exit_code == 2
+
+
+def test_a_resumed_run_has_no_gap_and_no_doubled_point_in_its_journal(tmp_path):
+    file = tiny_runs.make(tmp_path, "downscale")
+    text = ("train.log_every=1", "train.checkpoint_every=4", *QUICK)
+    whole = tiny_runs.run(file, *text, out=tmp_path / "whole")
+    tiny_runs.run(file, *text, out=tmp_path / "again")
+    again = tmp_path / "again"
+    shutil.rmtree(again / "checkpoints" / "step-00000006")
+    shutil.rmtree(again / "model")
+    with (again / journal.NAME).open("ab") as cut:
+        cut.write(b'{"time": 17')
+    tiny_runs.run(file, *text, out=again)
+    points = [
+        [
+            (e.step, e.values["train/loss"])
+            for e in journal.read(f / journal.NAME)
+            if len(e.values) > 1
+        ]
+        for f in (whole, again)
+    ]
+    assert points[0] == points[1]
+    assert [step for step, _ in points[1]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_sync_sends_what_mlflow_lacks_once(tmp_path, monkeypatch):
+    """The store is away at the start; then it is there, with a hole."""
+    monkeypatch.chdir(tmp_path)
+    file = tiny_runs.make(tmp_path, "downscale")
+    loaded = config.load(file, [*QUICK, "train.log_every=1", "tracking.enabled=true"])
+    real = tracking.start
+    monkeypatch.setattr(tracking, "start", lambda *_, **__: tracking.NullTracker())
+    folder = pipeline.run(loaded, tmp_path / "run")
+    monkeypatch.setattr(tracking, "start", real)
+    told = CliRunner().invoke(cli.main, ["sync", str(folder)])
+    assert told.exit_code == 0, told.stderr
+    lines = journal.read(folder / journal.NAME)
+    count = sum(len(line.values) for line in lines)
+    assert told.stdout == f"{folder}: {count} points sent\n"
+    run_id = tiny_runs.record(folder)["mlflow"]["run_id"]
+    client = tracking._mlflow().MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.get_metric_history(run_id, "train/loss")
+    expected = [(e.step, e.time, e.values["train/loss"]) for e in lines if "train/loss" in e.values]
+    assert sorted((p.step, p.timestamp, p.value) for p in found) == expected
+    told = CliRunner().invoke(cli.main, ["sync", str(folder)])
+    assert told.stdout == f"{folder}: 0 points sent\n"
+    with lock(folder, "tiny"):
+        told = CliRunner().invoke(cli.main, ["sync", str(folder)])
+    assert told.exit_code == 5 and "is being written by the run 'tiny'" in told.stderr

@@ -1,0 +1,128 @@
+"""Two processes in one run: they train as one, stop as one, and name the one that failed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny_runs
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def played(folder, *more):
+    """What `tests/_together.py` prints."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests._together", str(folder), *more],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return played(tmp_path_factory.mktemp("together"))
+
+
+def last(text):
+    return text.splitlines()[-1]
+
+
+def test_two_processes_train_as_one_and_the_first_alone_tells(told):
+    """In float32 only the order of summation differs: measured 8e-8."""
+    assert told["one"]["codes"] == [0] and told["two"]["codes"] == [0, 0]
+    one, two = told["losses"][:2]
+    assert two == pytest.approx(one, rel=1e-6)
+    assert "step 9 of 9" in told["two"]["told"][0]
+    assert told["two"]["told"][1] == ""
+
+
+def test_with_another_number_of_processes_it_goes_on_and_warns(told):
+    assert told["fewer"]["codes"] == [0]
+    assert "going on with 1 processes, begun with 2" in told["fewer"]["told"][0]
+    one, _, fewer = told["losses"]
+    assert fewer == pytest.approx(one, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "codes"),
+    [
+        ("killed", [1, -9]),
+        ("first killed", [-9, 1]),
+        ("SIGTERM", [75, 75]),
+        ("SIGINT", [130, 130]),
+        ("fails", [1, 1]),
+        ("stalled", [1, None]),
+    ],
+)
+def test_what_happens_to_one_ends_all_and_the_same_command_goes_on_to_the_same_bits(
+    told, case, codes
+):
+    """The limit of time is 10 s, or the timeout (2 s) and 5 s where a rank stands still; the rest
+    is what a busy machine takes to begin."""
+    found = told["stopped"][case]
+    assert found["codes"] == codes
+    assert found["seconds"] < 40
+    assert found["again"] == [0, 0]
+    assert found["same"]
+
+
+def test_the_one_that_failed_is_named(told):
+    found = {case: each["told"] for case, each in told["stopped"].items()}
+    for case in ("killed", "stalled"):
+        assert re.match(
+            r"rank 0: error: rank 1 \(process \d+ on \S+\) was killed, or does not answer \(.*"
+            r"the same command goes on from the last checkpoint$",
+            last(found[case][0]),
+        )
+    assert "error: rank 0, or the launcher" in last(found["first killed"][1])
+    assert "ended: MemoryError: the sixth step is too much" in last(found["fails"][0])
+    assert "unexpected MemoryError" in last(found["fails"][1])
+    for case in ("SIGTERM", "SIGINT"):
+        assert "stopped after step 6, which is saved" in last(found[case][0])
+
+
+def test_a_finished_run_is_left_by_all(told):
+    assert told["done"]["codes"] == [0, 0]
+    assert "nothing to do" in told["done"]["told"][0]
+
+
+def test_refusals_of_one_are_the_exit_of_all(told):
+    assert told["refused"]["codes"] == [5, 5]
+    assert "holds another run (seed: 0 -> 1)" in last(told["refused"]["told"][1])
+    assert told["other data"]["codes"] == [3, 3]
+    assert "rank 1 (process" in told["other data"]["told"][0]
+    assert "reads other data" in last(told["other data"]["told"][0])
+    assert told["uneven"]["codes"] == [2, 2]
+    assert "expected a multiple of the 2 processes" in last(told["uneven"]["told"][0])
+
+
+@pytest.mark.slow
+def test_both_killed_at_four_moments_go_on_to_the_same_bits(tmp_path):
+    """Its fast twin kills one of them at a step."""
+    found = played(tmp_path, "slow")["random"]
+    assert len(found) == 4
+    assert all(each["again"] == [0, 0] and each["same"] for each in found)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it(tmp_path):
+    file = tiny_runs.make(tmp_path, "pde")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    command += ["diffsci", "run", str(file), "evaluate=null", "--out", str(tmp_path / "run")]
+    paths = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, env=os.environ | paths, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == f"{tmp_path / 'run'}\n"
+    assert tiny_runs.record(tmp_path / "run")["processes"] == 2

@@ -1,0 +1,59 @@
+"""The run lock: who holds it, and what others are told."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from dataclasses import replace
+
+import pytest
+
+from diffsci.errors import StorageError
+from diffsci.locking import Holder, holder, lock
+
+
+def test_the_second_writer_is_told_the_first(tmp_path):
+    """And a kill of the first frees the folder at once."""
+    code = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from diffsci.locking import lock
+        with lock(Path(sys.argv[1]), 'first'):
+            print("held", flush=True)
+            time.sleep(60)
+        """
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout.readline() == "held\n"
+    told = rf"written by the run 'first', process {first.pid} on \S+: wait .*--out"
+    with pytest.raises(StorageError, match=told), lock(tmp_path):
+        pass
+    held = holder(tmp_path)
+    assert held == Holder(run="first", pid=first.pid, host=held.host, alive=True)
+    first.kill()
+    first.communicate()
+    assert holder(tmp_path) == replace(held, alive=False)
+    refused = pytest.raises(StorageError, match=f"process {os.getpid()} on")
+    with lock(tmp_path), refused, lock(tmp_path):
+        pass
+    with lock(tmp_path):
+        pass
+    assert holder(tmp_path) is None
+
+
+def test_the_holder_is_read_without_a_trace(tmp_path):
+    """And one who asks at the same moment refuses nobody: the lock is tried again."""
+    assert holder(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".lock").write_text("no JSON")
+    assert holder(tmp_path) is None
+    reader = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(reader, fcntl.LOCK_SH)
+    threading.Timer(0.02, os.close, (reader,)).start()
+    with lock(tmp_path):
+        pass

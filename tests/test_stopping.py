@@ -1,0 +1,101 @@
+"""Signals become a wish that is granted at boundaries, and only where the command line listens."""
+
+import contextlib
+import os
+import signal
+import threading
+
+import pytest
+
+from diffsci import stopping
+from diffsci.stopping import Stopped, boundary, listening, patiently, wanted
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground():
+    """A shell may have started the tests with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def send(kind):
+    os.kill(os.getpid(), kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_waits_for_the_boundary(kind, code):
+    reached = []
+    told = pytest.raises(Stopped, match="after step 3; the same command goes on")
+    with told as stopped, listening(), patiently():
+        send(kind)
+        reached.append(wanted())
+        boundary("after step 3")
+    assert reached == [code] and stopped.value.code == code
+    assert wanted() == 0
+
+
+def test_outside_of_patient_work_it_ends_at_once():
+    with pytest.raises(Stopped, match="SIGTERM"), listening():
+        send(signal.SIGTERM)
+        pytest.fail("went on")
+
+
+def test_a_wish_after_the_last_boundary_is_granted_at_the_end_of_the_work():
+    with pytest.raises(Stopped), listening():
+        with patiently():
+            send(signal.SIGTERM)
+        pytest.fail("went on")
+
+
+def test_a_wish_that_a_library_swallowed_is_granted_before_the_next_work():
+    with pytest.raises(Stopped), listening():
+        with contextlib.suppress(BaseException):
+            send(signal.SIGTERM)
+        with patiently():
+            pytest.fail("went on")
+
+
+def test_handlers_are_put_back_and_without_listening_there_are_none():
+    kinds = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = [signal.getsignal(kind) for kind in kinds]
+    with listening():
+        assert all(signal.getsignal(kind) is stopping._handle for kind in kinds)
+    assert [signal.getsignal(kind) for kind in kinds] == before
+    with patiently(), pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+    boundary("nobody listens")
+
+
+def test_an_ignored_sigint_stays_ignored():
+    """A shell without job control ignores it for what it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with listening():
+        send(signal.SIGINT)
+        assert wanted() == 0
+
+
+def test_other_than_the_main_thread_listens_to_nothing():
+    seen = []
+
+    def work():
+        with listening():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_second_sigterm_and_an_echoed_ctrl_c_change_nothing(capfd):
+    """A launcher hands on the Ctrl-C that each process has had from the terminal."""
+    with pytest.raises(Stopped) as stopped, listening(alone=False), patiently():
+        for kind in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            send(kind)
+        boundary("after step 3")
+    assert stopped.value.code == 130
+    assert capfd.readouterr().err.count("finishing the work in hand") == 1

@@ -1,0 +1,164 @@
+"""A sweep: each point a run of its own, one table, and what fails does not stop the others."""
+
+import csv
+
+import pytest
+
+from diffsci import config, sweeping
+from diffsci.errors import ConfigError, DataError, StorageError
+from tests import tiny_runs
+from tests.test_points import swept
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished sweep: its file and its folder."""
+    place = tmp_path_factory.mktemp("sweep")
+    file = swept(place, "sweep: {seed: [3, 4]}")
+    return file, sweeping.run(config.load(file), place / "out")
+
+
+def lines(folder):
+    with (folder / "sweep.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_point_is_the_run_that_it_would_be_alone(done, tmp_path):
+    file, folder = done
+    alone = tiny_runs.run(file, "sweep=null", "seed=4", "name=tiny-seed-4", out=tmp_path / "alone")
+    assert tiny_runs.numbers(folder / "seed-4") == tiny_runs.numbers(alone)
+    assert tiny_runs.numbers(folder / "seed-3") != tiny_runs.numbers(alone)
+
+
+def test_the_table_has_a_line_for_each_point(done):
+    _, folder = done
+    rows = lines(folder)
+    assert [row["point"] for row in rows] == ["seed-3", "seed-4"]
+    assert [row["seed"] for row in rows] == ["3", "4"]
+    assert {row["status"] for row in rows} == {"done"}
+    for row in rows:
+        scores = (folder / row["point"] / "scores.csv").read_text().splitlines()
+        (crps,) = (one for one in scores if one.startswith("model,u,crps,,"))
+        assert float(row["u.crps"]) == pytest.approx(float(crps.split(",")[4]), rel=1e-5)
+        assert float(row["train_seconds"]) >= 0
+    page = (folder / "compare.html").read_text()
+    assert "seed-3" in page and "seed-4" in page
+
+
+def test_again_it_makes_nothing_anew(done):
+    file, folder = done
+    before = {name: tiny_runs.tree(folder / name) for name in ("seed-3", "seed-4")}
+    sweeping.run(config.load(file), folder)
+    assert {name: tiny_runs.tree(folder / name) for name in before} == before
+
+
+def test_a_point_that_fails_is_told_and_the_others_are_run(tmp_path):
+    points = "sweep: [{name: bad, data.split.test.samples: [6, 99]}, {name: good, seed: 1}]"
+    file = swept(tmp_path, points)
+    with pytest.raises(DataError, match=r"1 of 2 points .*bad: .*99.*; the same command tries"):
+        sweeping.run(config.load(file), tmp_path / "out")
+    assert [(row["point"], row["status"]) for row in lines(tmp_path / "out")] == [
+        ("bad", "failed"),
+        ("good", "done"),
+    ]
+    assert not (tmp_path / "out" / "compare.html").exists()
+
+
+def test_a_faulty_point_stops_the_sweep_before_it_begins(tmp_path):
+    file = swept(tmp_path, "sweep: {train.steps: [3, 0]}")
+    with pytest.raises(ConfigError, match=r"sweep point steps-0: .*train\.steps"):
+        sweeping.run(config.load(file), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_nothing(tmp_path, caplog):
+    file = swept(tmp_path, "sweep: {seed: [3, 4]}")
+    with caplog.at_level("INFO"):
+        sweeping.run(config.load(file), tmp_path / "out", dry_run=True)
+    assert caplog.text.count("would be written by") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_something_else_are_refused(done, tmp_path):
+    file, folder = done
+    loaded = config.load(file)
+    with pytest.raises(StorageError, match="holds a single run"):
+        sweeping.run(loaded, folder / "seed-3")
+    with pytest.raises(StorageError, match="holds the sweep 'tiny'"):
+        sweeping.run(config.load(file, ["name=other"]), folder)
+
+
+def test_runs_are_nested_in_mlflow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = swept(tmp_path, "sweep: {seed: [3, 4]}")
+    text = file.read_text().replace("evaluate: {resamples: 20}", "")
+    file.write_text(text.replace("tracking: {enabled: false}", "tracking: {uri: sqlite:///t.db}"))
+    folder = sweeping.run(config.load(file), tmp_path / "out")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/t.db")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = {run.info.run_name: run for run in client.search_runs(experiments)}
+    assert sorted(runs) == ["tiny", "tiny-seed-3-s3", "tiny-seed-4-s4"]
+    parent = runs["tiny"]
+    for name in ("tiny-seed-3-s3", "tiny-seed-4-s4"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert runs[name].info.experiment_id == parent.info.experiment_id
+    # Again: the same three.
+    sweeping.run(config.load(file), folder)
+    assert len(client.search_runs(experiments)) == 3
+
+
+def test_check_looks_at_every_point(tmp_path):
+    from diffsci import pipeline
+
+    file = swept(tmp_path, "sweep: {train.batch_size: [4, 100000, 0], seed: [0, 1]}")
+    told = [problem for problem in pipeline.check((file,)) if not problem.warning]
+    assert {problem.code for problem in told} == {"config"}
+    texts = [str(problem) for problem in told]
+    assert sum("train.batch_size: got 100000, expected at most" in text for text in texts) == 1
+    assert sum("sweep point batch_size-0-seed-" in text for text in texts) == 2
+
+
+def test_single_points_are_run_alone_and_found_done(tmp_path):
+    file = swept(tmp_path, "sweep: {seed: [3, 4]}")
+    loaded = config.load(file)
+    folder = sweeping.run(loaded, tmp_path / "out", only=("seed-4",))
+    assert [(row["point"], row["status"]) for row in lines(folder)] == [
+        ("seed-3", "waiting"),
+        ("seed-4", "done"),
+    ]
+    with pytest.raises(ConfigError, match="--point seed-5: no such point; did you mean 'seed-"):
+        sweeping.run(loaded, folder, only=("seed-5",))
+
+
+def test_a_stop_ends_the_sweep_and_the_same_command_goes_on(done, tmp_path, monkeypatch):
+    file, finished = done
+    begun = []
+
+    def stopped(child, place, **rest):
+        begun.append(place.name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(sweeping.pipeline, "run", stopped)
+        sweeping.run(config.load(file), tmp_path / "out")
+    assert begun == ["seed-3"]
+    folder = sweeping.run(config.load(file), tmp_path / "out")
+    for name in ("seed-3", "seed-4"):
+        assert tiny_runs.numbers(folder / name) == tiny_runs.numbers(finished / name)
+
+
+def test_check_takes_overrides_for_pipelines(tmp_path):
+    from click.testing import CliRunner
+
+    from diffsci.cli import main
+
+    file = swept(tmp_path, "sweep: null")
+    done = CliRunner().invoke(main, ["check", str(file), "train.batch_size=100000"])
+    assert done.exit_code == 2
+    assert "train.batch_size: got 100000, expected at most" in done.output
+    assert CliRunner().invoke(main, ["check", str(file), "train.batch_size=3"]).exit_code == 0
+    alone = CliRunner().invoke(main, ["check", "train.batch_size=3"])
+    assert alone.exit_code == 2
+    assert "no PATH beside train.batch_size=3" in alone.output

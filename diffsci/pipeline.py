@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsci import config, families
 from diffsci.data.catalog import load_entry
-from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
+from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
 from diffsci.locking import lock
-from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, versions
-from diffsci.sections import Part, Pipeline
+from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, roots_of_run, versions
+from diffsci.sections import Pipeline
 
 if TYPE_CHECKING:
-    from diffsci.data.preflight import Problem
     from diffsci.forecasting.surrogate import Surrogate
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def run(
         RankError: Under `torchrun`, when another process of the run ended.
     """
     folder = out or Path("runs") / loaded.pipeline.name
-    loaded = replace(loaded, roots=_roots(loaded))
+    loaded = replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
     if _several():
         from diffsci.stages import following
 
@@ -73,7 +72,7 @@ def _run(
     allow: Sequence[str],
 ) -> Path:
     pipeline = loaded.pipeline
-    for name in _entries(pipeline):
+    for name in pipeline.data.entries:
         load_entry(name, loaded.roots)
     _check_allowed(allow, loaded.plain)
     if dry_run:
@@ -185,152 +184,13 @@ def sample(
     if not (run / "model" / "config.yaml").exists():
         raise StorageError(f"{run}: no trained model here; let `diffsci run` finish training first")
     loaded = _trained(run / "model" / "config.yaml", texts)
-    return resample(replace(loaded, roots=_roots(loaded)), run, out)
+    return resample(replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots)), run, out)
 
 
 def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
     """The pipeline of a trained model; one that was never to be sampled takes the defaults."""
     loaded = config.load(file, overrides)
     return loaded if loaded.pipeline.sample else config.load(file, ["sample={}", *overrides])
-
-
-def check(
-    paths: tuple[Path | str, ...],
-    tell: Callable[[str], None] | None = None,
-    overrides: Sequence[str] = (),
-) -> list[Problem]:
-    """Everything that is wrong with pipelines, catalog entries or data, in one pass.
-
-    A fault of a pipeline file itself has the code `config`.
-
-    Args:
-        paths: Pipeline files, names of catalog entries, or paths of data.
-        tell: Called with lines that say what each pipeline without faults costs on this machine.
-        overrides: `KEY=VALUE` texts for the pipelines.
-    """
-    from diffsci.data.preflight import check_entry
-
-    problems: list[Problem] = []
-    for path in paths:
-        if _is_pipeline(path):
-            problems += _check_pipeline(path, tell, overrides)
-        else:
-            problems += check_entry(str(path), None, config.roots_of(None))
-    return list(dict.fromkeys(problems))
-
-
-def _check_pipeline(
-    path: Path | str, tell: Callable[[str], None] | None, overrides: Sequence[str]
-) -> list[Problem]:
-    """The file, or each point of its sweep."""
-    from diffsci.data.problems import problem_of
-
-    found: list[Problem] = []
-    parts: dict[str, list[Problem]] = {}
-    try:
-        loaded = config.load(path, overrides)
-    except DiffsciError as error:
-        return [problem_of(path, error)]
-    for point in loaded.points or (None,):
-        try:
-            one = loaded if point is None else loaded.at(point)
-            found += _check_loaded(path, replace(one, roots=_roots(one)), tell, parts)
-        except DiffsciError as error:
-            found.append(problem_of(path, error))
-    return found
-
-
-def _check_loaded(
-    path: Path | str,
-    loaded: config.Loaded,
-    tell: Callable[[str], None] | None,
-    parts: dict[str, list[Problem]],
-) -> Iterator[Problem]:
-    """Each part of the data, read once for all points, then what shows when all is put together."""
-    from diffsci.data.preflight import check_part
-
-    data, found = loaded.pipeline.data, []
-    for name, part in _parts(loaded.pipeline):
-        # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
-        asked = {"varied": part is data.split.train}
-        key = repr((name, data.domain, part, data.variables, asked))
-        if key not in parts:
-            parts[key] = check_part(
-                name, data.domain, part, loaded.roots, data.variables, varied=asked["varied"]
-            )
-        found += parts[key]
-    yield from found
-    if not all(problem.warning for problem in found):
-        return
-    if not _to_be_made(loaded):
-        yield from _check_preparing(path, loaded, tell)
-    elif tell is not None:
-        name = loaded.pipeline.name
-        tell(f"{name}: the first run makes its data; what depends on it is checked then")
-
-
-def _to_be_made(loaded: config.Loaded) -> bool:
-    """Whether a solver has yet to make some of the data, which can take minutes."""
-    from diffsci.data import generated
-
-    entries = [load_entry(name, loaded.roots) for name in _entries(loaded.pipeline)]
-    solvers = [generated.solver(entry) for entry in entries if entry.source.generator is not None]
-    return any(not generated.store_path(solver).exists() for solver in solvers)
-
-
-def _roots(loaded: config.Loaded) -> tuple[Path, ...]:
-    """The pipeline's roots; those of its run too, so that a run folder can stand anywhere."""
-    folder = loaded.origin.resolve().parent
-    recorded: list[str] = []
-    for place in (folder, folder.parent):
-        if loaded.origin.name == "config.yaml" and (place / "run.json").exists():
-            recorded = RunFolder.read(place).record.get("roots", [])
-            break
-    return tuple(dict.fromkeys([*loaded.roots, *map(Path, recorded)]))
-
-
-def _is_pipeline(path: Path | str) -> bool:
-    """Whether a YAML file is a pipeline, not a catalog entry."""
-    file = Path(path)
-    return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
-
-
-def _check_preparing(
-    path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
-) -> Iterator[Problem]:
-    """What shows when the parts are put together: empty parts, leaks, windows, network size."""
-    from diffsci.data.problems import problem_of
-    from diffsci.stages import costs, starting
-    from diffsci.stages.checks import faults, warnings
-    from diffsci.stages.prepare import prepare
-
-    try:
-        prepared = prepare(loaded.pipeline, loaded.roots)
-    except (ConfigError, DataError) as error:
-        yield problem_of(path, error)
-        return
-    examples, names = prepared.examples, prepared.train.scalar_names
-    faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
-    faulty += starting.faults(loaded, prepared)
-    for fault in faulty:
-        yield problem_of(path, fault)
-    told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]
-    if not faulty:
-        told += costs.told(loaded.pipeline, prepared.ports, tell)
-    for code, text in told:
-        yield replace(problem_of(path, ConfigError(text)), code=code)
-
-
-def _parts(pipeline: Pipeline) -> list[tuple[str, Part]]:
-    """Each part of the split, with the name or path of the catalog entry that it reads."""
-    split, default = pipeline.data.split, pipeline.data.entry or pipeline.data.source
-    parts = [part for part in (split.train, split.valid, split.test) if part is not None]
-    return [(str(part.entry or default), part) for part in parts]
-
-
-def _entries(pipeline: Pipeline) -> list[str]:
-    """Names of all catalog entries or paths that the parts of a pipeline read."""
-    return list(dict.fromkeys(name for name, _ in _parts(pipeline)))
 
 
 def _digests(plain: dict[str, Any]) -> dict[str, str]:
@@ -347,7 +207,7 @@ def _digests(plain: dict[str, Any]) -> dict[str, str]:
 
 def _say_plan(pipeline: Pipeline, folder: Path) -> None:
     log.info("%s would be written by:", folder)
-    log.info("  data: %s", ", ".join(_entries(pipeline)))
+    log.info("  data: %s", ", ".join(pipeline.data.entries))
     task, domain = pipeline.data.task, pipeline.data.domain
     log.info("  domain %s, task %s", families.name_of(domain), families.name_of(task))
     if pipeline.train:

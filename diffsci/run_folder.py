@@ -250,3 +250,21 @@ class RunFolder:
         entry["status"] = status
         entry["seconds"] = round(entry["seconds"] + seconds, 3)
         self.save()
+
+
+def roots_of_run(origin: Path, roots: Sequence[Path]) -> tuple[Path, ...]:
+    """Where a pipeline's data is looked for; for a run's config also where the run looked.
+
+    So a run folder can stand anywhere.
+
+    Args:
+        origin: The pipeline file.
+        roots: Its own.
+    """
+    folder = origin.resolve().parent
+    recorded: list[str] = []
+    for place in (folder, folder.parent):
+        if origin.name == "config.yaml" and (place / "run.json").exists():
+            recorded = RunFolder.read(place).record.get("roots", [])
+            break
+    return tuple(dict.fromkeys([*roots, *map(Path, recorded)]))

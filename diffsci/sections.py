@@ -93,6 +93,18 @@ class Data:
             "either `entry` or `source`, and the other one null",
         )
 
+    @property
+    def parts(self) -> list[tuple[str, Part]]:
+        """Each part of the split, with the name or path of the catalog entry that it reads."""
+        split, default = self.split, self.entry or self.source
+        parts = [part for part in (split.train, split.valid, split.test) if part is not None]
+        return [(str(part.entry or default), part) for part in parts]
+
+    @property
+    def entries(self) -> list[str]:
+        """Names of all catalog entries or paths that the parts read."""
+        return list(dict.fromkeys(name for name, _ in self.parts))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffsci import config, pipeline
+from diffsci import checking, config, pipeline
 from diffsci.errors import ConfigError
 from diffsci.files import sha256_of
 from tests.tiny_runs import make, run
@@ -107,7 +107,7 @@ def test_observations_that_do_not_fit_are_told_before_training(
     )
     file = finished[0].parent / f"{tmp_path.name}.yaml"
     file.write_text(text)
-    found = [str(problem) for problem in pipeline.check((file,))]
+    found = [str(problem) for problem in checking.check((file,))]
     assert any(message in each for each in found), found
     with pytest.raises(ConfigError, match=message):
         run(file, out=tmp_path / "run")

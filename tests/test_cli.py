@@ -44,7 +44,7 @@ def good(tmp_path, monkeypatch):
 @pytest.fixture
 def stages(monkeypatch):
     """`diffsci.pipeline` with its functions replaced by ones that record or raise."""
-    from diffsci import pipeline
+    from diffsci import checking, pipeline
 
     calls = []
 
@@ -55,7 +55,7 @@ def stages(monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(pipeline, name, record)
+        monkeypatch.setattr(checking if name == "check" else pipeline, name, record)
         return calls
 
     return stand_in

@@ -12,7 +12,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import diffsci
-from diffsci import cli, config, pipeline
+from diffsci import checking, cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from tests import tiny_runs
 from tests.tiny_runs import HEAD, make, numbers, record, run, tree
@@ -585,7 +585,7 @@ def test_a_forecast_starts_from_frames_at_the_step_of_training(made):
 def test_check_finds_nothing_in_good_pipelines(made):
     for kind in STORES:
         file, _ = made(kind)
-        assert pipeline.check((file,)) == []
+        assert checking.check((file,)) == []
 
 
 def test_check_tells_faults_of_each_pipeline(tmp_path):
@@ -602,11 +602,11 @@ def test_check_tells_faults_of_each_pipeline(tmp_path):
     data = tiny_runs.weather()
     data.t2m[3, 2, 1] = np.nan
     data.to_netcdf(three / "weather.nc")
-    assert [problem.code for problem in pipeline.check((spoiled,))] == ["nan"]
-    found = pipeline.check((spoiled, leaky))
+    assert [problem.code for problem in checking.check((spoiled,))] == ["nan"]
+    found = checking.check((spoiled, leaky))
     assert len(found) == 2
     assert "equal a training field" in str(found[1])
-    found = pipeline.check((gaps,))
+    found = checking.check((gaps,))
     assert found
     assert all(problem.warning for problem in found)
 
@@ -625,7 +625,7 @@ def test_check_loses_nothing_that_was_found_to_a_faulty_file(tmp_path):
     unfit.write_text(text.replace("resamples: 20", "scores: [class_accuracy]"))
     (folders[3] / "weather.nc").unlink()
     missing = tmp_path / "no.yaml"
-    found = pipeline.check((spoiled, misspelt, unfit, lost, missing))
+    found = checking.check((spoiled, misspelt, unfit, lost, missing))
     codes = [problem.code for problem in found]
     assert codes[:5] == ["nan", "config", "config", "config", "config"]
     assert "config" not in codes[5:-1] and codes[-1] == "config"
@@ -641,7 +641,7 @@ def test_check_loses_nothing_that_was_found_to_a_faulty_file(tmp_path):
     assert "no such file" in told[5] and str(missing) in told[-1]
     assert all(problem.fix for problem in found)
     # Twice the same path is once the same faults.
-    assert pipeline.check((misspelt, misspelt)) == [found[1]]
+    assert checking.check((misspelt, misspelt)) == [found[1]]
 
 
 def test_check_looks_at_the_parts_that_a_pipeline_reads(tmp_path):
@@ -652,9 +652,9 @@ def test_check_looks_at_the_parts_that_a_pipeline_reads(tmp_path):
     data = tiny_runs.weather()
     data.t2m[data.get_index("time").get_loc("2000-01-04T00:00"), 2, 1] = np.nan
     data.to_netcdf(tmp_path / "weather.nc")
-    assert pipeline.check((file,)) == []
+    assert checking.check((file,)) == []
     file.write_text(text)
-    assert [problem.code for problem in pipeline.check((file,))] == ["nan"]
+    assert [problem.code for problem in checking.check((file,))] == ["nan"]
 
 
 def test_half_told_processes_and_sampling_by_several_are_refused_at_once(tmp_path, monkeypatch):
@@ -671,14 +671,14 @@ def test_half_told_processes_and_sampling_by_several_are_refused_at_once(tmp_pat
 
 def test_check_of_data_and_entries_by_name(made, tmp_path):
     file, _ = made("pde")
-    assert pipeline.check((file.parent / "waves.zarr",)) == []
-    (found,) = pipeline.check((tmp_path / "no.nc",))
+    assert checking.check((file.parent / "waves.zarr",)) == []
+    (found,) = checking.check((tmp_path / "no.nc",))
     assert "no such file" in str(found)
 
 
 def test_check_does_not_make_generated_data(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFSCI_CACHE", str(tmp_path / "cache"))
-    assert pipeline.check((tiny_runs.REPOSITORY / "pipelines" / "ks.yaml",)) == []
+    assert checking.check((tiny_runs.REPOSITORY / "pipelines" / "ks.yaml",)) == []
     assert not (tmp_path / "cache").exists()
 
 

@@ -110,10 +110,10 @@ def test_runs_are_nested_in_mlflow(tmp_path, monkeypatch):
 
 
 def test_check_looks_at_every_point(tmp_path):
-    from diffsci import pipeline
+    from diffsci import checking
 
     file = swept(tmp_path, "sweep: {train.batch_size: [4, 100000, 0], seed: [0, 1]}")
-    told = [problem for problem in pipeline.check((file,)) if not problem.warning]
+    told = [problem for problem in checking.check((file,)) if not problem.warning]
     assert {problem.code for problem in told} == {"config"}
     texts = [str(problem) for problem in told]
     assert sum("train.batch_size: got 100000, expected at most" in text for text in texts) == 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, pipeline
+from diffsci import checking, cli, config
 from diffsci.stages import costs
 from diffsci.stages.checks import faults
 from diffsci.stages.costs import Costs
@@ -124,14 +124,14 @@ def test_check_tells_costs_after_faults_and_warns(tmp_path, monkeypatch):
     """The list of problems stays a list of problems; the costs are lines of text."""
     monkeypatch.chdir(tmp_path)
     file, lines = tiny_runs.make(tmp_path, "pde"), []
-    assert pipeline.check((file,), lines.append) == []
+    assert checking.check((file,), lines.append) == []
     assert [line.split()[0] for line in lines] == ["tiny:", "train", "sample"]
     done = CliRunner().invoke(cli.main, ["check", str(file)])
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["tiny:", "train", "sample"]
     monkeypatch.setattr(memory, "free", lambda device: 1)
     lines.clear()
-    one, two = pipeline.check((file,), lines.append)
+    one, two = checking.check((file,), lines.append)
     assert one.warning and two.warning
     assert (one.code, two.code) == ("memory", "memory")
     assert (one.file, one.value[:18]) == (str(file), "train.batch_size: ")
@@ -139,7 +139,7 @@ def test_check_tells_costs_after_faults_and_warns(tmp_path, monkeypatch):
     # A pipeline with faults is not measured.
     file.write_text(file.read_text().replace("warmup: 2", "warmup: 2, flip: [z]"))
     lines.clear()
-    (fault,) = pipeline.check((file,), lines.append)
+    (fault,) = checking.check((file,), lines.append)
     assert (fault.code, lines) == ("config", [])
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import diffsci
-from diffsci import cli, config, pipeline
+from diffsci import checking, cli, config
 from diffsci.evaluation.rows import read_rows
 from diffsci.stages.costs import Costs
 from diffsci.stages.prepare import prepare
@@ -151,7 +151,7 @@ def test_costs_count_the_members(made):
 
 def test_a_schedule_that_is_not_used_is_not_warned_about(made, monkeypatch):
     monkeypatch.setattr("diffsci.stages.checks.warning", lambda *_: "the schedule is too noisy")
-    assert [p.code for p in pipeline.check((made,))] == ["sigma-min"]
+    assert [p.code for p in checking.check((made,))] == ["sigma-min"]
     crps = made.parent / "crps.yaml"
     crps.write_text(
         made.read_text()
@@ -159,7 +159,7 @@ def test_a_schedule_that_is_not_used_is_not_warned_about(made, monkeypatch):
         .replace("sampler: {use: ddim, steps: 2}", "sampler: null")
         .replace("steps: 6,", "steps: 6, objective: crps,")
     )
-    assert list(pipeline.check((crps,))) == []
+    assert list(checking.check((crps,))) == []
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from diffsci import config, pipeline
+from diffsci import checking, config
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.model_folder import read_weights
 from diffsci.run_folder import RunFolder
@@ -139,7 +139,7 @@ def test_a_source_that_is_gone(made, tmp_path, caplog):
     # `check` tells it before.
     file = made.parent / "gone.yaml"
     file.write_text(made.read_text().replace("\ntrain: {", "\ntrain: {from: nowhere, "))
-    (found,) = [p for p in pipeline.check((file,)) if p.code == "config"]
+    (found,) = [p for p in checking.check((file,)) if p.code == "config"]
     assert "train.from: got 'nowhere'" in str(found)
     with pytest.raises(ConfigError, match="train.from: got 'nowhere'"):
         tiny_runs.run(file, out=tmp_path / "run")
@@ -197,7 +197,7 @@ def test_patterns_are_checked_before_training(made, tmp_path):
         tiny_runs.run(made, *SPLIT, "train.freeze=['network.stm.*']", out=tmp_path / "run")
     file = made.parent / "frozen.yaml"
     file.write_text(made.read_text().replace("\ntrain: {", "\ntrain: {freeze: ['stem.*'], "))
-    (found,) = [p for p in pipeline.check((file,)) if p.code == "config"]
+    (found,) = [p for p in checking.check((file,)) if p.code == "config"]
     assert "did you mean 'network.stem.*'" in str(found)
 
 

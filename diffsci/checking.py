@@ -1,0 +1,133 @@
+"""Checks before a run: everything that is wrong with pipelines, entries or data, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffsci import config
+from diffsci.data.catalog import load_entry
+from diffsci.errors import ConfigError, DataError, DiffsciError
+from diffsci.run_folder import roots_of_run
+
+if TYPE_CHECKING:
+    from diffsci.data.problems import Problem
+
+
+def check(
+    paths: tuple[Path | str, ...],
+    tell: Callable[[str], None] | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Problem]:
+    """Everything that is wrong with pipelines, catalog entries or data, in one pass.
+
+    A fault of a pipeline file itself has the code `config`.
+
+    Args:
+        paths: Pipeline files, names of catalog entries, or paths of data.
+        tell: Called with lines that say what each pipeline without faults costs on this machine.
+        overrides: `KEY=VALUE` texts for the pipelines.
+    """
+    from diffsci.data.preflight import check_entry
+
+    problems: list[Problem] = []
+    for path in paths:
+        if _is_pipeline(path):
+            problems += _check_pipeline(path, tell, overrides)
+        else:
+            problems += check_entry(str(path), None, config.roots_of(None))
+    return list(dict.fromkeys(problems))
+
+
+def _check_pipeline(
+    path: Path | str, tell: Callable[[str], None] | None, overrides: Sequence[str]
+) -> list[Problem]:
+    """The file, or each point of its sweep."""
+    from diffsci.data.problems import problem_of
+
+    found: list[Problem] = []
+    parts: dict[str, list[Problem]] = {}
+    try:
+        loaded = config.load(path, overrides)
+    except DiffsciError as error:
+        return [problem_of(path, error)]
+    for point in loaded.points or (None,):
+        try:
+            one = loaded if point is None else loaded.at(point)
+            one = replace(one, roots=roots_of_run(one.origin, one.roots))
+            found += _check_loaded(path, one, tell, parts)
+        except DiffsciError as error:
+            found.append(problem_of(path, error))
+    return found
+
+
+def _check_loaded(
+    path: Path | str,
+    loaded: config.Loaded,
+    tell: Callable[[str], None] | None,
+    parts: dict[str, list[Problem]],
+) -> Iterator[Problem]:
+    """Each part of the data, read once for all points, then what shows when all is put together."""
+    from diffsci.data.preflight import check_part
+
+    data, found = loaded.pipeline.data, []
+    for name, part in data.parts:
+        # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
+        asked = {"varied": part is data.split.train}
+        key = repr((name, data.domain, part, data.variables, asked))
+        if key not in parts:
+            parts[key] = check_part(
+                name, data.domain, part, loaded.roots, data.variables, varied=asked["varied"]
+            )
+        found += parts[key]
+    yield from found
+    if not all(problem.warning for problem in found):
+        return
+    if not _to_be_made(loaded):
+        yield from _check_preparing(path, loaded, tell)
+    elif tell is not None:
+        name = loaded.pipeline.name
+        tell(f"{name}: the first run makes its data; what depends on it is checked then")
+
+
+def _to_be_made(loaded: config.Loaded) -> bool:
+    """Whether a solver has yet to make some of the data, which can take minutes."""
+    from diffsci.data import generated
+
+    entries = [load_entry(name, loaded.roots) for name in loaded.pipeline.data.entries]
+    solvers = [generated.solver(entry) for entry in entries if entry.source.generator is not None]
+    return any(not generated.store_path(solver).exists() for solver in solvers)
+
+
+def _is_pipeline(path: Path | str) -> bool:
+    """Whether a YAML file is a pipeline, not a catalog entry."""
+    file = Path(path)
+    return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
+
+
+def _check_preparing(
+    path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
+) -> Iterator[Problem]:
+    """What shows when the parts are put together: empty parts, leaks, windows, network size."""
+    from diffsci.data.problems import problem_of
+    from diffsci.stages import costs, starting
+    from diffsci.stages.checks import faults, warnings
+    from diffsci.stages.prepare import prepare
+
+    try:
+        prepared = prepare(loaded.pipeline, loaded.roots)
+    except (ConfigError, DataError) as error:
+        yield problem_of(path, error)
+        return
+    examples, names = prepared.examples, prepared.train.scalar_names
+    faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
+    faulty += starting.faults(loaded, prepared)
+    for fault in faulty:
+        yield problem_of(path, fault)
+    told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]
+    if not faulty:
+        told += costs.told(loaded.pipeline, prepared.ports, tell)
+    for code, text in told:
+        yield replace(problem_of(path, ConfigError(text)), code=code)

@@ -4,6 +4,7 @@ None of it changes what is computed. All but the checkpointing changes last bits
 begun with is recorded, and kept where it goes on.
 
 The rule for the memory format stands in `_memory_format`, that for compiling in `compiled_for`.
+Longer than 300 lines, because each key's rule and its reason are here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""One call of `run` on one folder: the stages in order, each recorded, tracked and resumable."""
+"""One call of `run` on one folder: the stages in order, each recorded, tracked and resumable.
+
+Longer than 300 lines, because all that the stages hand on to each other is here.
+"""
 
 from __future__ import annotations
 

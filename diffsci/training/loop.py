@@ -133,8 +133,7 @@ class _Run:
         self.buffers, self.skipped = Buffers(denoiser, watched=skips), Skipped()
         self.step, self.ending = 0, ending.Ending(section)
         self.by_level, self.by_levels = by_level.NOTHING, not objective.direct
-        self.recent, self.losses = Recent(), list[LossRow]()
-        self.validations = Validations()
+        self.recent, self.losses, self.validations = Recent(), list[LossRow](), Validations()
         self.settings = settings_of(section, objective, seed, device, len(examples))
 
     def state(self) -> RunState:
@@ -167,8 +166,7 @@ class _Run:
         self.scaler = self.scaler and (state.scaler or self.scaler)
         self.skipped = Skipped(state.skipped, state.skipped_in_row)
         rows, self.recent = list(state.validations), Recent(state.recent)
-        best = (state.best_step, state.best_loss)
-        self.validations = Validations(rows, *best, state.ema_losses)
+        self.validations = Validations(rows, state.best_step, state.best_loss, state.ema_losses)
         self.ending.go_on_from(state.seconds, state.ended)
 
     def steps(self) -> Iterator[Step]:

@@ -152,7 +152,7 @@ def construct(cls: type[T], given: dict[str, Any], node: Node) -> T:
 
 
 def _members(meta: Mapping[str, Any], node: Node, present: bool, lazy: bool) -> object:
-    """What the metadata of a field made by `sections.member` or `sections.members` asks for."""
+    """What the metadata of a field made by `members.member` or `members.members` asks for."""
     family, default = meta["family"], meta.get("default")
     if meta.get("many"):
         if not present:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from diffsci import __version__, cli, config, families
+from diffsci.cli import border
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from tests.test_config import GOOD, MUTATIONS
 
@@ -27,7 +28,7 @@ def _quiet():
     levels = root.level, ours.level
     yield
     logging.captureWarnings(False)
-    for handler in [each for each in root.handlers if isinstance(each, cli._ToStderr)]:
+    for handler in [each for each in root.handlers if isinstance(each, border._ToStderr)]:
         root.removeHandler(handler)
     root.setLevel(levels[0])
     ours.setLevel(levels[1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance
 from diffsci.errors import require
-from diffsci.sections import member, members
+from diffsci.members import member, members
 
 if TYPE_CHECKING:
     from diffsci.diffusion.schedules.base import Schedule

@@ -1,0 +1,123 @@
+"""Commands on pipeline files: run, check; and the words such a file may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from diffsci import families, stopping
+from diffsci.cli.border import rank, verbose
+from diffsci.errors import ConfigError, DataError
+
+
+@click.command()
+@click.argument("pipeline", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder [runs/<name>].")
+@click.option("--dry-run", is_flag=True, help="Build everything, stop before data is read.")
+@click.option(
+    "--allow",
+    metavar="KEY",
+    multiple=True,
+    help="Go on though this key or section, `data` or `code` has changed; it is recorded.",
+)
+@click.option(
+    "--point", "points", metavar="NAME", multiple=True, help="Only this point of a sweep."
+)
+@verbose
+def run(
+    pipeline: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    allow: tuple[str, ...],
+    points: tuple[str, ...],
+) -> None:
+    """Run a pipeline file: train, sample, evaluate; goes on from what is already there.
+
+    KEY=VALUE wins over the file, such as train.steps=100 or sample.sampler=ddim. A file with
+    `sweep:` runs every point of it, and lays them side by side.
+    """
+    with stopping.listening(alone=not rank()):
+        folder = _run(pipeline, overrides, out, dry_run, points, allow)
+    if rank() in ("", "0"):
+        click.echo(f"{pipeline}: valid" if dry_run else folder)
+
+
+def _run(
+    pipeline: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    points: tuple[str, ...],
+    allow: tuple[str, ...],
+) -> Path:
+    from diffsci import config
+
+    loaded = config.load(pipeline, overrides)
+    if loaded.points:
+        if allow:
+            raise click.UsageError("--allow is for single runs; give the point's own config.yaml")
+        from diffsci import sweeping
+
+        return sweeping.run(loaded, out, dry_run, points)
+    if points:
+        raise click.UsageError(f"--point is for sweeps; {pipeline} has no key `sweep`")
+    from diffsci import pipeline as stages
+
+    return stages.run(loaded, out, dry_run, allow=allow)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH... [KEY=VALUE]...")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
+@verbose
+def check(paths: tuple[str, ...], as_json: bool) -> None:
+    """Look for faults in pipelines, catalog entries or data, and tell all of them.
+
+    Of a pipeline without faults it tells what it costs here: weights, FLOP, memory. KEY=VALUE wins
+    over the pipeline files, as in `run`.
+
+    Exit code 0 if there are none, 2 if a pipeline file is faulty, 3 if data is.
+    """
+    import json
+
+    from diffsci import checking
+
+    overrides = [path for path in paths if "=" in path and not Path(path).exists()]
+    places, costs = tuple(Path(path) for path in paths if path not in overrides), list[str]()
+    if not places:
+        raise click.UsageError(f"no PATH beside {' '.join(overrides)}")
+    if as_json:
+        problems = checking.check(places, overrides=overrides)
+        click.echo(json.dumps([problem.to_dict() for problem in problems], indent=2))
+    else:
+        problems = checking.check(places, costs.append, overrides)
+        for problem in problems:
+            click.echo(f"{'warning' if problem.warning else 'fault'}: {problem}")
+        for line in costs:
+            click.echo(line)
+    codes = [problem.code for problem in problems if not problem.warning]
+    click.echo(f"{len(codes) or 'no'} fault{'' if len(codes) == 1 else 's'}", err=True)
+    if codes:
+        kind = ConfigError if "config" in codes else DataError
+        click.get_current_context().exit(kind.exit_code)
+
+
+@click.command("list")
+@click.argument("family", required=False)
+@verbose
+def list_members(family: str | None) -> None:
+    """The words a pipeline file may use, by family."""
+    shown = [family] if family else list(families.FAMILIES)
+    for name in shown:
+        words = families.names(name)
+        if not family:
+            click.echo(f"{name}:")
+        for word in words:
+            width = max(map(len, words))
+            click.echo(f"{'' if family else '  '}{word:<{width}}  {families.summary(name, word)}")
+
+
+COMMANDS = (run, check, list_members)

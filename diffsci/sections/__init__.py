@@ -1,0 +1,59 @@
+"""The sections of a pipeline file, as frozen dataclasses: the keys of the YAML are these fields.
+
+Plain Python, importing nothing heavy. A field made by `member` holds one object of a family (`use:`
+names the file), `members` a tuple of them: built last, since their modules import torch or xarray.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from diffsci.errors import require
+from diffsci.sections.data import Data, Part, Split
+from diffsci.sections.evaluating import Evaluate
+from diffsci.sections.model import Model, Predict
+from diffsci.sections.running import Runtime, Tracking
+from diffsci.sections.sampling import Observing, Sample, Tiles
+from diffsci.sections.training import Train
+
+__all__ = [
+    "Data",
+    "Evaluate",
+    "Model",
+    "Observing",
+    "Part",
+    "Pipeline",
+    "Predict",
+    "Runtime",
+    "Sample",
+    "Split",
+    "Tiles",
+    "Tracking",
+    "Train",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A whole pipeline file. A section that is absent is a stage that is not run."""
+
+    name: str
+    seed: int = 0
+    data: Data
+    model: Model | None = None
+    train: Train | None = None
+    sample: Sample | None = None
+    evaluate: Evaluate | None = None
+    runtime: Runtime = field(default_factory=Runtime)
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        fits = re.fullmatch(r"[^\W_][\w.-]{0,99}", self.name) is not None
+        expected = "up to 100 letters, digits, - _ and ., a letter or digit first (a folder's name)"
+        require(fits, "name", self.name, expected)
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        needs = [("train", "model"), ("sample", "train"), ("evaluate", "sample")]
+        for stage, before in needs:
+            present = getattr(self, stage) is None or getattr(self, before) is not None
+            require(present, stage, "this section alone", f"a section `{before}` before it")

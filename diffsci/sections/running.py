@@ -1,0 +1,70 @@
+"""Sections `runtime` and `tracking`: where it computes, and where runs are remembered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from diffsci.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how it computes.
+
+    Args:
+        device: `auto` takes CUDA, then Apple's MPS, then the CPU.
+        threads: Of torch on the CPU; `auto` (or 0) leaves torch's own choice, one per core.
+        precision: `bf16` and `fp16` run the network under autocast, fp16 with a scaled loss where
+            it trains; `auto` takes bf16 where it is native.
+        compile: Whether torch compiles the network; `auto` does in training, where a run is long
+            enough to win back the minute that it takes, and not in sampling, where the bits of a
+            member would come to depend on how many are drawn.
+        memory_format: How fields lie in memory; `auto` takes what measured faster on the device.
+        checkpointing: Whether training holds the inputs of blocks alone and computes the rest
+            again; `auto` does where it would not fit into memory otherwise. Bits do not depend on
+            it.
+        batch: Samples held while a block of the store is made, a whole case at least; beside them
+            are `sample.compute_batch` more. Results do not depend on it.
+        dask: Address of a dask scheduler; to be left null until a stage uses dask.
+    """
+
+    device: str = "auto"
+    threads: int | Literal["auto"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    checkpointing: bool | Literal["auto"] = "auto"
+    batch: int = 64
+    dask: str | None = None
+
+    def __post_init__(self) -> None:
+        fits = self.threads == "auto" or self.threads >= 0
+        require(fits, "threads", self.threads, "auto (torch's choice), or 1 or more")
+        require(self.batch >= 1, "batch", self.batch, "1 or more")
+        require(self.dask is None, "dask", self.dask, "null: no stage uses dask yet; leave it null")
+        known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)
+        require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow.
+
+    Args:
+        enabled: Off: nothing is imported or written.
+        uri: Tracking store; none takes `sqlite:///mlflow.db` in the working directory.
+        experiment: Name; none takes the pipeline's data entry and task.
+    """
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+    def __post_init__(self) -> None:
+        # The address is written into run folders and logs, so it must not hold a password.
+        secret = self.uri is not None and re.search(r"://[^/@]*:[^/@]*@", self.uri) is not None
+        expected = "no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        require(not secret, "uri", "an address with a password", expected)
+        require(self.uri != "", "uri", self.uri, "an address, or null for the default")

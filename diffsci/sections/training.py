@@ -1,0 +1,112 @@
+"""Section `train`: the training loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from diffsci.errors import require
+from diffsci.members import member
+
+if TYPE_CHECKING:
+    from diffsci.diffusion.objectives.base import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The training loop.
+
+    Args:
+        steps: Optimiser steps.
+        from_: Run whose averaged weights are the first ones, as far as they fit: a folder, as seen
+            from here or from the file's. Channels are matched by their names. `from` in a file.
+        freeze: Patterns such as `network.stem.*` of names of weights that are to stay as they are.
+        batch_size: Examples per step.
+        accumulate: Parts of a batch that are computed one after the other, to save memory; their
+            gradients add up to that of the whole batch.
+        lr: Peak learning rate of AdamW.
+        lr_end: Final rate as a share of `lr`.
+        warmup: Steps over which the rate rises linearly from 0.
+        schedule: What follows: a `cosine` down to `lr_end`, a `constant` rate, or one that is
+            constant until the `cooldown`.
+        cooldown: Last share of the steps over which the rate falls, with `schedule: cooldown`.
+        weight_decay: Of AdamW, for filters and matrices; biases and norms do not decay.
+        clip: Largest gradient norm.
+        ema: Decay of the exponential moving average of the weights, after its own warm-up; of
+            several, the average that validates best at the end is the model.
+        objective: What is trained for: which levels of noise, with which weight, or a score of
+            members that are made by one call.
+        condition_noise: Standard deviation of Gaussian noise added to the condition in training.
+        drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
+        flip: Dims that may be mirrored at random in training, where the physics allows it.
+        shift: Dims along which periodic fields are rolled at random.
+        checkpoint_every: Steps between checkpoints.
+        keep: Newest checkpoints kept.
+        keep_best: Whether the model is that of the best validation, not that of the last step.
+        validate_every: Steps between validations.
+        patience: Validations without a lower loss after which training ends; null for no such end.
+        hours: Training ends after so many, counted over restarts; null for no such end.
+        on_bad: What a batch does whose loss or gradient is not finite: `stop` ends the run, `skip`
+            leaves weights, average and optimiser as they are and goes on.
+        skip_most: Such batches in a row that are skipped; one more stops.
+        spike: A loss so many robust deviations above the last hundred is told; null for never.
+        log_every: Steps between tracked metrics, and between log lines where no bar is drawn.
+    """
+
+    steps: int
+    from_: str | None = None
+    freeze: tuple[str, ...] = ()
+    batch_size: int = 16
+    accumulate: int = 1
+    lr: float = 1e-3
+    lr_end: float = 0.0
+    warmup: int = 100
+    schedule: Literal["cosine", "constant", "cooldown"] = "cosine"
+    cooldown: float = 0.2
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    ema: float | tuple[float, ...] = 0.999
+    objective: Objective = member("objectives", "edm")
+    condition_noise: float = 0.0
+    drop_scalars: float = 0.0
+    flip: tuple[str, ...] = ()
+    shift: tuple[str, ...] = ()
+    checkpoint_every: int = 500
+    keep: int = 2
+    keep_best: bool = False
+    validate_every: int = 500
+    patience: int | None = None
+    hours: float | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
+    skip_most: int = 10
+    spike: float | None = 10.0
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "accumulate", "checkpoint_every", "keep")
+        for name in (*counts, "validate_every", "skip_most", "log_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.from_ != "", "from", self.from_, "the folder of a run, or null")
+        fits = self.batch_size % self.accumulate == 0
+        expected = f"a divisor of batch_size, which is {self.batch_size}"
+        require(fits, "accumulate", self.accumulate, expected)
+        for name in ("lr", "clip"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+        for name in ("hours", "spike", "patience"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, value, "more than 0, or null for none")
+        for name in ("warmup", "weight_decay", "condition_noise"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("lr_end", "drop_scalars"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
+        fits = self.schedule != "constant" or self.lr_end == 0
+        require(fits, "lr_end", self.lr_end, "0.0 where train.schedule is constant, and ignores it")
+        require(0 < self.cooldown <= 1, "cooldown", self.cooldown, "a share, more than 0")
+        fits = len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)
+        fits = fits and len(set(self.decays)) == len(self.decays)
+        require(fits, "ema", self.ema, "0 or more and less than 1, one or several that differ")
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Of the averages that are kept side by side."""
+        return self.ema if isinstance(self.ema, tuple) else (self.ema,)

@@ -68,16 +68,17 @@ class Draws:
         # noise, which does no harm: their examples differ.
         self._generator = torch.Generator(device).manual_seed(key(*words) >> 1)
         self._count, self._rows, self._device = count, rows, device
+        self._all = rows == slice(0, count)
 
     def normal(self, like: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers, of the shape and dtype of the tensor given."""
         shape = (self._count, *like.shape[1:])
         drawn = torch.randn(shape, generator=self._generator, dtype=like.dtype, device=self._device)
-        return drawn[self._rows]
+        return self._own(drawn)
 
     def uniform(self) -> Float[Tensor, " rows"]:
         """One float64 number in [0, 1) for each example."""
-        return self._uniform()[self._rows]
+        return self._own(self._uniform())
 
     def stratified(self, dtype: torch.dtype) -> Float[Tensor, " rows"]:
         """Numbers in (0, 1), one in each of `count` equal intervals, in random order.
@@ -85,7 +86,13 @@ class Draws:
         Each is uniform, and their mean varies far less than that of independent ones.
         """
         strata = torch.randperm(self._count, generator=self._generator, device=self._device)
-        return open_interval((strata + self._uniform()) / self._count, dtype)[self._rows]
+        # In place, and without the whole's own slice: small tensors cost what their calls do.
+        uniform = self._uniform().add_(strata).div_(self._count)
+        return self._own(open_interval(uniform, dtype))
+
+    def _own(self, drawn: Tensor) -> Tensor:
+        """The rows of this process."""
+        return drawn if self._all else drawn[self._rows]
 
     def _uniform(self) -> Tensor:
         # MPS has no float64.
@@ -114,14 +121,17 @@ def seed_dropout(device: torch.device, *words: int | str) -> None:
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
     """Only deterministic kernels inside the block, on the CPU; some have none on other devices."""
-    before = torch.are_deterministic_algorithms_enabled()
+    if device.type != "cpu":
+        yield
+        return
+    # By the debug mode: the other switch sets one of the compiler too, and takes far longer.
+    before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # its flag is a property that type checkers miss
     filling = memory.fill_uninitialized_memory
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        memory.fill_uninitialized_memory = False  # costs time, and hides no bug of ours
+    torch.set_deterministic_debug_mode(2)
+    memory.fill_uninitialized_memory = False  # costs time, and hides no bug of ours
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         memory.fill_uninitialized_memory = filling

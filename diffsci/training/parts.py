@@ -45,8 +45,10 @@ def backward(
         rows = slice(part * size, (part + 1) * size)
         seed(*((part,) if part else ()))
         with nullcontext() if part == parts - 1 else _apart(loss):
-            given = batch if parts == 1 else _rows(batch, rows)
-            losses: Losses = loss(given, uniform[rows], noise[rows])
+            given = (batch, uniform, noise)
+            if parts > 1:
+                given = (_rows(batch, rows), uniform[rows], noise[rows])
+            losses: Losses = loss(*given)
             mean = losses.loss.mean()
             # Not a product with 1: it would be one more operation in each step.
             if parts > 1 or scale != 1:

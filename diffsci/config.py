@@ -111,6 +111,12 @@ def cross_check(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.leads: got {pipeline.sample.leads}, expected 1: the task {task} has no leads"
         )
+    forcings = pipeline.data.domain.forcings
+    if forcings and not pipeline.data.task.condition_channels(1):
+        raise ConfigError(
+            f"data.domain.forcings: got {list(forcings)}, expected none: they are of a time, and a "
+            f"sample of the task {task} belongs to none"
+        )
     _check_objective(pipeline)
     _check_guidance(pipeline)
     _check_sampler(pipeline)
@@ -143,6 +149,12 @@ def _check_guidance(pipeline: sections.Pipeline) -> None:
             f"sample.guidance: {word} needs observations; expected sample.observed: {{operator: "
             "{use: points, every: 4}, noise_std: 0.1}, or values from Python by "
             "`Surrogate.sample(observed=...)`"
+        )
+    emits = pipeline.data.task.emits
+    if guidance.needs_observed and emits > 1:
+        raise ConfigError(
+            f"sample.guidance: {word} guides draws of one state, and here a draw makes {emits}; "
+            "set data.task.draw: each"
         )
     if guidance.needs_scalars and pipeline.train and pipeline.train.drop_scalars == 0:
         raise ConfigError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from diffsci.data import times as stamps
 from diffsci.grid import Grid
 
 LEVEL = "level:"
@@ -120,3 +121,20 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def valid(self) -> np.ndarray:
+        """Time of each case and lead: the data's own where it reaches so far, else counted on."""
+        if not self.leads:
+            return self.times[:, None]
+        known = self.stamps if self.stamps is not None else self.times[:0]
+        valid = np.empty((len(self), len(self.leads)), dtype=self.times.dtype)
+        for i, (row, start) in enumerate(zip(self.rows[:, 1], self.times, strict=True)):
+            for j, lead in enumerate(self.leads):
+                there = row + lead < len(known)
+                valid[i, j] = known[row + lead] if there else self._later(start, lead)
+        return valid
+
+    def _later(self, start: object, lead: int) -> object:
+        if isinstance(self.step, np.timedelta64):
+            return stamps.later(start, self.step, lead)
+        return float(start) + float(self.step or 1.0) * lead  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Statistics: means and standard deviations of the training part alone, in float64.
 
 States are normalised per channel. Targets (a tendency, a residual) are scaled once more, so that
-the core always sees mean 0 and variance 1: per channel, or cell by cell where the task says so.
+the core always sees mean 0 and variance 1: per channel, or cell by cell where the task says so; and
+of what a linear regression misses, where it asks for that (see `fitting.py`).
 Scalars are normalised by column; one-hot columns stay as they are. A component of a vector on a
 grid with a pole has its scale alone taken out, not its mean: its sign changes across the pole.
 """
@@ -10,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +21,7 @@ from jaxtyping import Float
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from diffsci.data.fields import Fields
-from diffsci.data.moments import Moments
-from diffsci.data.tasks.base import Task, windows
-from diffsci.errors import DataError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_BLOCK = 256
-"""Windows taken at once while target statistics are summed."""
+from diffsci.errors import StorageError
 
 _ARRAYS = (
     "state_mean",
@@ -40,6 +32,9 @@ _ARRAYS = (
     "condition_std",
     "scalar_mean",
     "scalar_std",
+    "slope",
+    "cycle",
+    "climate",
 )
 
 
@@ -59,6 +54,11 @@ class Statistics:
         condition_std: Of conditions about that mean, one number for each channel, positive.
         scalar_mean: Per scalar; 0 for a one-hot column.
         scalar_std: Per scalar; 1 for a one-hot column and for a constant one.
+        slope: Of targets on the frames of the condition, the same for all cells; targets of all
+            parts of the task lie one after the other, as they do in `target_mean`. Empty where the
+            task has no regression.
+        cycle: Of each cell: the target's mean, then its slopes on the forcings that are numbers.
+        climate: Mean and spread of each cell, normalised; empty where the task gives none.
         channels: Names of the channels.
         units: Units of the channels.
         scalar_names: Names of the scalars.
@@ -67,12 +67,15 @@ class Statistics:
 
     state_mean: Float[np.ndarray, " channel"]
     state_std: Float[np.ndarray, " channel"]
-    target_mean: Float[np.ndarray, "channel ..."]
-    target_std: Float[np.ndarray, "channel ..."]
+    target_mean: Float[np.ndarray, "target ..."]
+    target_std: Float[np.ndarray, "target ..."]
     condition_mean: Float[np.ndarray, "given ..."]
     condition_std: Float[np.ndarray, "given ..."]
     scalar_mean: Float[np.ndarray, " parameter"]
     scalar_std: Float[np.ndarray, " parameter"]
+    slope: Float[np.ndarray, "fitted frame"] = field(default_factory=lambda: np.zeros((0, 0)))
+    cycle: Float[np.ndarray, "fitted forcing ..."] = field(default_factory=lambda: np.zeros((0, 0)))
+    climate: Float[np.ndarray, "both ..."] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     scalar_names: tuple[str, ...] = ()
@@ -100,20 +103,65 @@ class Statistics:
         return physical
 
     def scale_target(
-        self, target: Float[Tensor, "n channel *space"]
+        self,
+        target: Float[Tensor, "n channel *space"],
+        condition: Float[Tensor, "n given *space"] | None = None,
+        forced: Float[Tensor, "n forcing"] | None = None,
+        part: int = 0,
     ) -> Float[Tensor, "n channel *space"]:
-        """The target with mean 0 and variance 1."""
-        return (target - torch.as_tensor(self.target_mean).to(target)) / torch.as_tensor(
-            self.target_std
-        ).to(target)
+        """The target with mean 0 and variance 1.
+
+        Args:
+            target: As the task has it.
+            condition: Of normalised states, as the task has it; a regression needs it.
+            forced: Forcings that are numbers; a regression needs them.
+            part: Which of the task's parts.
+        """
+        rows = self._rows(target, part)
+        target = self.anomaly(target, condition, forced, part)
+        mean, std = self.target_mean[rows], self.target_std[rows]
+        return (target - torch.as_tensor(mean).to(target)) / torch.as_tensor(std).to(target)
+
+    def anomaly(
+        self,
+        target: Float[Tensor, "n channel *space"],
+        condition: Tensor | None,
+        forced: Tensor | None,
+        part: int = 0,
+    ) -> Float[Tensor, "n channel *space"]:
+        """What the regression misses of a target; the target, where there is no regression."""
+        if not len(self.slope):
+            return target
+        return target - self._expected(self._rows(target, part), condition, forced)
 
     def unscale_target(
-        self, scaled: Float[Tensor, "n channel *space"]
+        self,
+        scaled: Float[Tensor, "n channel *space"],
+        condition: Float[Tensor, "n given *space"] | None = None,
+        forced: Float[Tensor, "n forcing"] | None = None,
+        part: int = 0,
     ) -> Float[Tensor, "n channel *space"]:
         """The inverse of `scale_target`."""
-        return scaled * torch.as_tensor(self.target_std).to(scaled) + torch.as_tensor(
-            self.target_mean
-        ).to(scaled)
+        rows = self._rows(scaled, part)
+        mean, std = self.target_mean[rows], self.target_std[rows]
+        target = scaled * torch.as_tensor(std).to(scaled) + torch.as_tensor(mean).to(scaled)
+        return target + self._expected(rows, condition, forced) if len(self.slope) else target
+
+    def _rows(self, target: Tensor, part: int) -> slice:
+        """Where the channels of a part lie."""
+        return slice(part * target.shape[1], (part + 1) * target.shape[1])
+
+    def _expected(
+        self, rows: slice, condition: Tensor | None, forced: Tensor | None
+    ) -> Float[Tensor, "n channel *space"]:
+        """The regression: what the given frames and the forcings say of a target."""
+        assert condition is not None and forced is not None
+        slope = torch.as_tensor(self.slope[rows]).to(condition)
+        cycle = torch.as_tensor(self.cycle[rows]).to(condition)
+        one = torch.cat([forced.new_ones(len(forced), 1), forced], dim=1).to(condition)
+        frames = condition[:, : slope.shape[1]]
+        linear = torch.einsum("cf,nf...->nc...", slope, frames)
+        return linear + torch.einsum("nk,ck...->nc...", one, cycle)
 
     def scale_condition(
         self, condition: Float[Tensor, "n given *space"] | None
@@ -167,106 +215,3 @@ class Statistics:
             raise StorageError(
                 f"{path}: cannot be read back ({type(error).__name__}: {error})"
             ) from error
-
-
-def fit_statistics(fields: Fields, task: Task) -> Statistics:
-    """Statistics of the training part.
-
-    Raises:
-        DataError: For a channel that is constant, or whose targets are.
-    """
-    odd = _odd(fields, task)
-    signed = odd[: len(fields.channels)]
-    mean, std = _of_states(fields)
-    mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
-    space = len(fields.grid.dims)
-    names = tuple(channel.name for channel in fields.channels)
-    scalars = np.zeros((1, 0)) if fields.scalars is None else fields.scalars
-    plain = np.array([not name.startswith("label=") for name in fields.scalar_names], dtype=bool)
-    scalar_mean = np.where(plain, scalars.mean(axis=0), 0.0)
-    scalar_std = np.where(plain, scalars.std(axis=0), 1.0)
-    neutral = np.ones((len(names), *[1] * space))
-    first = Statistics(
-        state_mean=mean,
-        state_std=std,
-        target_mean=0.0 * neutral,
-        target_std=neutral,
-        condition_mean=np.zeros((0, *[1] * space)),
-        condition_std=np.ones((0, *[1] * space)),
-        scalar_mean=scalar_mean,
-        # A constant scalar carries nothing; 1 keeps it at 0 after centring.
-        scalar_std=np.where(scalar_std > 0, scalar_std, 1.0),
-        channels=names,
-        units=tuple(channel.unit for channel in fields.channels),
-        scalar_names=fields.scalar_names,
-        data_digest=fields.digest,
-    )
-    targets, conditions = Moments(signed), Moments(odd[len(signed) :])
-    for target, condition in _pairs(fields, task, first):
-        targets.add(target)
-        if condition is not None:
-            conditions.add(condition)
-    target_mean, target_std = targets.scale(cell_by_cell=task.per_cell)
-    _require_varied(fields, target_std)
-    changed: dict[str, Any] = {"target_mean": target_mean, "target_std": target_std}
-    if conditions.count:
-        mean, std = conditions.scale(cell_by_cell=task.per_cell)
-        # One number per channel: what lies in how far neighbours differ is kept.
-        typical = np.sqrt((std**2).mean(axis=tuple(range(1, std.ndim)), keepdims=True))
-        changed |= {"condition_mean": mean, "condition_std": np.where(typical > 0, typical, 1.0)}
-    return replace(first, **changed)
-
-
-def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel, in two passes over one trajectory at a time."""
-    axes = (0, *range(2, fields.values.ndim - 1))
-    count = fields.values.size / fields.values.shape[2]
-    total = sum(block.sum(axis=axes, dtype=np.float64) for block in fields.values)
-    mean = np.asarray(total) / count
-    wide = mean.reshape(-1, *[1] * len(fields.grid.dims))
-    square = sum(((block - wide) ** 2).sum(axis=axes) for block in fields.values)
-    std = np.sqrt(np.asarray(square) / count)
-    for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
-        # float32 values of size |mean| cannot vary by less than 1e-7 of it.
-        if not spread > 1e-7 * abs(centre):
-            raise DataError(
-                f"{fields.source}: variable {channel.name} is constant ({centre:g} "
-                f"{channel.unit}) over the training part, so there is nothing to learn; "
-                "leave it out by `variables:`"
-            )
-    return mean, std
-
-
-def _odd(fields: Fields, task: Task) -> np.ndarray:
-    """Which input channels of the network, the target's first, change their sign at a pole."""
-    count = len(fields.channels)
-    odd = np.zeros(count + task.condition_channels(count), dtype=bool)
-    if any("pole" in sides for sides in fields.grid.boundary):
-        odd[list(task.vectors(fields.channels))] = True
-    return odd
-
-
-def _require_varied(fields: Fields, target_std: np.ndarray) -> None:
-    """Refuse a channel whose targets are all the same."""
-    for channel, spread in zip(fields.channels, target_std, strict=True):
-        if not (spread > 1e-9).all():
-            raise DataError(
-                f"{fields.source}: variable {channel.name} has nothing to sample: what is to be "
-                "learnt is the same in every training window; leave it out by `variables:`"
-            )
-
-
-def _pairs(
-    fields: Fields, task: Task, statistics: Statistics
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Normalised targets and conditions of all training windows, float64, a block at a time."""
-    starts = windows(fields, task.frames)
-    steps = np.arange(task.frames)
-    for first in range(0, len(starts), _BLOCK):
-        rows = starts[first : first + _BLOCK]
-        physical = fields.values[rows[:, :1], rows[:, 1:] + steps]
-        window = torch.from_numpy(statistics.encode(physical))
-        given = task.observe(window, fields.grid)
-        condition = task.condition(given, fields.grid)
-        target = task.target(window, condition).numpy().astype(np.float64)
-        yield target, None if condition is None else condition.numpy().astype(np.float64)

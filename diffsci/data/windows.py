@@ -17,8 +17,10 @@ from torch import Tensor
 
 from diffsci.batch import Batch
 from diffsci.data import times as stamps
+from diffsci.data.around import Around
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Fields
+from diffsci.data.inputs import Inputs, condition_channels
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.errors import DataError
@@ -37,13 +39,19 @@ class Examples:
         fields: The part, in physical units.
         task: What is given and what is to be sampled.
         statistics: Of the training part.
+        forcings: As the domain has them.
     """
 
-    def __init__(self, fields: Fields, task: Task, statistics: Statistics) -> None:
+    def __init__(
+        self, fields: Fields, task: Task, statistics: Statistics, forcings: tuple[str, ...] = ()
+    ) -> None:
         task.check(fields)
         self.task = task
         self.statistics = statistics
         self.grid: Grid = fields.grid
+        around = Around(forcings=forcings, grid=fields.grid)
+        self.inputs = Inputs(task=task, around=around, statistics=statistics)
+        self._times = fields.times
         self.windows: Int[np.ndarray, "window 2"] = windows(fields, task.frames)
         if len(self.windows) == 0:
             raise DataError(
@@ -52,64 +60,92 @@ class Examples:
             )
         self.states = torch.from_numpy(statistics.encode(fields.values))
         self.scalars = _scalars(fields, statistics)
-        self._mean = torch.as_tensor(statistics.target_mean, dtype=torch.float32)
-        self._scale = torch.as_tensor(1 / statistics.target_std, dtype=torch.float32)
+        # Of each part of the task, whose targets lie one after the other.
+        shape = (len(task.parts), -1, *statistics.target_mean.shape[1:])
+        mean, std = statistics.target_mean.reshape(shape), statistics.target_std.reshape(shape)
+        self._mean = torch.as_tensor(mean, dtype=torch.float32)
+        self._scale = torch.as_tensor(1 / std, dtype=torch.float32)
         self._steps = torch.arange(task.frames)
-        self._ready: tuple[Tensor, Tensor | None] | None = None
-        given = task.condition_channels(self.states.shape[2])
+        self._ready: Batch | None = None
+        given = condition_channels(task, around, self.states.shape[2])
         size = self.states.nbytes * (self.states.shape[2] + given) / self.states.shape[2]
         if task.frames == 1 and size <= _PREPARE_BYTES:
             self._ready = self._prepare()
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.windows) * len(self.task.parts)
 
     @property
     def channels(self) -> int:
-        """Channels of the target."""
+        """Channels of a state."""
         return int(self.states.shape[2])
 
     @property
     def condition_channels(self) -> int:
         """Channels of the condition; 0 for none."""
-        return self.task.condition_channels(self.channels)
+        return condition_channels(self.task, self.inputs.around, self.channels)
 
     @property
     def parameters(self) -> int:
-        """Scalars of each example; 0 for none."""
+        """Scalars that the data gives each example; 0 for none."""
         return 0 if self.scalars is None else int(self.scalars.shape[1])
 
     def batch(self, index: Int[np.ndarray, " batch"]) -> Batch:
-        """The examples of these numbers: target of unit variance, condition, scalars."""
-        if self._ready is not None:
-            rows = torch.from_numpy(np.array(index))
-            target, condition = self._ready
-            target = target[rows]
-            condition = None if condition is None else condition[rows]
-        else:
-            target, condition = self._make(self.windows[index])
-        scalars = None
-        if self.scalars is not None:
-            scalars = self.scalars[torch.from_numpy(self.windows[index, 0])]
-        return Batch(target=target, condition=condition, scalars=scalars)
+        """The examples of these numbers: target of unit variance, condition, scalars.
 
-    def _make(
-        self, rows: Int[np.ndarray, "batch 2"]
-    ) -> tuple[Float[Tensor, "batch channel *space"], Tensor | None]:
+        All windows of the task's first part come first, then those of the next.
+        """
+        if self._ready is not None:
+            return _taken(self._ready, torch.from_numpy(np.array(index)))
+        part, window = np.divmod(index, len(self.windows))
+        if (part == part[:1]).all():
+            return self._make(self.windows[window], int(part[0]) if len(part) else 0)
+        order = np.argsort(part, kind="stable")
+        made = [self._make(self.windows[window[part == one]], int(one)) for one in np.unique(part)]
+        return _taken(_joined(made), torch.from_numpy(np.argsort(order)))
+
+    def _make(self, rows: Int[np.ndarray, "batch 2"], part: int = 0) -> Batch:
         trajectory, start = torch.from_numpy(rows).unbind(dim=1)
         window = self.states[trajectory[:, None], start[:, None] + self._steps]
-        condition = self.task.condition(self.task.observe(window, self.grid), self.grid)
-        target = (self.task.target(window, condition) - self._mean) * self._scale
-        return target, self.statistics.scale_condition(condition)
+        times = self.inputs.valid(self._times, rows[:, 1], part)
+        pair = self.inputs.pair(window, times, part)
+        target = self.statistics.anomaly(pair.target, pair.condition, pair.forced, part)
+        own = None if self.scalars is None else self.scalars[trajectory]
+        return Batch(
+            target=(target - self._mean[part]) * self._scale[part],
+            condition=self.statistics.scale_condition(pair.condition),
+            scalars=self.inputs.scalars(own, pair.forced, part),
+        )
 
-    def _prepare(self) -> tuple[Tensor, Tensor | None]:
-        parts = [
-            self._make(self.windows[first : first + _BLOCK])
-            for first in range(0, len(self), _BLOCK)
-        ]
-        conditions = [condition for _, condition in parts if condition is not None]
-        target = torch.cat([target for target, _ in parts])
-        return target, torch.cat(conditions) if conditions else None
+    def _prepare(self) -> Batch:
+        return _joined(
+            [
+                self._make(self.windows[first : first + _BLOCK])
+                for first in range(0, len(self.windows), _BLOCK)
+            ]
+        )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    """One batch of all of them, in their order."""
+    if len(batches) == 1:
+        return batches[0]
+    conditions = [batch.condition for batch in batches if batch.condition is not None]
+    scalars = [batch.scalars for batch in batches if batch.scalars is not None]
+    return Batch(
+        target=torch.cat([batch.target for batch in batches]),
+        condition=torch.cat(conditions) if conditions else None,
+        scalars=torch.cat(scalars) if scalars else None,
+    )
+
+
+def _taken(batch: Batch, rows: Int[Tensor, " row"]) -> Batch:
+    """The examples at these places of a batch."""
+    return Batch(
+        target=batch.target[rows],
+        condition=None if batch.condition is None else batch.condition[rows],
+        scalars=None if batch.scalars is None else batch.scalars[rows],
+    )
 
 
 def _scalars(
@@ -135,8 +171,7 @@ def choose_rows(
     Raises:
         DataError: When there is no case at all.
     """
-    stride = task.frames - task.given_frames
-    needed = task.given_frames + leads * stride if task.has_leads else task.frames
+    needed = task.given_frames + leads * task.step if task.has_leads else task.frames
     rows = windows(fields, needed)
     if len(rows) == 0:
         raise DataError(
@@ -181,8 +216,7 @@ def cases_given(
 ) -> Evaluation:
     """The cases of the test part: labels, what is given, and the truth; see `choose_rows`."""
     rows = choose_rows(fields, task, leads, every, cases)
-    stride = task.frames - task.given_frames
-    steps = tuple(stride * n for n in range(1, leads + 1)) if task.has_leads else ()
+    steps = tuple(task.step * n for n in range(1, leads + 1)) if task.has_leads else ()
     chosen = domain.cases(fields, rows, steps)
     gives = task.condition_channels(len(fields.channels)) > 0
     if not gives and fields.scalars is None:

@@ -153,8 +153,7 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
         )
     _require_same_step(model, fields.times[have - frames :])
     rows = np.array([[i, have - 1] for i in range(len(fields.trajectories))])
-    stride = task.frames - frames
-    steps = tuple(stride * (lead + 1) for lead in range(leads))
+    steps = tuple(task.step * (lead + 1) for lead in range(leads))
     cases = model.pipeline.data.domain.cases(fields, rows, steps)
     step: np.timedelta64 | float | None = model.step
     if not model.time_unit and model.step is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from diffsci.data.around import Around
 from diffsci.data.fields import Channel
+from diffsci.data.inputs import condition_channels, scalar_count
+from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
@@ -15,18 +18,28 @@ def ports_of(pipeline: Pipeline, channels: tuple[Channel, ...], scalars: int, gr
     Args:
         pipeline: Its task says what is given, its objective what makes a member.
         channels: Of a state.
-        scalars: Numbers that are given.
+        scalars: Numbers that the data gives.
         grid: Where the fields sit.
     """
     task = pipeline.data.task
+    around = Around(forcings=pipeline.data.domain.forcings, grid=grid)
     return Ports(
-        target=len(channels),
-        condition=task.condition_channels(len(channels)),
-        scalars=scalars,
+        target=len(channels) * task.emits,
+        condition=condition_channels(task, around, len(channels)),
+        scalars=scalar_count(task, around, scalars),
         grid=grid,
         noise=0 if pipeline.train is None else pipeline.train.objective.random,
-        vectors=task.vectors(channels),
+        vectors=task.vectors(channels) + _mean_vectors(task, around, channels),
     )
+
+
+def _mean_vectors(task: Task, around: Around, channels: tuple[Channel, ...]) -> tuple[int, ...]:
+    """Numbers of the input channels that are the climate's mean of a vector's component."""
+    if not task.climate:
+        return ()
+    count = len(channels)
+    first = task.emits * count + condition_channels(task, around, count) - 2 * count
+    return tuple(first + number for number, channel in enumerate(channels) if channel.vector)
 
 
 def denoiser_of(pipeline: Pipeline, ports: Ports) -> Denoiser:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffsci.data.around import Around
+from diffsci.data.inputs import Inputs
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
 from diffsci.diffusion.augmentation import pure_noise
@@ -26,6 +29,8 @@ from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.base import Sampler
 from diffsci.diffusion.variance import Calibrated, VarianceTable
 from diffsci.errors import ConfigError, NotFiniteError, NumericsError
+from diffsci.forecasting.bounds import Bounds
+from diffsci.forecasting.failing import Failure, Failures, Limit
 from diffsci.forecasting.observations import Observations
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
@@ -42,6 +47,7 @@ class Rows:
         cases: Stable key of each row's case.
         members: Member number of each row.
         observed: What is observed of each row's case, where anything is.
+        times: Valid time of each row at each lead, whole blocks of them; none without forcings.
     """
 
     given: Tensor | None
@@ -49,6 +55,7 @@ class Rows:
     cases: tuple[str, ...]
     members: tuple[int, ...]
     observed: Observations | None = None
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -61,7 +68,18 @@ class Rows:
             cases=tuple(self.cases[i] for i in index),
             members=tuple(self.members[i] for i in index),
             observed=None if self.observed is None else self.observed.take(index),
+            times=None if self.times is None else self.times[index],
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Given:
+    """What the network is given for one draw of some rows: see `Inputs`."""
+
+    condition: Tensor | None
+    scalars: Tensor | None
+    forced: Tensor
+    part: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +98,9 @@ class Engine:
         compute_batch: Rows computed at once, always exactly so many.
         device: Where and how it computes.
         tiles: The parts in which fields go through the network; none takes whole fields.
+        forcings: What the network is given of each valid time.
+        bounds: Within which every state is brought.
+        limit: Standard deviations beyond which a state counts as exploded.
     """
 
     denoiser: Denoiser
@@ -93,6 +114,9 @@ class Engine:
     compute_batch: int
     device: Device
     tiles: Tiling | None = None
+    forcings: tuple[str, ...] = ()
+    bounds: Bounds = field(default_factory=Bounds)
+    limit: float = 1000.0
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline file may ask for, from Python too."""
@@ -104,6 +128,11 @@ class Engine:
                 "model; this model makes a sample by a single call"
             )
         word = type(self.guidance).__name__
+        if self.guidance.needs_observed and self.task.emits > 1:
+            raise ConfigError(
+                f"guidance {word}: it guides draws of one state, and a draw of this model makes "
+                f"{self.task.emits}"
+            )
         if self.variance is not None:
             raise ConfigError(
                 f"guidance {word}: the exact variance is that of the unguided model: take "
@@ -114,7 +143,7 @@ class Engine:
 
     @property
     def calls(self) -> int:
-        """Network calls for one state."""
+        """Network calls of one draw, which makes `task.emits` states."""
         each = 1 if self.guidance is None else self.guidance.calls_per_step
         return each * (1 if self.sampler is None else self.sampler.calls)
 
@@ -124,20 +153,21 @@ class Engine:
         Raises:
             NumericsError: For a value that is not finite, naming case, member and lead.
         """
-        size = self.compute_batch
-        # Another engine of the same model may have laid it out elsewhere or otherwise.
-        self.device.laid_out(self.denoiser)
-        parts = []
-        for start in range(0, len(rows), size):
-            index = list(range(start, min(start + size, len(rows))))
-            filled = rows.take(index + [index[-1]] * (size - len(index)))
-            with self._computing():
-                leads_of_block = [state.cpu() for state in self._rollout(filled, leads, seed)]
-            parts.append(torch.stack(leads_of_block, dim=1)[: len(index)])
-        return torch.cat(parts)
+        from diffsci.forecasting.rollout import Rollout
+
+        rollout = Rollout(self, rows, leads, seed)
+        states = torch.from_numpy(rollout.next(leads))
+        failed = rollout.failures.all()
+        if failed:
+            more = " and others" if failed[1:] else ""
+            raise NumericsError(
+                f"{failed[0].why}: at {failed[0]}{more}; train longer, lower train.lr, or use fewer "
+                "leads"
+            )
+        return states
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Without autograd where nothing is differentiated, which makes calls cheap."""
         if self.guidance is None or not self.guidance.needs_observed:
             # Autocast keeps no casts here, see `Denoiser.unchanged`; it is as fast all the same.
@@ -149,50 +179,111 @@ class Engine:
         with torch.no_grad(), self.denoiser.unchanged(), as_written(self.denoiser):
             yield
 
-    def _rollout(self, rows: Rows, leads: int, seed: int) -> Iterator[Tensor]:
-        """One full batch, lead after lead."""
-        given = None if rows.given is None else rows.given.to(self.device.name)
-        scalars = None if rows.scalars is None else rows.scalars.to(self.device.name)
-        condition = self.task.condition(given, self.grid)
-        for lead in range(leads):
-            noise = MemberNoise(
-                seed=seed, cases=rows.cases, members=rows.members, leads=(lead,) * len(rows)
-            )
-            try:
-                sample = self._draw(condition, scalars, noise, rows, lead)
-            except NotFiniteError as error:
-                raise self._not_finite(rows, [error.example], lead, str(error)) from error
-            state = self._state(sample, condition)
-            self._require_finite(state, rows, lead)
-            yield state
-            if lead + 1 < leads:
-                condition = self.task.advance(condition, state)
+    def rollout(
+        self, rows: Rows, leads: int, seed: int, failures: Failures
+    ) -> Iterator[Float[Tensor, "row channel *space"]]:
+        """One full batch, lead after lead, each to be asked for within `computing`.
 
-    def _state(self, sample: Tensor, condition: Tensor | None) -> Tensor:
-        """The normalised state of a sample of the scaled target."""
-        return self.task.restore(self.statistics.unscale_target(sample), condition)
+        Args:
+            rows: As many as `compute_batch`.
+            leads: Forecast steps.
+            seed: Of the noise.
+            failures: Where rows are noted that failed; they are NaN from then on.
+        """
+        known = None if rows.given is None else rows.given.to(self.device.name)
+        for origin in range(0, leads, self.task.block):
+            states = []
+            for part, steps in enumerate(self.task.parts):
+                lead = origin + max(steps[0] - 1, 0)
+                if lead < leads:
+                    made = self._living(rows, known, part, lead, seed, failures)
+                    states.append(made)
+                    yield from made.unbind(dim=1)[: leads - lead]
+            if origin + self.task.block < leads:
+                known = self.task.advance(known, torch.cat(states, dim=1))
 
-    def _draw(
+    def _living(
         self,
-        condition: Tensor | None,
-        scalars: Tensor | None,
-        member_noise: MemberNoise,
         rows: Rows,
+        known: Tensor | None,
+        part: int,
         lead: int,
-    ) -> Tensor:
+        seed: int,
+        failures: Failures,
+    ) -> Float[Tensor, "row step channel *space"]:
+        """The states of one draw, the first of them at this lead; NaN for rows that failed."""
+        while (index := failures.stand_ins(rows.cases, rows.members)) is not None:
+            living = rows.take(index)
+            seen = None if known is None else known[index]
+            try:
+                states = self._made(living, seen, part, lead, seed)
+            except NotFiniteError as error:
+                row, why = error.example, str(error)
+                failures.add(_failure(living, row, lead, "", why))
+                continue
+            for row, (step, variable, why) in self.limits.broken(states).items():
+                failures.add(_failure(living, row, lead + step, variable, why))
+            failed = failures.failed(rows.cases, rows.members)
+            if failed:
+                states[failed] = torch.nan
+            return states
+        shape = (len(rows), self.task.emits, self.channels, *self.grid.sizes)
+        return torch.full(shape, torch.nan, device=self.device.name)
+
+    def _made(
+        self, rows: Rows, known: Tensor | None, part: int, lead: int, seed: int
+    ) -> Float[Tensor, "row step channel *space"]:
+        """The states of one draw within their bounds, the first of them at this lead."""
+        given = self._given(rows, known, part, lead)
+        leads = (lead,) * len(rows)
+        noise = MemberNoise(seed=seed, cases=rows.cases, members=rows.members, leads=leads)
+        state = self._state(self._draw(given, noise, rows, lead), given)
+        states = state.reshape(len(rows), -1, self.channels, *self.grid.sizes)
+        return self.bounds.keep(states, self.statistics)
+
+    def _given(self, rows: Rows, known: Tensor | None, part: int, lead: int) -> _Given:
+        """What the network is given for one draw."""
+        own = None if rows.scalars is None else rows.scalars.to(self.device.name)
+        times = None if rows.times is None else rows.times[:, lead : lead + self.task.emits]
+        like = torch.empty(len(rows), 0, device=self.device.name)
+        forced = self._inputs.forced(times, like)
+        return _Given(
+            condition=self._inputs.condition(known, times, part),
+            scalars=self._inputs.scalars(own, forced, part),
+            forced=forced,
+            part=part,
+        )
+
+    @cached_property
+    def limits(self) -> Limit:
+        """What a state may not be."""
+        return Limit(stds=self.limit, variables=self.statistics.channels)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        around = Around(forcings=self.forcings, grid=self.grid)
+        return Inputs(task=self.task, around=around, statistics=self.statistics)
+
+    def _state(self, sample: Tensor, given: _Given) -> Float[Tensor, "row channel *space"]:
+        """The normalised states of a sample of the scaled target."""
+        target = self.statistics.unscale_target(sample, given.condition, given.forced, given.part)
+        return self.task.restore(target, given.condition)
+
+    def _draw(self, given: _Given, member_noise: MemberNoise, rows: Rows, lead: int) -> Tensor:
         """Samples of the scaled target."""
-        like = torch.empty(len(rows), self.channels, *self.grid.sizes, device=self.device.name)
+        count = self.channels * self.task.emits
+        like = torch.empty(len(rows), count, *self.grid.sizes, device=self.device.name)
         if self.sampler is None:
-            return self._at_once(condition, scalars, member_noise, like)
+            return self._at_once(given, member_noise, like)
         whole: ConditionalDenoise = self._estimate
         conditional = whole if self.tiles is None else self.tiles.over(whole)
         if self.guidance is not None:
-            observed = self._observed(rows, lead, condition, like)
+            observed = self._observed(rows, lead, given, like)
             conditional = self.guidance(conditional, self.denoiser.schedule, observed)
-        seen = self.statistics.scale_condition(condition)
+        seen = self.statistics.scale_condition(given.condition)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return conditional(x_t, t, seen, scalars)
+            return conditional(x_t, t, seen, given.scalars)
 
         def noise(like: Tensor, index: int) -> Tensor:
             return self.denoiser.shaped(member_noise(like, index))
@@ -207,13 +298,7 @@ class Engine:
         signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
         return self.sampler(known, schedule, x_1, noise) / signal_scale
 
-    def _at_once(
-        self,
-        condition: Tensor | None,
-        scalars: Tensor | None,
-        member_noise: MemberNoise,
-        like: Tensor,
-    ) -> Tensor:
+    def _at_once(self, given: _Given, member_noise: MemberNoise, like: Tensor) -> Tensor:
         """Samples of the scaled target by one call each; a member is a random vector."""
         count = self.denoiser.random
         random = member_noise(like.new_empty(len(like), count), 0) if count else None
@@ -223,8 +308,8 @@ class Engine:
             return found
 
         conditional = made if self.tiles is None else self.tiles.over(made)
-        seen = self.statistics.scale_condition(condition)
-        return conditional(torch.zeros_like(like), like.new_zeros(()), seen, scalars)
+        seen = self.statistics.scale_condition(given.condition)
+        return conditional(torch.zeros_like(like), like.new_zeros(()), seen, given.scalars)
 
     def _estimate(
         self, x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None
@@ -232,9 +317,7 @@ class Engine:
         estimate: Tensor = self.denoiser(x_t, t, condition, scalars)
         return estimate
 
-    def _observed(
-        self, rows: Rows, lead: int, condition: Tensor | None, like: Tensor
-    ) -> Observed | None:
+    def _observed(self, rows: Rows, lead: int, given: _Given, like: Tensor) -> Observed | None:
         """What is observed of the rows at a lead, as an observation of the scaled target."""
         if rows.observed is None:
             return None
@@ -243,7 +326,7 @@ class Engine:
         std = torch.as_tensor(self.statistics.state_std).to(like).reshape(shape)
 
         def anomaly(sample: Tensor) -> Tensor:
-            return self._state(sample, condition) * std
+            return self._state(sample, given) * std
 
         return rows.observed.at_lead(lead, anomaly, mean, like)
 
@@ -252,17 +335,8 @@ class Engine:
         # Kept: its matrices and bands are the same for every lead and batch.
         return Basis.of(self.grid)
 
-    @staticmethod
-    def _require_finite(state: Tensor, rows: Rows, lead: int) -> None:
-        if torch.isfinite(state.sum()):
-            return
-        bad = (~torch.isfinite(state).flatten(1).all(dim=1)).nonzero().flatten().tolist()
-        raise Engine._not_finite(rows, bad, lead, "sampling left the finite numbers")
 
-    @staticmethod
-    def _not_finite(rows: Rows, bad: list[int], lead: int, what: str) -> NumericsError:
-        where = ", ".join(f"case {rows.cases[i]} member {rows.members[i]}" for i in bad[:3])
-        return NumericsError(
-            f"{what}: at forecast step {lead + 1} in {where}{' and others' if bad[3:] else ''}; "
-            "train longer, lower train.lr, or use fewer leads"
-        )
+def _failure(rows: Rows, row: int, lead: int, variable: str, why: str) -> Failure:
+    return Failure(
+        case=rows.cases[row], member=rows.members[row], step=lead + 1, variable=variable, why=why
+    )

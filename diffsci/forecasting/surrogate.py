@@ -23,6 +23,7 @@ from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import replace_folder, sha256_of
+from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.conditions import Given, given_for
 from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.ensemble import Engine, Rows
@@ -161,6 +162,9 @@ class Surrogate:
             compute_batch=section.compute_batch,
             device=device,
             tiles=self.tiling,
+            forcings=self.pipeline.data.domain.forcings,
+            bounds=Bounds.of(self.channels),
+            limit=section.limit,
         )
 
     @property
@@ -192,16 +196,44 @@ class Surrogate:
             pairs: Place of the case in `given`, and number of the member, of each row.
             seed: Of the noise.
         """
+        leads = max(1, len(given.cases.leads))
+        states = engine.states(self.rows(given, pairs), leads, seed)
+        return self.physical(states.numpy())
+
+    def rows(self, given: Given, pairs: Sequence[tuple[int, int]]) -> Rows:
+        """Members of some cases, for the engine.
+
+        Args:
+            given: The cases.
+            pairs: Place of the case in `given`, and number of the member, of each row.
+        """
         index = [case for case, _ in pairs]
-        rows = Rows(
+        times = self._times(given.cases)
+        return Rows(
             given=None if given.known is None else given.known[index],
             scalars=None if given.scalars is None else given.scalars[index],
             cases=tuple(given.cases.keys[case] for case in index),
             members=tuple(member for _, member in pairs),
             observed=None if given.observed is None else given.observed.take(index),
+            times=None if times is None else times[index],
         )
-        states = engine.states(rows, max(1, len(given.cases.leads)), seed)
-        return self.statistics.decode(states.numpy())
+
+    def physical(
+        self, states: Float[np.ndarray, "row lead channel *space"]
+    ) -> Float[np.ndarray, "row lead channel *space"]:
+        """States in physical units."""
+        return Bounds.of(self.channels).physical(self.statistics.decode(states))
+
+    def _times(self, cases: Cases) -> np.ndarray | None:
+        """Valid times of whole blocks of leads, `[case, lead]`; none where nothing needs them."""
+        if not self.pipeline.data.domain.forcings:
+            return None
+        task = self.pipeline.data.task
+        if task.has_leads:
+            blocks = -(-len(cases.leads) // task.block)
+            leads = tuple(task.step * (lead + 1) for lead in range(blocks * task.block))
+            cases = replace(cases, leads=leads)
+        return cases.valid()
 
     def label(self, values: np.ndarray, cases: Cases, members: np.ndarray | None) -> xr.Dataset:
         """Values in the forecast store's layout, with where they come from."""

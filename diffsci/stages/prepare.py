@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from diffsci.data.fields import Cases, Channel, Fields
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.reader import read
-from diffsci.data.statistics import Statistics, fit_statistics
+from diffsci.data.statistics import Statistics
 from diffsci.data.times import regular_step
 from diffsci.data.windows import Evaluation, Examples, assert_no_leak, cases_given
 from diffsci.errors import DataError
@@ -120,8 +121,9 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
             require_alike(given, other, word, steps=data.task.has_leads)
             assert_no_leak(train, other)
     data.task.check(train)
-    statistics = fit_statistics(train, data.task)
-    examples = Examples(train, data.task, statistics)
+    forcings = data.domain.forcings
+    statistics = fit_statistics(train, data.task, forcings)
+    examples = Examples(train, data.task, statistics, forcings)
     evaluation = cases_given(
         test,
         data.task,
@@ -149,7 +151,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         test=test,
         statistics=statistics,
         examples=examples,
-        valid=Examples(valid, data.task, statistics) if valid is not None else None,
+        valid=None if valid is None else Examples(valid, data.task, statistics, forcings),
         evaluation=evaluation,
         ports=ports,
         digests=digests,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from diffsci import config
+from diffsci.data.fields import Fields
 from diffsci.data.reader import read
-from diffsci.data.windows import Examples, cases_given
+from diffsci.data.windows import Evaluation, Examples, cases_given
 from diffsci.errors import StorageError
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.model_folder import CONFIG
+from diffsci.forecasting.places import Place
+from diffsci.forecasting.store import require_name
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.locking import lock
-from diffsci.run_folder import digest_of
 from diffsci.runtime import Device
+from diffsci.sections import Sample
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.checks import of_sampling
+from diffsci.stages.growing import existing
 from diffsci.stages.prepare import Known, require_alike
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble
@@ -25,26 +30,26 @@ from diffsci.stages.sampling import write_ensemble
 log = logging.getLogger(__name__)
 
 
-def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
-    """Sample the test cases anew into a store of its own.
+def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path | str:
+    """Sample the test cases into a store of its own; one that is there gets what it lacks.
 
     Args:
         loaded: The model's pipeline, with what is to be different.
         run: The run folder.
-        out: The store, ending in `.zarr`.
+        out: The store, ending in `.zarr`: a path, or an address of fsspec.
 
     Raises:
         ConfigError: For guidance that the model has no use for.
-        StorageError: When the store exists, or its name does not end in `.zarr`.
+        StorageError: When the store was made from something else, or its name does not end in
+            `.zarr`.
     """
     pipeline = loaded.pipeline
     section, data = pipeline.sample, pipeline.data
     assert section is not None
     store = out or run / f"forecast-m{section.members}-s{section.seed}.zarr"
-    if store.suffix != ".zarr":
-        raise StorageError(f"{store}: the store's name must end in .zarr, by which readers know it")
-    if store.exists():
-        raise StorageError(f"{store}: exists already; choose another name with --out, or remove it")
+    place = Place.of(store)
+    require_name(place)
+    _require_no_product(run, place)
     model = read_surrogate(run / "model", pipeline)
     for fault in of_sampling(section, pipeline.train, model.scalar_names):
         raise fault
@@ -63,17 +68,10 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
         time_unit=model.time_unit,
     )
     require_alike(known, test, "test", steps=data.task.has_leads)
-    evaluation = cases_given(
-        test,
-        data.task,
-        data.domain,
-        model.statistics,
-        leads=section.leads,
-        every=section.every,
-        cases=section.cases,
-    )
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with lock(store.parent, pipeline.name):
+    if not place.is_remote:
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if place.is_remote else lock(place.path.parent, pipeline.name):
+        evaluation = _tests(model, test, section, place)
         write_ensemble(
             model,
             model.engine(),
@@ -82,10 +80,58 @@ def resample(loaded: config.Loaded, run: Path, out: Path | None) -> Path:
             seed=section.seed,
             batch=pipeline.runtime.batch,
             store=store,
-            digest=digest_of([loaded.plain, test.digest, model.provenance["diffsci_model"]]),
         )
     log.info("sample: wrote %s", store)
     return store
+
+
+def _require_no_product(run: Path, store: Place) -> None:
+    """Refuse to change what `run` made, behind the back of its record."""
+    if not store.is_remote and store.path.absolute().parent == run.absolute():
+        word = store.name
+        if word in ("forecast.zarr", "truth.zarr"):
+            raise StorageError(
+                f"{store}: is the run's own; `diffsci run {run}/config.yaml --out {run} "
+                "sample.members=N --allow sample.members` makes it grow, or choose another name "
+                "with --out"
+            )
+
+
+def _tests(model: Surrogate, test: Fields, section: Sample, store: Place) -> Evaluation:
+    """The cases that are asked for, and those that the store has already."""
+    task, domain = model.pipeline.data.task, model.pipeline.data.domain
+
+    def given(every: int, cases: int | None) -> Evaluation:
+        return cases_given(
+            test, task, domain, model.statistics, leads=section.leads, every=every, cases=cases
+        )
+
+    asked = given(section.every, section.cases)
+    found = existing(store)
+    wanted = set(asked.cases.keys) | set(found.cases if found else ())
+    if wanted == set(asked.cases.keys):
+        return asked
+    # Those that the store has were chosen otherwise: both, in the order of the data.
+    return _chosen(given(1, None), wanted)
+
+
+def _chosen(evaluation: Evaluation, keys: set[str]) -> Evaluation:
+    """Some of the cases; what is no test case is left to be refused."""
+    index = [row for row, key in enumerate(evaluation.cases.keys) if key in keys]
+    cases = evaluation.cases
+    return Evaluation(
+        cases=replace(
+            cases,
+            rows=cases.rows[index],
+            keys=tuple(cases.keys[row] for row in index),
+            trajectories=cases.trajectories[index],
+            times=cases.times[index] if len(cases.times) else cases.times,
+            labels={name: values[index] for name, values in cases.labels.items()},
+        ),
+        given=None if evaluation.given is None else evaluation.given[index],
+        scalars=None if evaluation.scalars is None else evaluation.scalars[index],
+        truth=evaluation.truth[index],
+    )
 
 
 def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate:
@@ -94,7 +140,7 @@ def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate
     part = data.split.valid or data.split.train
     name = str(part.entry or data.entry or data.source)
     fields = read(name, data.domain, part, loaded.roots, data.variables)
-    examples = Examples(fields, data.task, model.statistics)
+    examples = Examples(fields, data.task, model.statistics, data.domain.forcings)
     found = calibrated(model, examples, Device.of(pipeline.runtime))
     place = run / "model"
     with lock(run, pipeline.name):

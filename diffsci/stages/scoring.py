@@ -216,7 +216,8 @@ def _training(
     """Of the training windows: what is given, on the grid, and what was to be sampled."""
     task, fields, examples = pipeline.data.task, prepared.train, prepared.examples
     bytes_per_window = fields.values[0, 0].nbytes
-    truth = fields.values[rows[:, 0], rows[:, 1] + task.frames - 1]
+    after = max(task.given_frames - 1, 0) + (task.step if task.has_leads else 0)
+    truth = fields.values[rows[:, 0], rows[:, 1] + after]
     if task.condition_channels(prepared.ports.target) == 0:
         return None, truth
     parts = []

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from diffsci import config
+from diffsci.data.around import field_names, scalar_names
 from diffsci.data.fields import Channel
-from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.errors import ConfigError, DiffsciError
 from diffsci.forecasting.denoiser_of import denoiser_of
@@ -29,7 +29,7 @@ from diffsci.forecasting.model_folder import (
 from diffsci.messages import near_path
 from diffsci.networks.base import Ports
 from diffsci.run_folder import RunFolder
-from diffsci.sections import Pipeline
+from diffsci.sections import Data, Pipeline
 from diffsci.stages.prepare import Prepared
 from diffsci.training.ema import weights_of
 from diffsci.training.frozen import freeze
@@ -81,7 +81,7 @@ class Start:
             folder=folder,
             digest=sums[WEIGHTS][:16],
             weights=read_weights(folder / WEIGHTS),
-            names=names_of(pipeline.data.task, names, scalars),
+            names=names_of(pipeline.data, names, scalars),
             predict=_predicts(pipeline),
         )
 
@@ -106,7 +106,7 @@ class Start:
             ConfigError: Where nothing fits.
         """
         names = tuple(channel.name for channel in channels)
-        new = names_of(pipeline.data.task, names, scalar_names)
+        new = names_of(pipeline.data, names, scalar_names)
         # With the same names in the same order, equal shapes are all that is asked.
         blocks = {} if new == self.names else blocks_of(lambda p: _shapes(pipeline, p), ports)
         live = weights_of(denoiser)
@@ -200,11 +200,21 @@ def find(asked: str, roots: Sequence[Path]) -> Path:
     )
 
 
-def names_of(task: Task, channels: tuple[str, ...], scalars: tuple[str, ...]) -> Names:
-    """What goes into a network of a task: the condition repeats the channels, oldest first."""
+def names_of(data: Data, channels: tuple[str, ...], scalars: tuple[str, ...]) -> Names:
+    """What goes into a network: the condition repeats the channels, oldest first; see `Inputs`."""
+    task, around = data.task, data.domain.forcings
     frames = task.condition_channels(len(channels)) // len(channels)
     given = tuple(f"{name}, {frames - at} back" for at in range(frames) for name in channels)
-    return Names(target=channels, condition=given, scalars=scalars)
+    target = channels
+    if task.emits > 1:
+        target = tuple(f"{name}, {at + 1} on" for at in range(task.emits) for name in channels)
+    fields = tuple(f"{n}, {at + 1} on" for at in range(task.emits) for n in field_names(around))
+    climate = tuple(f"{word} of {n}" for word in ("mean", "spread") for n in channels)
+    return Names(
+        target=target,
+        condition=given + fields + (climate if task.climate else ()),
+        scalars=scalars + scalar_names(around) + (("lead",) if len(task.parts) > 1 else ()),
+    )
 
 
 def _name(variable: str, level: float | None) -> str:

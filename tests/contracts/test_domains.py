@@ -6,7 +6,7 @@ import pytest
 from diffsci import families
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.fields import Fields
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.generate import Generate
 from tests.data import makers
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffsci import families
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.windows import Examples
 from tests.data import makers
 
@@ -47,10 +47,11 @@ def test_advance_keeps_the_shape_and_ends_with_the_state(task, space):
         pytest.skip("no leads")
     grid = makers.fields(space=space).grid
     window = torch.randn(2, task.frames, 3, *space)
-    condition = task.condition(task.observe(window, grid), grid)
-    state = torch.randn(2, 3, *space)
-    after = task.advance(condition, state)
-    assert after.shape == condition.shape and torch.equal(after[:, -3:], state)
+    given = task.observe(window, grid)
+    states = torch.randn(2, task.block, 3, *space)
+    after = task.advance(given, states)
+    assert after.shape == given.shape and torch.equal(after[:, -1], states[:, -1])
+    assert torch.equal(task.shown(after, grid), states[:, -1])
 
 
 @pytest.mark.parametrize("space", SPACES)

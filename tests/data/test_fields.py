@@ -10,7 +10,7 @@ from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.domains.weather import Weather
 from diffsci.data.fields import LEVEL, Channel
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffsci.data.statistics import Statistics, fit_statistics
+from diffsci.data.fitting import fit_statistics
+from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate

@@ -6,7 +6,7 @@ import torch
 
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.base import windows
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast

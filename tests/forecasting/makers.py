@@ -7,7 +7,7 @@ from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
 from diffsci.data.fields import Channel, Fields
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
@@ -121,6 +121,7 @@ def surrogate(
     objective=None,
     network=None,
     tiles=None,
+    domain_made=None,
 ):
     """A model of random weights for these fields; with a direct objective, one without sampler."""
     network = network or UNet(channels=(8, 16), blocks=1, groups=4, embedding=16)
@@ -129,7 +130,7 @@ def surrogate(
         name="made",
         data=Data(
             entry="made",
-            domain=DOMAINS[domain](),
+            domain=domain_made or DOMAINS[domain](),
             task=task,
             split=Split(train=Part(), test=Part()),
         ),
@@ -144,7 +145,7 @@ def surrogate(
         ),
         runtime=Runtime(device="cpu", precision="fp32"),
     )
-    statistics = fit_statistics(fields, task)
+    statistics = fit_statistics(fields, task, pipeline.data.domain.forcings)
     ports = ports_of(pipeline, fields.channels, len(fields.scalar_names), fields.grid)
     torch.manual_seed(3)
     denoiser = denoiser_of(pipeline, ports)

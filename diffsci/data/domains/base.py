@@ -21,6 +21,9 @@ from diffsci.grid import Grid
 class Domain(ABC):
     """A family member: frozen dataclass whose fields are the YAML keys under `data.domain`."""
 
+    forcings: tuple[str, ...] = ()
+    """What the network is given of each valid time: see `around.py`."""
+
     @abstractmethod
     def canonical(
         self,

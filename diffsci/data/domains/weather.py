@@ -13,13 +13,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import axes, edges, forecast_layout, levels, stacking
+from diffsci.data import around, axes, edges, forecast_layout, levels, stacking
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.problems import Report
 from diffsci.data.time_axis import decoded, ordered, tell_gaps
+from diffsci.errors import ConfigError, require
+from diffsci.families import did_you_mean
 from diffsci.grid import Boundary, Grid
 
 _SPACE = ("latitude", "longitude")
@@ -27,7 +29,24 @@ _SPACE = ("latitude", "longitude")
 
 @dataclass(frozen=True, kw_only=True)
 class Weather(Domain):
-    """Fields on latitude and longitude, with dates and optional pressure levels."""
+    """Fields on latitude and longitude, with dates and optional pressure levels.
+
+    Args:
+        forcings: What the network is given of each valid time: `hour_of_day` and `day_of_year` as
+            waves, `solar_zenith` as the cosine of the zenith angle, 0 at night.
+    """
+
+    forcings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.forcings:
+            if name not in around.names():
+                hint = did_you_mean(name, around.names())
+                raise ConfigError(
+                    f"forcings: got {name!r}, expected {', '.join(around.names())}{hint}"
+                )
+        twice = len(set(self.forcings)) < len(self.forcings)
+        require(not twice, "forcings", self.forcings, "each of them once")
 
     def canonical(
         self,
@@ -151,7 +170,7 @@ class Weather(Domain):
             told["comment"] = "steps are calendar months, as mean months here; see valid_time"
         return ds.assign_coords(
             prediction_timedelta=("prediction_timedelta", lead, told),
-            valid_time=(("time", "prediction_timedelta"), _valid(cases), {"standard_name": "time"}),
+            valid_time=(("time", "prediction_timedelta"), cases.valid(), {"standard_name": "time"}),
         )
 
     def unlabel(
@@ -161,18 +180,6 @@ class Weather(Domain):
         case_dim = "sample" if "sample" in dataset.dims else "time"
         order = (case_dim, "number", "prediction_timedelta")
         return stacking.collect(dataset, channels, order, "level", grid.dims)
-
-
-def _valid(cases: Cases) -> np.ndarray:
-    """The time of each case and lead: the data's own where it reaches so far, else counted on."""
-    assert isinstance(cases.step, np.timedelta64)
-    known = cases.stamps if cases.stamps is not None else cases.times[:0]
-    valid = np.empty((len(cases), len(cases.leads)), dtype=cases.times.dtype)
-    for i, (row, start) in enumerate(zip(cases.rows[:, 1], cases.times, strict=True)):
-        for j, lead in enumerate(cases.leads):
-            there = row + lead < len(known)
-            valid[i, j] = known[row + lead] if there else stamps.later(start, cases.step, lead)
-    return valid
 
 
 def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:

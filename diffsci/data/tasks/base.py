@@ -25,6 +25,28 @@ class Task(ABC):
     per_cell: bool = False
     """Whether targets are scaled cell by cell: what is missing has a climatological pattern."""
 
+    regressed: bool = False
+    """Whether targets are what a linear regression on what is given misses."""
+
+    climate: bool = False
+    """Whether mean and spread of each cell over the training part are given too."""
+
+    step: int = 1
+    """Frames of the data from one forecast step to the next."""
+
+    parts: tuple[tuple[int, ...], ...] = ((1,),)
+    """Forecast steps from the same origin that each draw makes; after all of them it moves on."""
+
+    @property
+    def emits(self) -> int:
+        """States that one draw makes."""
+        return len(self.parts[0])
+
+    @property
+    def block(self) -> int:
+        """Forecast steps made from one origin."""
+        return len(self.parts) * self.emits
+
     @property
     @abstractmethod
     def frames(self) -> int:
@@ -50,14 +72,14 @@ class Task(ABC):
     def vectors(self, channels: tuple[Channel, ...]) -> tuple[int, ...]:
         """Numbers of the network's input channels that are components of vectors along the grid.
 
-        The target's channels come first, one for each of the state's; those of the condition
-        repeat the state's, frame by frame.
+        The target's channels come first, then those of the condition; both repeat the state's,
+        frame by frame.
 
         Args:
             channels: Of the state.
         """
         count = len(channels)
-        frames = 1 + self.condition_channels(count) // count
+        frames = self.emits + self.condition_channels(count) // count
         marked = [number for number, channel in enumerate(channels) if channel.vector]
         return tuple(frame * count + number for frame in range(frames) for number in marked)
 
@@ -66,8 +88,10 @@ class Task(ABC):
         """What a user would know of a window: the history frames, the coarse field, or nothing."""
 
     @abstractmethod
-    def condition(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n given *space"] | None:
-        """The network's condition from what is known, on the target's grid."""
+    def condition(
+        self, given: Tensor | None, grid: Grid, part: int = 0
+    ) -> Float[Tensor, "n given *space"] | None:
+        """The network's condition from what is known, on the target's grid, for one of `parts`."""
 
     def given_grid(self, grid: Grid) -> Grid:
         """Where the values sit that a user hands over, for a target on `grid`: the same grid."""
@@ -79,21 +103,27 @@ class Task(ABC):
 
     @abstractmethod
     def target(
-        self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n channel *space"]:
-        """What the model learns, before scaling: a state, a tendency, or a residual."""
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        condition: Tensor | None,
+        part: int = 0,
+    ) -> Float[Tensor, "n target *space"]:
+        """What the model learns of one of `parts`, before scaling: states, tendencies, residuals.
+
+        Of several states, the channels of the first come first.
+        """
 
     @abstractmethod
     def restore(
-        self, target: Float[Tensor, "n channel *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n channel *space"]:
-        """The state from a sampled target: the inverse of `target`."""
+        self, target: Float[Tensor, "n target *space"], condition: Tensor | None
+    ) -> Float[Tensor, "n target *space"]:
+        """The states from a sampled target: the inverse of `target`."""
 
     @abstractmethod
     def advance(
-        self, condition: Tensor | None, state: Float[Tensor, "n channel *space"]
+        self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]
     ) -> Tensor | None:
-        """The condition of the next forecast step."""
+        """What is known after a block of forecast steps, as `observe` has it."""
 
 
 def windows(fields: Fields, frames: int) -> Int[np.ndarray, "window 2"]:

@@ -29,6 +29,7 @@ class Downscale(Task):
     factor: int = 4
 
     has_leads = False
+    parts = ((0,),)
     per_cell = True
 
     def __post_init__(self) -> None:
@@ -63,7 +64,9 @@ class Downscale(Task):
         """The block means."""
         return _apply(window[:, 0], _block_means(grid, self.factor))
 
-    def condition(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n given *space"] | None:
+    def condition(
+        self, given: Tensor | None, grid: Grid, part: int = 0
+    ) -> Float[Tensor, "n given *space"] | None:
         """The block means, interpolated to the fine grid."""
         assert given is not None
         return _apply(given, _interpolation(grid, self.factor))
@@ -77,7 +80,10 @@ class Downscale(Task):
         return self.condition(given, grid)
 
     def target(
-        self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        condition: Tensor | None,
+        part: int = 0,
     ) -> Float[Tensor, "n channel *space"]:
         """What the interpolation misses."""
         assert condition is not None
@@ -90,7 +96,7 @@ class Downscale(Task):
         assert condition is not None
         return condition + target
 
-    def advance(self, condition: Tensor | None, state: Float[Tensor, "n channel *space"]) -> None:
+    def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
         """Nothing to advance: there are no leads."""
         return
 

@@ -1,7 +1,8 @@
-"""Forecast: the last frames are given, the next is sampled, and it becomes the last one given.
+"""Forecast: the last frames are given, later ones are sampled, and become the last ones given.
 
 By default the model learns the tendency, the next state minus the last given one: smooth fields
-change little in a step, so that the network is left with what is new.
+change little in a step, so that the network is left with what is new. From one origin it may make a
+block of several steps: all of them in one draw, or one a draw, told which by the lead as a scalar.
 """
 
 from __future__ import annotations
@@ -21,34 +22,69 @@ from diffsci.grid import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast(Task):
-    """Sample the next state from the last ones, step by step to any lead.
+    """Sample the next states from the last ones, block by block to any lead.
 
     Args:
         history: Frames given.
         stride: Steps of the data between frames, and from the last given one to the next.
-        learn: What is learnt: the change from the last frame, or the state itself.
+        ahead: Forecast steps made from one origin.
+        draw: Whether those are sampled `together`, as one state of so many times the channels, or
+            `each` by itself, with the lead as a scalar.
+        recall: So many frames before each valid time a frame is given too: 24 gives yesterday's
+            value at the same hour, of hourly frames.
+        learn: What is learnt: the change from the last frame (`tendency`), the state itself, or
+            the `residual`, which is what a linear regression misses. It has a mean and forcings of
+            each cell, and slopes on the given frames that all cells share.
+        climate: Whether mean and spread of each cell over the training part are given too.
     """
 
     history: int = 1
     stride: int = 1
-    learn: Literal["tendency", "state"] = "tendency"
+    ahead: int = 1
+    draw: Literal["together", "each"] = "together"
+    recall: tuple[int, ...] = ()
+    learn: Literal["tendency", "state", "residual"] = "tendency"
+    climate: bool = False
 
     has_leads = True
 
     def __post_init__(self) -> None:
-        require(self.history >= 1, "history", self.history, "1 or more")
-        require(self.stride >= 1, "stride", self.stride, "1 or more")
-        require(self.learn in ("tendency", "state"), "learn", self.learn, "tendency or state")
+        for name in ("history", "stride", "ahead"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        known = all(back >= self.ahead for back in self.recall)
+        expected = f"numbers of frames, each at least `ahead` ({self.ahead}), which is known then"
+        require(known, "recall", self.recall, expected)
+
+    @property
+    def regressed(self) -> bool:  # type: ignore[override]
+        """Whether targets are residuals."""
+        return self.learn == "residual"
+
+    @property
+    def step(self) -> int:  # type: ignore[override]
+        """The stride."""
+        return self.stride
+
+    @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:  # type: ignore[override]
+        """All steps of a block at once, or each by itself."""
+        steps = tuple(range(1, self.ahead + 1))
+        return (steps,) if self.draw == "together" else tuple((step,) for step in steps)
+
+    @property
+    def _known(self) -> int:
+        """Frames that are known: the history, and as far back as is recalled."""
+        return max(self.history, *self.recall) if self.recall else self.history
 
     @property
     def frames(self) -> int:
-        """The span of the history and one stride more."""
-        return self.history * self.stride + 1
+        """The span of the known frames and of a block."""
+        return self.given_frames + self.ahead * self.stride
 
     @property
     def given_frames(self) -> int:
-        """The span of the history."""
-        return (self.history - 1) * self.stride + 1
+        """The span of the known frames."""
+        return (self._known - 1) * self.stride + 1
 
     def check(self, fields: Fields) -> None:
         """Needs a time axis with enough consecutive, regular steps."""
@@ -65,46 +101,63 @@ class Forecast(Task):
         if len(windows(fields, self.frames)) == 0:
             raise DataError(
                 f"{fields.source}: no {self.frames} consecutive times without a gap among "
-                f"{len(fields.times)}; lower `history` or `stride`, or widen the part"
+                f"{len(fields.times)}; lower `history`, `stride`, `ahead` or `recall`, or widen "
+                "the part"
             )
 
     def condition_channels(self, channels: int) -> int:
-        """Those of every history frame."""
-        return self.history * channels
+        """Those of every history frame, and of every recalled one."""
+        return (self.history + len(self.recall) * self.emits) * channels
 
     def observe(
         self, window: Float[Tensor, "n frame channel *space"], grid: Grid
-    ) -> Float[Tensor, "n history channel *space"]:
-        """The history, oldest first."""
+    ) -> Float[Tensor, "n known channel *space"]:
+        """The known frames, oldest first."""
         return window[:, : self.given_frames : self.stride]
 
-    def condition(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n given *space"] | None:
-        """The history along channels, oldest first."""
+    def condition(
+        self, given: Tensor | None, grid: Grid, part: int = 0
+    ) -> Float[Tensor, "n given *space"] | None:
+        """The history along channels, oldest first, then what is recalled of each step."""
         assert given is not None
-        return given.flatten(1, 2)
+        last = given.shape[1] - 1
+        back = [last + step - back for back in self.recall for step in self.parts[part]]
+        history = given[:, last + 1 - self.history :]
+        frames = torch.cat([history, given[:, back]], dim=1) if back else history
+        return frames.flatten(1, 2)
 
     def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
-        """The last frame of the history."""
+        """The last known frame."""
         assert given is not None
         return given[:, -1]
 
     def target(
-        self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n channel *space"]:
-        """The next state, or its change."""
-        state = window[:, self.frames - 1]
-        return state if self.learn == "state" else state - window[:, self.given_frames - 1]
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        condition: Tensor | None,
+        part: int = 0,
+    ) -> Float[Tensor, "n target *space"]:
+        """The next states, or their change from the last given one."""
+        last = self.given_frames - 1
+        states = window[:, [last + self.stride * step for step in self.parts[part]]]
+        if self.learn == "tendency":
+            states = states - window[:, last : last + 1]
+        return states.flatten(1, 2)
 
     def restore(
-        self, target: Float[Tensor, "n channel *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n channel *space"]:
-        """The next state."""
+        self, target: Float[Tensor, "n target *space"], condition: Tensor | None
+    ) -> Float[Tensor, "n target *space"]:
+        """The next states."""
+        if self.learn != "tendency":
+            return target
         assert condition is not None
-        return target if self.learn == "state" else condition[:, -target.shape[1] :] + target
+        channels = target.shape[1] // self.emits
+        last = condition[:, (self.history - 1) * channels : self.history * channels]
+        return last.repeat(1, self.emits, *[1] * (target.ndim - 2)) + target
 
     def advance(
-        self, condition: Tensor | None, state: Float[Tensor, "n channel *space"]
-    ) -> Float[Tensor, "n given *space"]:
-        """The history without its oldest frame, and with the new one."""
-        assert condition is not None
-        return torch.cat([condition[:, state.shape[1] :], state], dim=1)
+        self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]
+    ) -> Float[Tensor, "n known channel *space"]:
+        """The known frames without the oldest, and with the new ones."""
+        assert given is not None
+        return torch.cat([given, states], dim=1)[:, -given.shape[1] :]

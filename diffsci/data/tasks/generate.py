@@ -17,6 +17,7 @@ class Generate(Task):
     """Sample states from scratch, for a class or physical parameters where the data has them."""
 
     has_leads = False
+    parts = ((0,),)
 
     @property
     def frames(self) -> int:
@@ -39,7 +40,7 @@ class Generate(Task):
         """Nothing."""
         return
 
-    def condition(self, given: Tensor | None, grid: Grid) -> None:
+    def condition(self, given: Tensor | None, grid: Grid, part: int = 0) -> None:
         """None."""
         return
 
@@ -48,7 +49,10 @@ class Generate(Task):
         return
 
     def target(
-        self, window: Float[Tensor, "n frame channel *space"], condition: Tensor | None
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        condition: Tensor | None,
+        part: int = 0,
     ) -> Float[Tensor, "n channel *space"]:
         """The state."""
         return window[:, 0]
@@ -59,6 +63,6 @@ class Generate(Task):
         """The state."""
         return target
 
-    def advance(self, condition: Tensor | None, state: Float[Tensor, "n channel *space"]) -> None:
+    def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
         """Nothing to advance."""
         return

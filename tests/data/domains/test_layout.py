@@ -11,7 +11,7 @@ from diffsci.data.catalog import Entry, Source
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
-from diffsci.data.statistics import fit_statistics
+from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate

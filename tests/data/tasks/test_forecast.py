@@ -18,7 +18,7 @@ def test_history_and_stride_by_hand():
     condition = task.condition(given, makers.fields().grid)
     assert task.target(window, condition).item() == 2  # 6 - 4
     assert Forecast(history=3, stride=2, learn="state").target(window, condition).item() == 6
-    after = task.advance(condition, torch.full((1, 1, 1), 6.0))
+    after = task.advance(given, torch.full((1, 1, 1, 1), 6.0))
     assert after.flatten().tolist() == [2, 4, 6]
 
 

@@ -21,14 +21,15 @@ from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.model_folder import CONFIG
-from diffsci.forecasting.store import open_store, stands
+from diffsci.forecasting.store import open_store
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.journal import Journal
-from diffsci.run_folder import STAGES, RunFolder, digest_of
+from diffsci.run_folder import STAGES, RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
 from diffsci.stages import checks, following, scoring, telling
 from diffsci.stages.calibrating import calibrated
+from diffsci.stages.growing import is_same
 from diffsci.stages.journalled import Journalled
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
@@ -37,7 +38,7 @@ from diffsci.stages.sampling import write_ensemble, write_truth
 from diffsci.stages.starting import begin_of
 from diffsci.stages.syncing import PARAMS
 from diffsci.tracker import NullTracker, Tracker
-from diffsci.training import distributed
+from diffsci.training import distributed, memory
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +191,8 @@ class Sequence:
         self.folder.begin(name, self.digests[name])
         started = time.monotonic()
         try:
-            yield
+            with memory.kept():
+                yield
         except BaseException:
             with suppress(StorageError):
                 self.folder.end(name, time.monotonic() - started, "stopped")
@@ -256,12 +258,9 @@ class Sequence:
             log.info("sample: done before")
             return
         model, evaluation = self._renewed(model, prepared, sample), prepared.evaluation
-        given = Given.of_tests(evaluation, sample.observed)
+        given, engine = Given.of_tests(evaluation, sample.observed), model.engine(device)
         with self._stage("sample"):
-            if (self.path / TRUTH).exists() and stands(store, model.provenance):
-                log.info("sample: the store is whole already")  # killed before it was recorded
-                return
-            if store.exists():
+            if store.exists() and not is_same(model, engine, given, sample, store):
                 remove_folder(store)  # of settings that were then changed
             write_truth(
                 model,
@@ -269,17 +268,16 @@ class Sequence:
                 evaluation.truth,
                 self.path / TRUTH,
                 members=sample.members,
-                batch=pipeline.runtime.batch,
             )
             write_ensemble(
                 model,
-                model.engine(device),
+                engine,
                 given,
                 members=sample.members,
                 seed=sample.seed,
                 batch=pipeline.runtime.batch,
                 store=store,
-                digest=digest_of([self.digests["sample"], prepared.digests]),
+                exact=True,
             )
 
     def _evaluate(self, prepared: Prepared, tracker: Tracker) -> None:

@@ -80,5 +80,7 @@ def read(
 def norm_of(gradients: list[Tensor]) -> Tensor:
     """Euclidean norm of all of them, as `torch.nn.utils.get_total_norm` of tensors of one kind."""
     if len({(each.device, each.dtype) for each in gradients}) != 1:
-        return torch.nn.utils.get_total_norm(gradients)
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        total_norm: Tensor = torch.nn.utils.get_total_norm(gradients)
+        return total_norm
+    norms: list[Tensor] = list(torch._foreach_norm(gradients))
+    return torch.linalg.vector_norm(torch.stack(norms))

@@ -195,9 +195,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for name, (size, channels, batch_size) in CASES.items() if options.only != "save" else ():
-        with (
-            memory.kept()
-        ):  # for both, as stages do: page faults come and go with where memory lies
+        with memory.kept():  # for both, as stages do: page faults depend on where memory lies
             hand, ratio = measure(size, channels, batch_size, 4 if options.quick else 20)
         print(f"{name:28} bare step {hand:7.2f} ms   ours / bare {ratio:.3f}   goal <= {GOAL}")
         rows.append(row(f"training step over a bare loop: {name}", ratio, GOAL, "ratio"))

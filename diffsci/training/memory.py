@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ _NAMES = (
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's settings: free memory at the end that is given back, and blocks of their own."""
+"""Numbers of glibc's settings: how much free memory is given back, and what is a block alone."""
 
 _KEPT = 2**31 - 1
 _USUAL = (2**26, 2**25)
@@ -56,7 +55,7 @@ def kept() -> Iterator[None]:
         library.malloc_trim(0)
 
 
-def _glibc() -> Any:
+def _glibc() -> ctypes.CDLL | None:
     """The C library of this process, where it is glibc."""
     try:
         library = ctypes.CDLL(None)

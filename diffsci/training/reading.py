@@ -82,5 +82,5 @@ def norm_of(gradients: list[Tensor]) -> Tensor:
     if len({(each.device, each.dtype) for each in gradients}) != 1:
         total_norm: Tensor = torch.nn.utils.get_total_norm(gradients)
         return total_norm
-    norms: list[Tensor] = list(torch._foreach_norm(gradients))
-    return torch.linalg.vector_norm(torch.stack(norms))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm

@@ -2,6 +2,7 @@
 
 model = diffsci.load("runs/quickstart")
 ensemble = model.sample(condition, members=16, seed=0)
+stored = diffsci.open_forecast("runs/quickstart")
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["load", "open_forecast"]
 
 if TYPE_CHECKING:
+    from diffsci.forecasting.views import open_forecast
     from diffsci.pipeline import load
 
 
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> object:
         from diffsci.pipeline import load
 
         return load
+    if name == "open_forecast":
+        from diffsci.forecasting.views import open_forecast
+
+        return open_forecast
     raise AttributeError(f"module 'diffsci' has no attribute {name!r}")

@@ -131,6 +131,30 @@ def write_json(path: Path, content: object) -> None:
 
 
 @contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the name `path` when the block ends without an error.
+
+    For files that a library writes piece by piece; what is in memory goes through `write_bytes`.
+
+    Raises:
+        StorageError: When it cannot be written; what was there before stays.
+    """
+    fresh = _temporary(path, _FRESH)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield fresh
+            sync(fresh)
+            failpoint("file.written")
+            fresh.replace(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        failpoint("file.renamed")
+        sync(path.parent)
+
+
+@contextmanager
 def replace_folder(folder: Path, needed: int = 0) -> Iterator[Path]:
     """An empty folder to fill, which takes the name `folder` when the block ends without an error.
 

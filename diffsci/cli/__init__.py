@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from diffsci import __version__, families
-from diffsci.cli import catalog, forecasts, pipelines, runs
+from diffsci.cli import catalog, forecasts, pipelines, runs, services
 from diffsci.cli.border import Commands, verbose
 
 
@@ -39,5 +39,6 @@ def main(plugins: tuple[str, ...]) -> None:
         families.plugin(module)
 
 
-for _command in (*pipelines.COMMANDS, *catalog.COMMANDS, *forecasts.COMMANDS, *runs.COMMANDS):
-    main.add_command(_command)
+for _module in (pipelines, catalog, forecasts, runs, services):
+    for _command in _module.COMMANDS:
+        main.add_command(_command)

@@ -98,8 +98,10 @@ def open_store(path: Path) -> xr.Dataset:
     """
     if not path.exists():
         raise StorageError(f"{path}: no such store")
+    # What has a unit of time and is no lead, such as a wave's period in "s", stays a number.
+    leads = xr.coders.CFTimedeltaCoder(decode_via_units=False)
     try:
-        opened: xr.Dataset = xr.open_zarr(path, chunks=None, decode_timedelta=True)
+        opened: xr.Dataset = xr.open_zarr(path, chunks=None, decode_timedelta=leads)
     except (OSError, ValueError, KeyError) as error:
         raise StorageError(f"{path}: cannot be opened as Zarr ({error})") from None
     return opened

@@ -1,0 +1,54 @@
+"""Commands that hand a run's ensemble and model to others: export, serve, tune, register."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from diffsci import stopping
+from diffsci.cli.border import verbose
+from diffsci.errors import StorageError
+
+if TYPE_CHECKING:
+    from diffsci.forecasting.names import Vocabulary
+
+_LAYOUTS = ("wb2", "weatherbenchx", "earth2studio", "cf-netcdf", "valid-time", "xskillscore")
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--layout", type=click.Choice(_LAYOUTS), help="Names and dims of which tool.")
+@click.option(
+    "--names",
+    type=click.Choice(("own", "wb2", "earth2studio", "ecmwf")),
+    help="Names of variables [the layout's].",
+)
+@click.option(
+    "--products",
+    metavar="LIST",
+    help="Statistics in place of members: mean,std,quantiles=0.1/0.9,exceed=t2m>300.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="NAME.zarr, NAME.nc or a folder.")
+@verbose
+def export(
+    run: str, layout: str | None, names: str | None, products: str | None, out: Path | None
+) -> None:
+    """Write the ensemble of RUN (a run folder or a store) as another tool wants it."""
+    if "://" not in run and not Path(run).exists():
+        from diffsci.messages import near_path
+
+        raise StorageError(f"{run}: no such run or store{near_path(Path(run), '*/')}")
+    from diffsci.forecasting.exporting import export as write
+    from diffsci.forecasting.statistics_products import Products
+
+    wanted = None if products is None else Products.of(products)
+    with stopping.listening():
+        place = write(
+            run, layout, out, vocabulary=cast("Vocabulary | None", names), products=wanted
+        )
+    click.echo(place)
+
+
+COMMANDS = (export,)

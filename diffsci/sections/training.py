@@ -34,6 +34,9 @@ class Train:
         clip: Largest gradient norm.
         ema: Decay of the exponential moving average of the weights, after its own warm-up; of
             several, the average that validates best at the end is the model.
+        ema_lengths: Lengths of averages that are kept beside it and through the run, as shares of
+            it; of any length is then the average that validates best at the end. None: not done.
+        snapshots: How many of those are kept, evenly over the run.
         objective: What is trained for: which levels of noise, with which weight, or a score of
             members that are made by one call.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
@@ -66,6 +69,8 @@ class Train:
     weight_decay: float = 0.0
     clip: float = 1.0
     ema: float | tuple[float, ...] = 0.999
+    ema_lengths: tuple[float, ...] = ()
+    snapshots: int = 32
     objective: Objective = member("objectives", "edm")
     condition_noise: float = 0.0
     drop_scalars: float = 0.0
@@ -84,7 +89,7 @@ class Train:
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "accumulate", "checkpoint_every", "keep")
-        for name in (*counts, "validate_every", "skip_most", "log_every"):
+        for name in (*counts, "validate_every", "skip_most", "log_every", "snapshots"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.from_ != "", "from", self.from_, "the folder of a run, or null")
         fits = self.batch_size % self.accumulate == 0
@@ -105,6 +110,10 @@ class Train:
         fits = len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)
         fits = fits and len(set(self.decays)) == len(self.decays)
         require(fits, "ema", self.ema, "0 or more and less than 1, one or several that differ")
+        fits = all(0 < length <= 0.28 for length in self.ema_lengths)
+        fits = fits and len(set(self.ema_lengths)) == len(self.ema_lengths)
+        expected = "shares that differ, more than 0 and up to 0.28, such as [0.05, 0.1]"
+        require(fits, "ema_lengths", self.ema_lengths, expected)
 
     @property
     def decays(self) -> tuple[float, ...]:

@@ -22,15 +22,16 @@ from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Runtime, Train
+from diffsci.stages.choosing import choose
 from diffsci.stages.costs import of_the_training
 from diffsci.stages.progress import Progress
 from diffsci.tracker import Tracker
 from diffsci.training import checkpoint, distributed, memory
 from diffsci.training.cost import NotMeasuredError
 from diffsci.training.distributed import Ranks
-from diffsci.training.ema import assign
 from diffsci.training.frozen import freeze
 from diffsci.training.loop import train
+from diffsci.training.power import snapshot_steps
 from diffsci.training.state import RunState, machine_of
 from diffsci.training.step import Step
 from diffsci.training.writer import Writer
@@ -162,8 +163,7 @@ def _learn(
         return denoiser
     last = _consume(steps, section, folder, Progress(begun, section, tracker)) or state
     assert last is not None
-    best = section.keep_best and last.best_step > 0
-    assign(denoiser, checkpoint.best(folder, last, log.warning) if best else last.model)
+    choose(denoiser, last, section, folder, valid, pipeline.seed)
     return Device().laid_out(denoiser).eval()
 
 
@@ -198,12 +198,15 @@ def _consume(
         Stopped: After a step that is saved, when a signal asked for it.
     """
     last: RunState | None = None
+    kept = snapshot_steps(section.steps, section.snapshots) if section.ema_lengths else ()
     with Writer(folder, keep=section.keep) as writer, closing(progress), stopping.patiently():
         for step in steps:
             progress.show(step)
             failpoint("train.step")
             if step.improved and section.keep_best:
                 writer.save_best(step.state())
+            if step.step in kept or (kept and step.ended):
+                writer.save_snapshot(step.state())
             stop, due = _agreed(step), step.step % section.checkpoint_every == 0
             if due or stop or step.ended:
                 last = step.state()

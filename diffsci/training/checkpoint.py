@@ -4,6 +4,7 @@
                               state.json          everything else, with the format's version
                               manifest.json       size and sha256 of the two
                 best-00000800/...                 average of the best validation, the same files
+                power-00000250/...                averages of which any other is made, see power.py
 
 A checkpoint is written beside its place and renamed when it is on the disk; older ones go only
 then. On reading, the newest one whose checksums hold wins, and each damaged one is named.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,12 @@ from diffsci.training.packing import packed
 from diffsci.training.scaler import Scaler
 from diffsci.training.state import RunState
 
-FORMAT = 3
-"""1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end.
-What is not there begins anew."""
+FORMAT = 4
+"""1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end;
+3 had no averages by powers of the step. What is not there begins anew."""
 
 _GROUPS = ("weights", "ema", "optimiser")
-_OTHERS = "ema_others"
+_SEVERAL = ("ema_others", "powers")
 _ROWS = ("losses", "validations")
 _TUPLES = ("by_level", "recent", "ema_losses")
 
@@ -47,6 +48,11 @@ _TUPLES = ("by_level", "recent", "ema_losses")
 def folder_of(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return folder / f"step-{step:08d}"
+
+
+def snapshot_of(folder: Path, step: int) -> Path:
+    """Where averages lie that were kept on the way."""
+    return folder / f"power-{step:08d}"
 
 
 def best_of(folder: Path, step: int) -> Path:
@@ -74,10 +80,11 @@ class Copy:
     def of(cls, state: RunState, block: Tensor | None = None) -> Copy:
         """Copied to the CPU, into `block` where it is large enough."""
         groups = {group: getattr(state, group) for group in _GROUPS}
-        groups |= {f"{_OTHERS}.{k}": weights for k, weights in enumerate(state.ema_others)}
+        for kind in _SEVERAL:
+            groups |= {f"{kind}.{k}": weights for k, weights in enumerate(getattr(state, kind))}
         tensors = {f"{g}/{name}": v for g, values in groups.items() for name, v in values.items()}
         known = {f.name: getattr(state, f.name) for f in fields(state)}
-        numbers = {name: v for name, v in known.items() if name not in (*_GROUPS, _OTHERS)}
+        numbers = {name: v for name, v in known.items() if name not in (*_GROUPS, *_SEVERAL)}
         numbers["scaler"] = None if state.scaler is None else asdict(state.scaler)
         return cls(
             step=state.step,
@@ -121,7 +128,14 @@ def save_best(folder: Path, state: RunState) -> Path:
 
 def only_model(state: RunState) -> RunState:
     """The same with no tensors but the average that validated best."""
-    return replace(state, weights={}, ema=state.model, ema_others=(), optimiser={}, ema_losses=())
+    nothing: dict[str, Any] = {"weights": {}, "ema_others": (), "powers": (), "optimiser": {}}
+    return replace(state, ema=state.model, ema_losses=(), **nothing)
+
+
+def only_powers(state: RunState) -> RunState:
+    """The same with no tensors but the averages by powers, and what is not averaged."""
+    rest = {name: value for name, value in state.weights.items() if name not in state.powers[0]}
+    return replace(state, weights=rest, ema={}, ema_others=(), optimiser={}, losses=(), recent=())
 
 
 def write(folder: Path, copy: Copy, *, keep: int) -> Path:
@@ -135,6 +149,26 @@ def write(folder: Path, copy: Copy, *, keep: int) -> Path:
 def write_best(folder: Path, copy: Copy) -> None:
     """`save_best` of what was copied."""
     _write(best_of(folder, copy.step), copy)
+
+
+def write_snapshot(folder: Path, copy: Copy) -> None:
+    """Write averages that were copied; they stay as long as the run."""
+    _write(snapshot_of(folder, copy.step), copy)
+
+
+def snapshots(folder: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    """The whole ones, oldest first.
+
+    Args:
+        folder: The run's `checkpoints/`.
+        warn: Told of each damaged one.
+    """
+    for place in _all(folder, "power"):
+        refuse_pickle(place)
+        if (damage := damage_of(place)) is None:
+            yield place
+        else:
+            warn(f"{place} is damaged ({damage}): averages are made without it")
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
@@ -154,7 +188,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
         refuse_pickle(place)
         damage = damage_of(place)
         if damage is None:
-            return _read(place)
+            return read(place)
         warn(f"checkpoint {place} is damaged ({damage}): the one before it is taken")
     if places:
         raise StorageError(
@@ -178,7 +212,7 @@ def at(folder: Path, step: int) -> RunState:
             f"checkpoint {place}: {damage}; all processes of a run need the same run folder, on a "
             "file system that they share"
         )
-    return _read(place)
+    return read(place)
 
 
 def best(folder: Path, state: RunState, warn: Callable[[str], None]) -> Weights:
@@ -193,7 +227,7 @@ def best(folder: Path, state: RunState, warn: Callable[[str], None]) -> Weights:
     refuse_pickle(place)
     damage = damage_of(place)
     if damage is None:
-        return _read(place).ema
+        return read(place).ema
     warn(f"{place} is damaged ({damage}): the average of the last step is taken")
     return state.model
 
@@ -217,7 +251,12 @@ def _entry(content: memoryview) -> dict[str, Any]:
     return {"bytes": content.nbytes, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _read(place: Path) -> RunState:
+def numbers_of(place: Path) -> dict[str, Any]:
+    """All of a whole checkpoint but its tensors, as it is stored.
+
+    Raises:
+        StorageError: When it has a newer format.
+    """
     numbers: dict[str, Any] = json.loads((place / NUMBERS).read_bytes())
     version = numbers.pop("format")
     if version not in range(1, FORMAT + 1):
@@ -225,12 +264,24 @@ def _read(place: Path) -> RunState:
             f"checkpoint {place} has format {version}, this diffsci reads 1 to {FORMAT}: "
             "use the version that wrote it (run.json names it)"
         )
+    return numbers
+
+
+def read(place: Path) -> RunState:
+    """The state in a whole checkpoint.
+
+    Raises:
+        StorageError: When it has a newer format, or is a pickle.
+    """
+    numbers = numbers_of(place)
     groups: dict[str, Weights] = {group: {} for group in _GROUPS}
     for name, value in _tensors(place / TENSORS).items():
         group, rest = name.split("/", 1)
         groups.setdefault(group, {})[rest] = value
-    others = sorted(set(groups) - set(_GROUPS), key=lambda group: int(group.rpartition(".")[2]))
-    numbers[_OTHERS] = tuple(groups.pop(group) for group in others)
+    for kind in _SEVERAL:
+        found = [group for group in groups if group.startswith(f"{kind}.")]
+        ordered = sorted(found, key=lambda group: int(group.rpartition(".")[2]))
+        numbers[kind] = tuple(groups.pop(group) for group in ordered)
     for rows in _ROWS:
         numbers[rows] = tuple(tuple(row) for row in numbers[rows])
     for name in (name for name in _TUPLES if name in numbers):
@@ -271,8 +322,9 @@ def _prune(folder: Path, copy: Copy, keep: int) -> None:
     kept += [place for place in bests if oldest.name < place.name <= last.name]
     kept += [place for place in bests if place.name <= oldest.name][-1:]
     kept += [best_of(folder, copy.best_step)]
+    kept += [p for p in _all(folder, "power") if p.name <= snapshot_of(folder, copy.step).name]
     failpoint("checkpoint.pruning")
-    for place in (*_all(folder), *bests):
+    for place in (*_all(folder), *bests, *_all(folder, "power")):
         if place not in kept:
             remove_folder(place)
             failpoint("checkpoint.pruned")

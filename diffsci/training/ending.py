@@ -76,6 +76,7 @@ def check(section: Train, validates: bool) -> None:
         "patience": section.patience is not None,
         "keep_best": section.keep_best,
         "ema": len(section.decays) > 1,
+        "ema_lengths": len(section.ema_lengths) > 0,
     }
     for name in (name for name, wanted in asked.items() if wanted and not validates):
         raise ConfigError(

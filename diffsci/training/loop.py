@@ -35,6 +35,7 @@ from diffsci.training.losses import Loss
 from diffsci.training.optimiser import adamw, learning_rate, set_rate
 from diffsci.training.order import Draws, deterministic, examples_of_step, seed_dropout
 from diffsci.training.parts import backward
+from diffsci.training.power import Powers
 from diffsci.training.reading import read
 from diffsci.training.scaler import Scaler
 from diffsci.training.spikes import Recent
@@ -129,6 +130,7 @@ class _Run:
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self.optimiser = adamw(denoiser, section, self.device)
         self.ema = Ema(denoiser, section.ema)
+        self.powers = Powers(denoiser, section.ema_lengths)
         self.scaler = Scaler() if device.precision == "fp16" else None
         skips = section.on_bad == "skip" or self.scaler is not None
         self.buffers, self.skipped = Buffers(denoiser, watched=skips), Skipped()
@@ -145,6 +147,7 @@ class _Run:
             ema=self.ema.weights,
             ema_others=self.ema.all[1:],
             ema_updates=self.ema.updates,
+            powers=self.powers.all,
             optimiser=optimiser_tensors(self.denoiser, self.optimiser),
             scaler=self.scaler,
             skipped=self.skipped.total,
@@ -163,6 +166,7 @@ class _Run:
 
     def go_on_from(self, state: RunState) -> None:
         restore(state, self.denoiser, self.ema, self.optimiser)
+        self.powers.restore(state.powers)
         self.step, self.by_level, self.losses = state.step, state.by_level, list(state.losses)
         self.scaler = self.scaler and (state.scaler or self.scaler)
         self.skipped = Skipped(state.skipped, state.skipped_in_row)
@@ -269,6 +273,7 @@ class _Run:
         set_rate(self.optimiser, rate)
         self.optimiser.step()
         self.ema.update()
+        self.powers.update(self.ema.updates)
         self.skipped.in_row = 0
 
     def _leave_out(self, value: float, index: np.ndarray, batch: Batch, found: Losses) -> str:

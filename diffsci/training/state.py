@@ -57,6 +57,7 @@ class RunState:
         ema: Their average, by the same names.
         ema_others: Averages of other decays, in the order of `train.ema`.
         ema_updates: Updates of the averages so far, which set their decay.
+        powers: Averages by powers of the step, of `train.ema_lengths`; parameters alone.
         optimiser: Moments and counters of the optimiser, as `parameter/moment`.
         scaler: The scale of the loss; none but in float16.
         skipped: Batches left out since they were not finite.
@@ -81,6 +82,7 @@ class RunState:
     ema: Weights
     ema_others: tuple[Weights, ...] = ()
     ema_updates: int
+    powers: tuple[Weights, ...] = ()
     optimiser: dict[str, Tensor]
     scaler: Scaler | None = None
     skipped: int = 0

@@ -54,6 +54,16 @@ class Writer:
         copy = self._copy("best", checkpoint.only_model(state))
         self._begin(partial(checkpoint.write_best, self._folder, copy))
 
+    def save_snapshot(self, state: RunState) -> None:
+        """Keep the averages by powers, returning when they are copied.
+
+        Raises:
+            StorageError: Of the one before this.
+        """
+        self.wait()
+        copy = self._copy("power", checkpoint.only_powers(state))
+        self._begin(partial(checkpoint.write_snapshot, self._folder, copy))
+
     def wait(self) -> None:
         """Return when nothing is being written.
 

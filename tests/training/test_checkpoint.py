@@ -97,21 +97,22 @@ def test_nothing_whole_is_an_error_not_a_new_beginning(tmp_path):
 
 
 def test_a_newer_format_is_refused_and_not_taken_for_damage(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "FORMAT", 4)
+    monkeypatch.setattr(checkpoint, "FORMAT", 5)
     checkpoint.save(tmp_path, state(1), keep=1)
     monkeypatch.undo()
-    with pytest.raises(StorageError, match="has format 4, this diffsci reads 1 to 3"):
+    with pytest.raises(StorageError, match="has format 5, this diffsci reads 1 to 4"):
         newest_step(tmp_path)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_older_format_is_read_and_gone_on_with(version):
     """Written by the versions that had it; losses are those of the whole run then."""
     folder = GOLDEN / f"format-{version}"
     back = checkpoint.newest(folder, warn=pytest.fail)
     assert back.step == back.ema_updates == 5 and back.best_step == 4
     assert (back.by_level == NOTHING) == (version == 1)
-    assert (back.ema_others, back.scaler, back.ended, back.recent) == ((), None, None, ())
+    assert (back.ema_others, back.powers, back.scaler, back.ended) == ((), (), None, None)
+    assert len(back.recent) == (5 if version > 2 else 0)
     raw = safetensors.torch.load((folder / "step-00000005/state.safetensors").read_bytes())
     groups = {"weights": back.weights, "ema": back.ema, "optimiser": back.optimiser}
     for name, value in raw.items():

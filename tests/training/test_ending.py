@@ -103,7 +103,7 @@ def test_the_best_average_is_kept_and_found(tmp_path):
             checkpoint.save(tmp_path, step.state(), keep=2)
             # Those that a kept checkpoint may name are there.
             oldest = tmp_path / f"step-{max(3, step.step - 3):08d}"
-            named = checkpoint._read(oldest).best_step
+            named = checkpoint.read(oldest).best_step
             assert checkpoint.damage_of(checkpoint.best_of(tmp_path, named)) is None
     last = checkpoint.newest(tmp_path, pytest.fail)
     assert 0 < last.best_step < 12

@@ -11,6 +11,7 @@ from diffsci.training import checkpoint, loop
 from diffsci.training.ema import Ema
 from diffsci.training.ending import Ending
 from diffsci.training.finite import Skipped
+from diffsci.training.power import Powers
 from diffsci.training.scaler import Scaler
 from diffsci.training.spikes import Recent
 from diffsci.training.state import RunState, restore
@@ -29,6 +30,7 @@ IN_THE_STATE = {
     "step": ("step",),
     "denoiser": ("weights",),
     "ema": ("ema", "ema_others", "ema_updates"),
+    "powers": ("powers",),
     "optimiser": ("optimiser",),
     "scaler": ("scaler",),
     "skipped": ("skipped", "skipped_in_row"),
@@ -65,6 +67,7 @@ PARTS = {
     Recent: {"losses"} | {"_sorted"},
     Skipped: {"total", "in_row"},
     Validations: {"rows", "best_step", "best_loss", "last"},
+    Powers: {"all"} | {"_powers", "_sources"},
     Scaler: {"scale", "clean", "overflows"} | {"every"},
 }
 """Saved ones, then derived ones, of the objects that a run owns."""
@@ -209,7 +212,15 @@ def test_a_mutant_that_drops_a_part_is_noticed(whole, what, monkeypatch):
 
 
 # These move no later number here: the tests of endings, averages and skipping hold them.
-TOLD = {"best_step", "best_loss", "ema_losses", "seconds", "ended", "ema_others", "skipped_in_row"}
+TOLD = {
+    "best_step",
+    "best_loss",
+    "ema_losses",
+    "seconds",
+    "ended",
+    "ema_others",
+    "skipped_in_row",
+} | {"powers"}
 
 
 @pytest.mark.parametrize("field", sorted({f.name for f in dataclasses.fields(RunState)} - TOLD))

@@ -101,6 +101,7 @@ def digest(state):
     """All of a state as one comparable value, tensors as their bytes."""
     groups = {group: getattr(state, group) for group in ("weights", "ema", "optimiser")}
     groups |= {f"ema {k}": weights for k, weights in enumerate(state.ema_others)}
+    groups |= {f"power {k}": weights for k, weights in enumerate(state.powers)}
     plain = {
         group: {name: value.numpy().tobytes() for name, value in values.items()}
         for group, values in groups.items()
@@ -116,9 +117,11 @@ def clone(state):
         group: {name: value.clone() for name, value in getattr(state, group).items()}
         for group in ("weights", "ema", "optimiser")
     }
-    groups["ema_others"] = tuple(
-        {name: value.clone() for name, value in weights.items()} for weights in state.ema_others
-    )
+    for kind in ("ema_others", "powers"):
+        groups[kind] = tuple(
+            {name: value.clone() for name, value in weights.items()}
+            for weights in getattr(state, kind)
+        )
     return dataclasses.replace(state, **groups)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from diffsci import families
 from diffsci.data.catalog import load_entry
+from diffsci.errors import DataError
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.plots import figures
@@ -51,6 +52,12 @@ def score(
     problem = _problem(pipeline, prepared)
     for baseline in _baselines(section, pipeline):
         name = families.name_of(baseline)
+        unfit = baseline.fits(problem)
+        if unfit is not None and section.baselines:
+            raise DataError(f"evaluate.baselines: {name}: {unfit}; take it out")
+        if unfit is not None:
+            log.info("evaluate: no baseline %s: %s", name, unfit)
+            continue
         log.info("evaluate: baseline %s", name)
         forecasts[name] = baseline(problem)
     log.info("evaluate: scores of %s", ", ".join(forecasts))
@@ -185,6 +192,7 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
         cases=prepared.evaluation.cases,
         seed=pipeline.seed,
         members=_baseline_members(pipeline.sample.members),
+        test=prepared.test,
     )
 
 

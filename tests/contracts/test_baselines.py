@@ -1,5 +1,7 @@
 """Laws that every baseline keeps, whichever it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,28 @@ def problem(task, members=MEMBERS, seed=0, cases=(0, 1, 2, 3)):
     )
 
 
+def dated(task, **changes):
+    """The same with dates four times a day, and the test data that the cases come from."""
+    asked = problem(task, **changes)
+    if task != "forecast":
+        return asked
+    step = np.timedelta64(6, "h").astype("timedelta64[ns]")
+    times = np.datetime64("2001-01-01", "ns") + step * np.arange(WINDOWS)
+    random = np.random.default_rng(2)
+    values = random.normal(size=(1, 12, 2, *SPACE)).astype(np.float32)
+    later = times[-1] + step * np.arange(1, 13)
+    test = replace(asked.train, values=values, times=later, breaks=np.zeros(12, dtype=bool))
+    rows = np.array([[0, 5 + k] for k in changes.get("cases", range(4))])
+    cases = replace(asked.cases, rows=rows, times=later[rows[:, 1]], step=step, stamps=later)
+    return replace(
+        asked,
+        train=replace(asked.train, times=times),
+        cases=cases,
+        given=values[0, rows[:, 1]],
+        test=test,
+    )
+
+
 @pytest.fixture(params=families.names("baselines"))
 def baseline(request):
     return families.load("baselines", request.param)()
@@ -62,7 +86,8 @@ def test_it_is_a_baseline_for_known_tasks(baseline):
 
 def test_it_gives_finite_members_for_each_case_lead_and_channel(baseline):
     for task in baseline.tasks:
-        found = baseline(problem(task))
+        assert baseline.fits(dated(task)) is None
+        found = baseline(dated(task))
         leads = 3 if task == "forecast" else 1
         assert found.shape[0] == 4
         assert found.shape[1] in (1, MEMBERS)
@@ -72,13 +97,13 @@ def test_it_gives_finite_members_for_each_case_lead_and_channel(baseline):
 
 def test_the_seed_alone_decides(baseline):
     for task in baseline.tasks:
-        one, again = baseline(problem(task)), baseline(problem(task))
+        one, again = baseline(dated(task)), baseline(dated(task))
         np.testing.assert_array_equal(one, again)
         if one.shape[1] > 1:
-            assert not np.array_equal(one, baseline(problem(task, seed=1)))
+            assert not np.array_equal(one, baseline(dated(task, seed=1)))
 
 
 def test_a_case_does_not_depend_on_the_others(baseline):
     for task in baseline.tasks:
-        whole, part = baseline(problem(task)), baseline(problem(task, cases=(2,)))
+        whole, part = baseline(dated(task)), baseline(dated(task, cases=(2,)))
         np.testing.assert_array_equal(part[0], whole[2])

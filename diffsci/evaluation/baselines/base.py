@@ -27,6 +27,7 @@ class Problem:
         cases: The test cases.
         seed: Of every random choice.
         members: Members of random ensembles.
+        test: The test fields; `past` gives what of them lies before the cases, and no more.
     """
 
     train: Fields
@@ -36,6 +37,25 @@ class Problem:
     cases: Cases
     seed: int
     members: int
+    test: Fields | None = None
+
+    def past(self, back: tuple[int, ...]) -> Float[np.ndarray, "case frame ..."] | None:
+        """Frames so many data steps before the last given one of each case, physical units.
+
+        Args:
+            back: Steps, 0 or more.
+
+        Returns:
+            `[case, frame, channel, *space]`; none where some case lacks one of them.
+        """
+        if self.test is None or min(back) < 0:
+            return None
+        trajectory, time = self.cases.rows.T
+        first = time - max(back)
+        breaks = np.cumsum(self.test.breaks)
+        if (first < 0).any() or (breaks[time] > breaks[np.maximum(first, 0)]).any():
+            return None
+        return np.stack([self.test.values[trajectory, time - steps] for steps in back], axis=1)
 
 
 class Baseline(ABC):
@@ -43,6 +63,10 @@ class Baseline(ABC):
 
     tasks: tuple[str, ...]
     """The tasks it has a meaning for."""
+
+    def fits(self, problem: Problem) -> str | None:
+        """Why it has no meaning for these data; none where it has one."""
+        return None
 
     @abstractmethod
     def __call__(self, problem: Problem) -> Float[np.ndarray, "case member lead channel *space"]:

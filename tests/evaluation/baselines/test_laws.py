@@ -10,9 +10,12 @@ from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.evaluation.baselines.base import Problem
 from diffsci.evaluation.baselines.climatology import Climatology
+from diffsci.evaluation.baselines.damped_anomaly import DampedAnomaly
 from diffsci.evaluation.baselines.gaussian import Gaussian
 from diffsci.evaluation.baselines.interpolation import Interpolation
+from diffsci.evaluation.baselines.linear_extrapolation import LinearExtrapolation
 from diffsci.evaluation.baselines.persistence import Persistence
+from diffsci.evaluation.baselines.yesterday import Yesterday
 from tests.contracts.test_baselines import problem
 
 
@@ -209,3 +212,110 @@ def test_climatology_of_too_few_fields_of_the_season_draws_from_all():
     assert rows[0].min() < 9
     assert (rows[1] >= 9).all()
     assert not np.array_equal(rows[1, :, 0], rows[1, :, 1])
+
+
+def cycle(noise=0.0, damping=0.7, days=40, seed=0):
+    """Hourly values: a daily cycle of each cell, and a damped anomaly about it, all cells alike."""
+    random = np.random.default_rng(seed)
+    step = np.timedelta64(6, "h").astype("timedelta64[ns]")
+    times = np.datetime64("2001-01-01", "ns") + step * np.arange(4 * days)
+    base = problem("forecast")
+    height = random.normal(size=(4, 1, *base.train.grid.sizes))
+    anomaly = np.zeros((4 * days, 1, *base.train.grid.sizes))
+    anomaly[0] = random.normal(size=anomaly[0].shape)
+    for time in range(1, 4 * days):
+        shock = random.normal(size=anomaly[0].shape)
+        anomaly[time] = damping * anomaly[time - 1] + noise * shock
+    values = (height[np.arange(4 * days) % 4] + anomaly).astype(np.float32)[None]
+    half = 2 * days
+    train = replace(
+        base.train,
+        values=values[:, :half],
+        channels=base.train.channels[:1],
+        times=times[:half],
+        breaks=np.zeros(half, dtype=bool),
+    )
+    test = replace(train, values=values[:, half:], times=times[half:])
+    rows = np.array([[0, 4 + 3 * k] for k in range((half - 10) // 3)])
+    cases = Cases(
+        rows=rows,
+        keys=tuple(str(k) for k in range(len(rows))),
+        trajectories=np.zeros(len(rows)),
+        times=test.times[rows[:, 1]],
+        leads=(1, 2, 5),
+        step=step,
+        stamps=test.times,
+    )
+    asked = Problem(
+        train=train,
+        train_given=None,
+        train_truth=values[0, :1],
+        given=test.values[0, rows[:, 1]],
+        cases=cases,
+        seed=0,
+        members=400,
+        test=test,
+    )
+    truth = test.values[0, rows[:, 1][:, None] + np.array(cases.leads)]
+    return asked, truth
+
+
+def test_damped_anomalies_have_the_law_of_a_damped_process():
+    """x(t + l) = c + d^l a(t) + noise of variance s^2 (1 - d^2l) / (1 - d^2)."""
+    asked, _ = cycle(noise=0.5, days=400)
+    found = DampedAnomaly()(asked)
+    assert DampedAnomaly().fits(asked) is None
+    values, kind = asked.train.values[0], np.arange(800) % 4
+    climate = np.stack([values[kind == k].mean(axis=0) for k in range(4)])
+    rows = asked.cases.rows[:, 1]
+    anomaly = asked.given - climate[rows % 4]
+    for number, lead in enumerate(asked.cases.leads):
+        mean, std = found[:, :, number].mean(axis=1), found[:, :, number].std(axis=1)
+        wanted = climate[(rows + lead) % 4] + 0.7**lead * anomaly
+        spread = 0.5 * np.sqrt((1 - 0.49**lead) / (1 - 0.49))
+        # 400 members; the slope has an error of some 0.01 (800 x 12 examples, hardly alike).
+        assert np.abs(mean - wanted).max() < 5 * spread / np.sqrt(400) + 0.03
+        assert np.abs(std / spread - 1).mean() < 0.06
+
+
+def test_yesterday_of_a_pure_cycle_is_right():
+    asked, truth = cycle()
+    quiet = replace(asked, members=1)
+    found = Yesterday()(quiet)
+    # The anomaly has died out in the test half: what is left is float32 rounding of the cycle.
+    assert np.abs(found[:, 0] - truth).max() < 1e-5
+
+
+def test_yesterday_says_what_it_lacks():
+    asked, _ = cycle()
+    early = replace(asked.cases, rows=asked.cases.rows - [0, 4])
+    assert "day of frames before" in Yesterday().fits(replace(asked, cases=early))
+    assert "divide the day" in Yesterday().fits(problem("forecast"))
+    short = replace(asked, train=replace(asked.train, values=asked.train.values[:, :6],
+                    times=asked.train.times[:6], breaks=asked.train.breaks[:6]))  # fmt: skip
+    assert "no training window" in Yesterday().fits(short)
+    assert "no training window" in DampedAnomaly().fits(
+        replace(short, cases=replace(asked.cases, leads=(1, 9)))
+    )
+
+
+def test_linear_extrapolation_goes_on_as_it_went():
+    asked, _ = cycle(noise=0.5)
+    found = LinearExtrapolation()(asked)
+    rows = asked.cases.rows[:, 1]
+    now, before = asked.test.values[0, rows], asked.test.values[0, rows - 1]
+    for number in range(3):
+        wanted = now + (number + 1) * (now - before)
+        assert np.abs(found[:, 0, number] - wanted).max() < 1e-5
+    alone = replace(asked, cases=replace(asked.cases, rows=np.zeros_like(asked.cases.rows)))
+    assert "frame before" in LinearExtrapolation().fits(alone)
+
+
+def test_the_past_never_crosses_a_break():
+    asked, _ = cycle()
+    breaks = asked.test.breaks.copy()
+    breaks[4] = True  # between frames 3 and 4; the first case starts from 4
+    broken = replace(asked, test=replace(asked.test, breaks=breaks))
+    assert broken.past((0,)) is not None and broken.past((1,)) is None
+    later = replace(broken, cases=replace(asked.cases, rows=asked.cases.rows + [0, 1]))
+    assert later.past((1,)) is not None and later.past((2,)) is None

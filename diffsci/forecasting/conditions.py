@@ -83,37 +83,61 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
             f"condition: got {type(condition).__name__}, expected a labelled xarray Dataset with "
             f"{words}"
         )
-    fields = _understood(model, condition)
+    entry = Entry(name="condition", source=Source(path="condition"), file=Path("the condition"))
+    return given_of(model, fields_of(model, canonical_of(model, condition, entry), entry), leads)
+
+
+def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
+    """The cases that fields stand for: a forecast from the last frames, or each time a field.
+
+    Raises:
+        DataError: Naming what does not fit.
+    """
     states = torch.from_numpy(model.statistics.encode(fields.values))
-    if task.has_leads:
+    if model.pipeline.data.task.has_leads:
         return _history(model, fields, states, leads)
     return _seen(model, fields, states)
 
 
-def _understood(model: Surrogate, condition: xr.Dataset) -> Fields:
-    """A user's Dataset as the domain sees it, with the model's channels in the model's order."""
+def canonical_of(model: Surrogate, raw: xr.Dataset, entry: Entry) -> xr.Dataset:
+    """A user's data as the domain has it, to be in the model's units.
+
+    Args:
+        model: What it is for.
+        raw: Under the names of the model's variables.
+        entry: What else is known of it.
+
+    Raises:
+        DataError: For a variable without units, or whatever the domain refuses.
+    """
+    for channel in model.channels:
+        found = raw.get(channel.variable)
+        if found is not None and channel.unit != "1" and "units" not in found.attrs:
+            raise DataError(
+                f"{entry.location}: variable {channel.variable} has no units; the model's are "
+                f"{channel.unit}: set `.attrs['units']`, which arithmetic in xarray drops"
+            )
     boundary = dict(zip(model.grid.dims, model.grid.boundary, strict=True))
-    entry = Entry(
-        name="condition",
-        source=Source(path="condition"),
-        file=Path("the condition"),
+    entry = replace(
+        entry,
         variables={c.variable: Variable(units=c.unit) for c in model.channels},
         boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
     )
-    for channel in model.channels:
-        found = condition.get(channel.variable)
-        if found is not None and channel.unit != "1" and "units" not in found.attrs:
-            raise DataError(
-                f"condition: variable {channel.variable} has no units; the model's are "
-                f"{channel.unit}: set `.attrs['units']`, which arithmetic in xarray drops"
-            )
-    domain = model.pipeline.data.domain
-    fields = domain.fields(domain.canonical(condition, entry), "condition")
+    return model.pipeline.data.domain.canonical(raw, entry)
+
+
+def fields_of(model: Surrogate, canonical: xr.Dataset, entry: Entry) -> Fields:
+    """What `canonical_of` gave, or a selection of it, with the model's channels in their order.
+
+    Raises:
+        DataError: For a NaN, or a channel that is not there.
+    """
+    fields = model.pipeline.data.domain.fields(canonical, entry.location)
     names = [channel.name for channel in fields.channels]
     wanted = [channel.name for channel in model.channels]
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise DataError(f"condition: lacks {', '.join(missing)}; it has {', '.join(names)}")
+        raise DataError(f"{entry.location}: lacks {', '.join(missing)}; it has {', '.join(names)}")
     order = [names.index(name) for name in wanted]
     grid = replace(fields.grid, boundary=model.grid.boundary)
     return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)
@@ -142,16 +166,16 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
     task = model.pipeline.data.task
     if not _same_place(fields.grid, model.grid):
         raise DataError(
-            f"condition: its grid is {_describe(fields.grid)}; "
+            f"{fields.source}: its grid is {_describe(fields.grid)}; "
             f"the model's is {_describe(model.grid)}"
         )
     frames, have = task.given_frames, len(fields.times)
     if have < frames or fields.breaks[have - frames + 1 :].any():
         raise DataError(
-            f"condition: got {have} times, expected the last {frames} frames at the data's "
+            f"{fields.source}: got {have} times, expected the last {frames} frames at the data's "
             "regular step"
         )
-    _require_same_step(model, fields.times[have - frames :])
+    _require_same_step(model, fields.source, fields.times[have - frames :])
     rows = np.array([[i, have - 1] for i in range(len(fields.trajectories))])
     steps = tuple(task.step * (lead + 1) for lead in range(leads))
     cases = model.pipeline.data.domain.cases(fields, rows, steps)
@@ -163,7 +187,7 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
     return Given(cases=cases, known=known, scalars=_scalars(model, fields))
 
 
-def _require_same_step(model: Surrogate, times: np.ndarray) -> None:
+def _require_same_step(model: Surrogate, source: str, times: np.ndarray) -> None:
     """Refuse frames further apart, or nearer, than those the model was trained on."""
     step, _ = regular_step(times)
     if step is None or model.step is None:
@@ -175,7 +199,7 @@ def _require_same_step(model: Surrogate, times: np.ndarray) -> None:
     slack = 0.12 if dated and model.step >= 27 * 86_400e9 else 1e-3
     if dated == bool(model.time_unit) or abs(found - model.step) > slack * model.step:
         raise DataError(
-            f"condition: its times are {found / scale:g} {model.time_unit or 'h'} apart, those of "
+            f"{source}: its times are {found / scale:g} {model.time_unit or 'h'} apart, those of "
             f"training {model.step / scale:g}; give frames at that step"
         )
 
@@ -191,7 +215,7 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
         known = flat
     else:
         raise DataError(
-            f"condition: its grid is {_describe(fields.grid)}; expected the coarse one, "
+            f"{fields.source}: its grid is {_describe(fields.grid)}; expected the coarse one, "
             f"{_describe(coarse)}, or the fine one, {_describe(model.grid)}"
         )
     times = len(fields.times)
@@ -210,7 +234,7 @@ def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:
     columns: dict[str, np.ndarray] = {}
     if fields.scalars is not None:
         columns = dict(zip(fields.scalar_names, fields.scalars.T, strict=True))
-    _require_known_classes(model, columns)
+    _require_known_classes(model, fields.source, columns)
     if any(name.startswith(_CLASS) for name in columns):
         # The one-hot of a condition ends at its own highest class, not at that of training.
         none = np.zeros(len(fields.trajectories))
@@ -221,19 +245,19 @@ def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:
         }
     missing = [name for name in model.scalar_names if name not in columns]
     if missing:
-        raise DataError(f"condition: lacks the parameters {', '.join(missing)}")
+        raise DataError(f"{fields.source}: lacks the parameters {', '.join(missing)}")
     scalars = np.stack([columns[name] for name in model.scalar_names], axis=1)
     return torch.from_numpy(model.statistics.encode_scalars(scalars))
 
 
-def _require_known_classes(model: Surrogate, columns: dict[str, np.ndarray]) -> None:
+def _require_known_classes(model: Surrogate, source: str, columns: dict[str, np.ndarray]) -> None:
     """Refuse a class that the model was not trained on: left out, it would mean no class."""
     for name, column in columns.items():
         if name.startswith(_CLASS) and name not in model.scalar_names and column.any():
             known = ", ".join(
                 name.removeprefix(_CLASS) for name in model.scalar_names if name.startswith(_CLASS)
             )
-            raise DataError(f"condition: no class {name.removeprefix(_CLASS)}; there are {known}")
+            raise DataError(f"{source}: no class {name.removeprefix(_CLASS)}; there are {known}")
 
 
 def _generated(model: Surrogate, condition: Condition) -> Given:

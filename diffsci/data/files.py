@@ -1,22 +1,18 @@
-"""Files: found, recognised by their first bytes, opened, and put together along their coordinates.
-
-A file is what its bytes say, not what its name says: an error page saved as `.nc` is told as such.
-"""
+"""Files: found, opened, and put together along their coordinates; each broken one is named."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.util
-import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from diffsci.data import joining, lazy, recognising, remote
 from diffsci.data.catalog import Entry
+from diffsci.data.sources import images
 from diffsci.data.time_axis import dated
 from diffsci.errors import DataError
 
@@ -31,15 +27,17 @@ def locate(entry: Entry) -> list[Path]:
     """
     if entry.source.package is not None:
         return [_in_package(entry)]
+    if remote.is_remote(entry):
+        return [remote.fetched(entry)]
     path = Path(str(entry.source.path))
-    if path.is_dir() and not _is_zarr(path):
+    if path.is_dir() and not recognising.is_zarr(path) and entry.engine not in recognising.OWN:
         found = sorted({file for pattern in _IN_FOLDERS for file in path.glob(pattern)})
-        if not found:
+        if not found and not images.holds(path):
             raise DataError(
                 f"{path}: a folder with no data in it; expected {', '.join(_IN_FOLDERS)}, "
-                "or a Zarr store (with zarr.json or .zgroup)"
+                "images, or a Zarr store (with zarr.json or .zgroup)"
             )
-        return found
+        return found or [path]
     if path.exists():
         return [path]
     if set("*?[") & set(str(path)):
@@ -72,20 +70,51 @@ def _in_package(entry: Entry) -> Path:
     )
 
 
+class BrokenFiles(DataError):
+    """Files that cannot be opened.
+
+    Args:
+        faults: What is wrong with each of them.
+    """
+
+    def __init__(self, faults: list[tuple[Path, DataError]]) -> None:
+        super().__init__("\n".join(str(error) for _, error in faults))
+        self.faults = faults
+
+
 def open_all(paths: list[Path], entry: Entry) -> xr.Dataset:
-    """One data set of all files, lazily where there is one file.
+    """One data set of all files, lazily.
 
     Raises:
-        DataError: Naming every file that cannot be opened.
+        BrokenFiles: Naming every file that cannot be opened.
+        DataError: For files that do not fit together.
     """
-    opened, faults = [], []
+    faults: list[tuple[Path, DataError]] = []
+    engines: list[str] = []
     for path in paths:
         try:
-            opened.append(open_one(path, entry))
+            like = engines[0] if engines else ""
+            engines.append(entry.engine or recognising.engine(path, like))
         except DataError as error:
-            faults.append(str(error))
+            faults.append((path, error))
+    if not faults and len(paths) > 1 and set(engines) == {"netcdf4"} and not entry.sha256:
+        try:
+            found = joining.by_headers(paths, entry, lambda path: open_one(path, entry))
+            if found is not None:
+                return found
+        except (OSError, RuntimeError, KeyError, IndexError):
+            pass  # Some header cannot be read: which one is found by opening them one by one.
+    opened: list[xr.Dataset] = []
+    known = {path for path, _ in faults}
+    for path in paths:
+        try:
+            opened += [open_one(path, entry)] if path not in known else []
+        except DataError as error:
+            faults.append((path, error))
     if faults:
-        raise DataError("\n".join(faults))
+        for ds in opened:
+            ds.close()
+        raise BrokenFiles(sorted(faults, key=lambda fault: paths.index(fault[0])))
     return opened[0] if len(opened) == 1 else _together(opened, paths, entry)
 
 
@@ -95,15 +124,16 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     Raises:
         DataError: With what the bytes are, where they are no data.
     """
-    engine = entry.engine or _engine(path)
+    engine = entry.engine or recognising.engine(path)
     if entry.sha256 and path.is_file():
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != entry.sha256.lower():
             raise DataError(
                 f"{path}: its sha256 is {found}, {entry.yaml} says {entry.sha256}: fetch it again"
             )
-    if engine == "csv":
-        return _csv(path, entry)
+    if engine in recognising.OWN:
+        made = recognising.OWN[engine](path, entry.open_kwargs, entry.yaml)
+        return dated_or_closed(made, entry, path)
     options: dict[str, Any] = {
         "decode_times": False,  # `time_axis` does it: with the entry's help, months too.
         # Only what xarray itself wrote as a time difference: a duration in "s" stays a number.
@@ -112,9 +142,20 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
         "mask_and_scale": True,
     }
     if engine == "zarr":
-        options["consolidated"] = _consolidated(path)
+        options["consolidated"] = recognising.consolidated(path)
+    elif engine == "cfgrib":
+        options["indexpath"] = ""  # It would write an index file beside the data.
+    return dated_or_closed(_opened(path, engine, options | entry.open_kwargs, entry), entry, path)
+
+
+def _opened(path: Path | str, engine: str, options: dict[str, Any], entry: Entry) -> xr.Dataset:
+    """What xarray's reader gives.
+
+    Raises:
+        DataError: With the reader's reason and the fix.
+    """
     try:
-        ds = xr.open_dataset(path, engine=engine, **(options | entry.open_kwargs))
+        return xr.open_dataset(path, engine=engine, **options)
     except (
         Exception
     ) as error:  # Readers raise whatever they like; the user needs the file and the fix.
@@ -123,10 +164,20 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
             hint = f"check `open_kwargs` in {entry.yaml}"
         elif entry.engine:
             hint = f"check `engine: {entry.engine}` in {entry.yaml}"
+        elif engine == "cfgrib":
+            hint = "choose one kind of field by `open_kwargs: {filter_by_keys: {...}}`"
         text = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
             f"{path}: cannot be opened with {engine} ({type(error).__name__}: {text}); {hint}"
         ) from error
+
+
+def dated_or_closed(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
+    """The data set with its times as dates; closed where that fails.
+
+    Raises:
+        DataError: For times that cannot be read.
+    """
     try:
         made = dated(ds, entry, path)
     except DataError:
@@ -140,69 +191,6 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     return made
 
 
-def _is_zarr(path: Path) -> bool:
-    return any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata"))
-
-
-def _consolidated(path: Path) -> bool:
-    """Whether a store has consolidated metadata, looked up so that neither kind warns."""
-    if (path / ".zmetadata").exists():
-        return True
-    root = path / "zarr.json"
-    try:
-        return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
-    except ValueError:
-        return False
-
-
-def _engine(path: Path) -> str:
-    """The reader that fits the first bytes."""
-    if path.is_dir():
-        if _is_zarr(path):
-            return "zarr"
-        raise DataError(f"{path}: a folder that is no Zarr store (no zarr.json or .zgroup in it)")
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    if not head:
-        raise DataError(f"{path}: the file is empty (0 bytes); fetch it again")
-    if head.startswith((b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n")):
-        if head[3] in (1, 2):
-            _require_whole(path)
-        return "netcdf4"
-    if head.startswith(b"GRIB"):
-        if importlib.util.find_spec("cfgrib") is None:
-            raise DataError(f"{path}: a GRIB file; pip install cfgrib to read it")
-        return "cfgrib"
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise DataError(f"{path}: a web page, not data (an error page, perhaps); fetch it again")
-    raise DataError(
-        f"{path}: neither NetCDF, HDF5, GRIB nor Zarr (it begins with {head[:8]!r}); "
-        "convert it to NetCDF, or name its xarray reader by `engine:` in a catalog entry"
-    )
-
-
-def _require_whole(path: Path) -> None:
-    """Refuse a classic NetCDF file that was cut off: the usual reader would fill up with zeros.
-
-    Raises:
-        DataError: When a variable ends beyond the end of the file.
-    """
-    from scipy.io import netcdf_file  # type: ignore[import-untyped]  # slow, and rarely needed
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Cannot close a netcdf_file opened with mmap")
-        try:
-            with netcdf_file(path, mmap=True):
-                pass
-        except (ValueError, IndexError, TypeError, OSError) as error:
-            raise DataError(f"{path}: the file is cut off or damaged; fetch it again") from error
-
-
 def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.Dataset:
     """Files of other times or variables as one data set; coordinates must agree exactly."""
     calendars = {
@@ -213,7 +201,13 @@ def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.D
     if len(calendars) > 1:
         told = ", ".join(f"{calendar} in {path.name}" for calendar, path in calendars.items())
         raise DataError(f"{entry.location}: calendars differ: {told}; convert to one calendar")
-    _require_alike(opened, paths, entry)
+    alike = [
+        (path, {str(n): (v.dims, v.attrs.get("units")) for n, v in ds.data_vars.items()})
+        for ds, path in zip(opened, paths, strict=True)
+    ]
+    joining.require_alike(alike, entry)
+    if all("sample" in ds.dims and _counted(ds["sample"].values) for ds in opened):
+        return _samples(opened, entry)
     try:
         together: xr.Dataset = xr.combine_by_coords(  # type: ignore[assignment]
             opened, data_vars="minimal", coords="minimal", compat="override", join="exact",
@@ -236,62 +230,40 @@ def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.D
         ) from error
 
 
-def _require_alike(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> None:
-    """Refuse a variable that is not the same thing in every file that has it.
+def _counted(samples: np.ndarray) -> bool:
+    """Whether samples are just numbered, so that those of several files follow one another."""
+    return np.array_equal(samples, np.arange(len(samples)))
 
-    xarray would take the first file's units for all, and drop a variable with other dims.
+
+def _samples(opened: list[xr.Dataset], entry: Entry) -> xr.Dataset:
+    """Trajectories of all files, one after another, numbered through.
+
+    Raises:
+        DataError: Where the files differ in more than their samples.
     """
-    first: dict[object, tuple[tuple[object, ...], object, Path]] = {}
-    for ds, path in zip(opened, paths, strict=True):
-        for name, variable in ds.data_vars.items():
-            dims, unit = variable.dims, variable.attrs.get("units")
-            known = first.setdefault(name, (dims, unit, path))
-            what, one, other = (
-                ("dims", known[0], dims) if known[0] != dims else ("units", known[1], unit)
+    first = opened[0]
+    for ds in opened[1:]:
+        same = set(ds.variables) == set(first.variables) and all(
+            ds[n].equals(first[n]) for n in first.coords if "sample" not in first[n].dims
+        )
+        if not same or ds.attrs.get("boundary") != first.attrs.get("boundary"):
+            raise DataError(
+                f"{entry.location}: {len(opened)} files do not fit together; their variables, "
+                "coordinates and boundaries must be equal, and the samples alone differ"
             )
-            if one != other:
-                raise DataError(
-                    f"{entry.location}: variable {name} has {what} {one!r} in {known[2].name} and "
-                    f"{other!r} in {path.name}; make the files alike, or narrow the pattern in "
-                    f"`source` of {entry.yaml}"
-                )
+    found = {}
+    for name, variable in first.data_vars.items():
+        if "sample" in variable.dims:
+            parts = [ds.variables[name] for ds in opened]
+            found[name] = lazy.joined(parts, variable.dims.index("sample"))
+    rest = first.drop_dims("sample")
+    total = sum(ds.sizes["sample"] for ds in opened)
+    return rest.assign(found).assign_coords(sample=np.arange(total))
 
 
-def _csv(path: Path, entry: Entry) -> xr.Dataset:
-    """A table of one flattened image a row, with its class in the first or last column.
-
-    `open_kwargs` are `shape: [rows, columns]`, `variable: NAME` and, where there are classes,
-    `label: first` or `label: last`.
-    """
-    known = {"shape", "variable", "label"}
-    told = entry.open_kwargs
-    shape = told.get("shape")
-    if (
-        set(told) - known
-        or not isinstance(shape, list)
-        or told.get("label") not in (None, "first", "last")
-    ):
-        raise DataError(
-            f"{entry.yaml}: open_kwargs: got {told}, "
-            "expected shape: [rows, columns], variable: NAME, label: first or last"
-        )
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as file:
-            table = np.loadtxt(file, delimiter=",", dtype=np.float64, ndmin=2)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a table of numbers ({error})") from error
-    data: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    if told.get("label") == "last":
-        table, label = table[:, :-1], table[:, -1]
-        data["label"] = (("sample",), label.astype(np.int64))
-    elif told.get("label") == "first":
-        table, label = table[:, 1:], table[:, 0]
-        data["label"] = (("sample",), label.astype(np.int64))
-    if table.shape[1] != int(np.prod(shape)):
-        raise DataError(
-            f"{path}: rows of {table.shape[1]} values, but `shape: {shape}` in {entry.yaml}"
-        )
-    images = table.reshape(len(table), *shape)
-    data[str(told.get("variable", "intensity"))] = (("sample", "y", "x"), images)
-    return xr.Dataset(data)
+def engine_of(entry: Entry) -> str:
+    """The word of one of our own readers, where the data is read by it; else none."""
+    if entry.source.data is not None or entry.source.generator is not None:
+        return ""
+    found = recognising.engine(locate(entry)[0])
+    return found if found in recognising.OWN else ""

@@ -23,7 +23,7 @@ __all__ = ["Problem", "check_entry", "check_part", "infer_domain"]
 
 
 def check_entry(
-    name_or_path: str, domain: Domain | None = None, roots: tuple[Path, ...] = ()
+    name_or_path: str | Entry, domain: Domain | None = None, roots: tuple[Path, ...] = ()
 ) -> list[Problem]:
     """Every problem of all the data of an entry; an empty list is a clean bill.
 
@@ -36,7 +36,7 @@ def check_entry(
 
 
 def check_part(
-    name_or_path: str,
+    name_or_path: str | Entry,
     domain: Domain,
     part: Part,
     roots: tuple[Path, ...] = (),
@@ -58,7 +58,7 @@ def check_part(
 
 
 def _checked(
-    name_or_path: str,
+    name_or_path: str | Entry,
     domain: Domain | None,
     part: Part,
     roots: tuple[Path, ...],
@@ -69,7 +69,7 @@ def _checked(
     try:
         entry = load_entry(name_or_path, roots)
     except (ConfigError, DataError) as error:
-        return [_problem("entry", name_or_path, error)]
+        return [_problem("entry", str(name_or_path), error)]
     problems: list[Problem] = []
     report = Report(entry.location, problems)
     raw = _opened(entry, problems)
@@ -116,15 +116,13 @@ def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
 def _opened(entry: Entry, problems: list[Problem]) -> xr.Dataset | None:
     """The raw data; every broken file is a problem of its own, and the whole is then not read."""
     try:
-        if entry.source.generator is None:
-            for path in files.locate(entry):
-                try:
-                    files.open_one(path, entry).close()
-                except DataError as error:
-                    problems.append(_problem("unreadable", str(path), error))
-        elif not generated.store_path(generated.solver(entry)).exists():
+        made = entry.source.generator is None or generated.store_path(generated.solver(entry))
+        if isinstance(made, Path) and not made.exists():
             return None  # Its parameters are in order; making the data is left to the run.
-        return None if problems else reader.open_raw(entry)
+        return reader.open_raw(entry)
+    except files.BrokenFiles as broken:
+        problems += [_problem("unreadable", str(path), error) for path, error in broken.faults]
+        return None
     except (DataError, StorageError, ConfigError) as error:
         problems.append(_problem("missing", entry.location, error))
         return None

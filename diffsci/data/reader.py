@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from diffsci.data import files, generated
+from diffsci.data import files, generated, remote
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.domains.base import Domain
@@ -35,13 +35,19 @@ def open_raw(entry: Entry) -> xr.Dataset:
         DataError: For a missing package, missing or broken files (all of them named), or files
             that do not fit together.
     """
+    if entry.source.data is not None:
+        return entry.source.data.copy()  # What is done to the copy leaves the user's as it is.
     if entry.source.generator is not None:
         return files.open_one(generated.store(entry), replace(entry, engine="zarr", open_kwargs={}))
+    if remote.is_remote(entry) and not entry.engine:
+        store = remote.open_store(entry)
+        if store is not None:
+            return files.dated_or_closed(store, entry, Path(entry.location))
     return files.open_all(files.locate(entry), entry)
 
 
 def read(
-    name_or_path: str,
+    name_or_path: str | Entry,
     domain: Domain,
     part: Part,
     roots: tuple[Path, ...] = (),

@@ -136,6 +136,8 @@ def in_units(
             attributes[key] = getattr(declared, key)
     if declared and declared.vector is not None:
         attributes["vector"] = "true" if declared.vector else "false"
+    elif variable.attrs.get("vector") in ("true", "false"):
+        attributes["vector"] = variable.attrs["vector"]
     if found is None and wanted is None and default is None:
         report.add(
             "units-missing",

@@ -1,0 +1,128 @@
+"""Plain named arrays: HDF5 without labels, MATLAB files, `.npz` and `.npy`.
+
+Their dims are said by `open_kwargs: {dims: {u: [sample, time, x]}}`. Where they are not, a dim is
+known by a 1-D array of its length, if the lengths leave no choice; what they leave open is refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from diffsci.data import axes, lazy
+from diffsci.data.sources import hdf5
+from diffsci.errors import DataError
+
+Found = dict[str, tuple[tuple[int, ...], np.dtype[Any], Callable[[lazy.Key], np.ndarray]]]
+"""Of each array: shape, type, and what reads a box of it."""
+
+_AXES = {name for kind in axes.NAMES for name in axes.NAMES[kind]} - {"n", "c", "index"}
+
+
+def open_it(path: Path, options: dict[str, Any], where: str) -> xr.Dataset:
+    """The arrays of one file under the names of their dims.
+
+    Args:
+        path: The file.
+        options: `dims`, from an array's name to the names of its dims, in the order that Python
+            sees (MATLAB's arrays come in reverse order out of HDF5).
+        where: The catalog entry, for messages.
+
+    Raises:
+        DataError: Where dims are not said and cannot be known, with the arrays that are there.
+    """
+    told = options.get("dims", {})
+    fits = isinstance(told, dict) and all(isinstance(v, list) for v in told.values())
+    if set(options) - {"dims"} or not fits:
+        raise DataError(
+            f"{where}: open_kwargs: got {options}, expected dims: {{ARRAY: [DIM, ...], ...}}"
+        )
+    return labelled(_arrays(path), told, path, where)
+
+
+def labelled(found: Found, told: dict[str, list[str]], path: Path, where: str) -> xr.Dataset:
+    """The data set of named arrays; see `open_it`."""
+    listed = ", ".join(f"{name}{list(shape)}" for name, (shape, *_) in found.items())
+    for name in told:
+        if name not in found:
+            raise DataError(f"{where}: dims: {path} has no array {name!r}; it has {listed}")
+    lengths = {n: s[0] for n, (s, *_) in found.items() if len(s) == 1 and n.lower() in _AXES}
+    ds = xr.Dataset(attrs={"title": path.stem})
+    for name, (shape, kind, read) in found.items():
+        if name in lengths and name not in told:
+            continue
+        dims = told.get(name) or _known(shape, lengths)
+        if dims is None or len(dims) != len(shape):
+            raise DataError(
+                f"{path}: which dims {name}{list(shape)} has "
+                f"{'is not said' if dims is None else f'is told wrongly as {dims}'}; it has "
+                f"{listed}; write `engine: arrays` and `open_kwargs: {{dims: {{{name}: [sample, "
+                f"time, y, x]}}}}`, say, in {where}"
+            )
+        ds[name] = lazy.variable(tuple(dims), shape, kind, read)
+    for name, length in lengths.items():
+        if name not in ds and ds.sizes.get(name) in (None, length):
+            ds = ds.assign_coords({name: (name, found[name][2]((slice(None),)))})
+    return ds
+
+
+def _known(shape: tuple[int, ...], lengths: dict[str, int]) -> list[str] | None:
+    """The dims that lengths alone give; none where two axes, or two dims, have one length."""
+    if not shape:
+        return []
+    if len(set(shape)) < len(shape):
+        return None
+    found = [[name for name, length in lengths.items() if length == n] for n in shape]
+    if any(len(names) > 1 for names in found):
+        return None
+    if len(shape) == 1 and not found[0]:
+        return ["sample"]
+    open_axes = [axis for axis, names in enumerate(found) if not names]
+    if len(open_axes) > 1 or (open_axes and open_axes != [0]):
+        return None
+    return [names[0] if names else "sample" for names in found]
+
+
+def _arrays(path: Path) -> Found:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(b"\x89HDF"):
+        with hdf5.opened(path) as file:
+            return {
+                name: (item.shape, item.dtype, hdf5.reader(path, name))
+                for name, item in file.items()
+                if hasattr(item, "shape") and item.dtype.kind in "fiub"
+            }
+    try:
+        if head.startswith(b"\x93NUMPY"):
+            loaded: dict[str, np.ndarray] = {path.stem: np.lib.format.open_memmap(path, "r")}
+        elif head.startswith(b"PK"):
+            with np.load(path, allow_pickle=False) as file:
+                loaded = {name: file[name] for name in file.files}
+        else:
+            loaded = _matlab(path)
+    except (ValueError, OSError, EOFError, NotImplementedError, TypeError) as error:
+        raise DataError(f"{path}: no arrays can be read ({error}); fetch it again") from error
+    return {
+        name: (v.shape, v.dtype, _box_of(v)) for name, v in loaded.items() if v.dtype.kind in "fiub"
+    }
+
+
+def _box_of(values: np.ndarray) -> Callable[[lazy.Key], np.ndarray]:
+    return lambda key: np.asarray(values[key])
+
+
+def _matlab(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a MATLAB file up to version 7; vectors lose their dim of length 1."""
+    from scipy.io import loadmat  # type: ignore[import-untyped]  # slow, and rarely needed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = loadmat(path)
+    arrays = {n: np.asarray(v) for n, v in plain.items() if not n.startswith("__")}
+    return {n: v.ravel() if v.ndim == 2 and 1 in v.shape else v for n, v in arrays.items()}

@@ -2,6 +2,7 @@
 
 model = diffsci.load("runs/quickstart")
 ensemble = model.sample(condition, members=16, seed=0)
+fields = diffsci.open_data("my_data/t2m.nc")
 stored = diffsci.open_forecast("runs/quickstart")
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["load", "open_forecast"]
+__all__ = ["load", "open_data", "open_forecast"]
 
 if TYPE_CHECKING:
+    from diffsci.data.opening import open_data
     from diffsci.forecasting.views import open_forecast
     from diffsci.pipeline import load
 
@@ -27,4 +29,8 @@ def __getattr__(name: str) -> object:
         from diffsci.forecasting.views import open_forecast
 
         return open_forecast
+    if name == "open_data":
+        from diffsci.data.opening import open_data
+
+        return open_data
     raise AttributeError(f"module 'diffsci' has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from diffsci.cli.border import verbose
-from diffsci.errors import DiffsciError
+from diffsci.errors import DataError, DiffsciError
 
 
 @click.group()
@@ -39,6 +39,24 @@ def data_show(name: str) -> None:
     from diffsci.data import catalog, reader
 
     click.echo(reader.describe(catalog.load_entry(name, roots_of())))
+
+
+@data.command("describe")
+@click.argument("path")
+@click.option("--domain", metavar="WORD", help="Read it as image, pde or weather.")
+@verbose
+def data_describe(path: str, domain: str | None) -> None:
+    """The catalog entry inferred from data, as YAML to save and correct.
+
+    Exit code 3 if it cannot be read so: what is missing stands in comments.
+    """
+    from diffsci.config import roots_of
+    from diffsci.data import describing
+
+    text, problems = describing.described(path, domain, roots_of())
+    click.echo(text, nl=False)
+    if any(not problem.warning for problem in problems):
+        click.get_current_context().exit(DataError.exit_code)
 
 
 COMMANDS = (data,)

@@ -1,0 +1,45 @@
+"""Correlation of each member with the truth, in space: how long a trajectory is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from diffsci.evaluation.scores.base import Pairs, Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation(Score):
+    """Pearson correlation in space of each member with the truth, averaged over members and cases.
+
+    The time at which it falls below 0.8 is the high-correlation time of PDE surrogates. A field
+    that is the same everywhere has none: NaN.
+
+    Source:
+        Lippe et al. (2023), PDE-Refiner, arXiv:2308.05732, for the high-correlation time.
+    """
+
+    goal = "1"
+
+    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+        """The mean over members of each case."""
+        weight = (pairs.weights / pairs.weights.size).reshape(-1)
+        cases, count = pairs.members.shape[:2]
+        members = pairs.members.reshape(cases, count, -1)
+        truth = pairs.truth.reshape(cases, 1, -1)
+        members = members - (members @ weight)[..., None]
+        truth = truth - (truth @ weight)[..., None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (members * truth) @ weight
+            found = found / np.sqrt((members**2 @ weight) * (truth**2 @ weight))
+        return np.asarray(found.mean(axis=1))[:, None]
+
+    def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
+        """The mean itself."""
+        return means[..., 0]
+
+    def unit(self, unit: str) -> str:
+        """None."""
+        return "1"

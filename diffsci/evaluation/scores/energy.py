@@ -1,0 +1,48 @@
+"""Energy score: the CRPS of whole fields, with a distance of fields in place of that of numbers.
+
+E|X - y| - E|X - X'| / 2 with |d| the root of the area mean of d^2. Unlike the mean CRPS of all
+cells it sees whether they hang together, though it mostly sees the mean (Pinson, Tastu 2013).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from diffsci.evaluation.scores.base import Pairs, Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy(Score):
+    """Fair energy score of whole fields, by the area-weighted root mean square distance.
+
+    Source:
+        Gneiting, Raftery (2007), Strictly proper scoring rules, doi:10.1198/016214506000001437.
+    """
+
+    goal = "0"
+
+    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+        """The score of each case; the distance itself with one member."""
+        cases, count = pairs.members.shape[:2]
+        weight = np.sqrt(pairs.weights / pairs.weights.size).reshape(-1)
+        members = pairs.members.reshape(cases, count, -1) * weight
+        truth = pairs.truth.reshape(cases, 1, -1) * weight
+        error = np.linalg.norm(members - truth, axis=-1).mean(axis=1)
+        if count == 1:
+            return np.asarray(error)[:, None]
+        apart = np.zeros(cases)
+        for number in range(1, count):
+            apart += np.linalg.norm(members[:, number:] - members[:, :-number], axis=-1).sum(axis=1)
+        # Each pair was counted once: E|X - X'| / 2 is their sum over m (m - 1).
+        return np.asarray(error - apart / (count * (count - 1)))[:, None]
+
+    def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
+        """The mean itself."""
+        return means[..., 0]
+
+    def unit(self, unit: str) -> str:
+        """That of the variable."""
+        return unit

@@ -176,7 +176,7 @@ def replace_folder(folder: Path, needed: int = 0) -> Iterator[Path]:
                 sync(path)
             sync(fresh)
             failpoint("folder.synced")
-            _put_in_place(fresh, folder)
+            put_in_place(fresh, folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
@@ -184,7 +184,8 @@ def replace_folder(folder: Path, needed: int = 0) -> Iterator[Path]:
         sync(folder.parent)
 
 
-def _put_in_place(fresh: Path, folder: Path) -> None:
+def put_in_place(fresh: Path, folder: Path) -> None:
+    """Give a folder the name of another one, which is removed; `sweep` ends what a kill left."""
     # A folder that is not empty cannot be replaced by one rename. Killed between the two, the old
     # one is brought back by `sweep`.
     if not folder.exists():

@@ -54,11 +54,12 @@ def run(
     folder = out or Path("runs") / loaded.pipeline.name
     loaded = replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
     if _several():
-        from diffsci.stages import following
+        from diffsci.stages import following, sharing
 
         with following.together(loaded.pipeline) as first:
             if not first:
                 following.follow(loaded, folder)
+                sharing.follow_run(loaded, folder)
                 return folder
             return _run(loaded, folder, dry_run, tags, allow)
     return _run(loaded, folder, dry_run, tags, allow)
@@ -149,10 +150,10 @@ def sample(
     run: Path,
     members: int | None = None,
     seed: int | None = None,
-    out: Path | None = None,
+    out: Path | str | None = None,
     overrides: tuple[str, ...] = (),
-) -> Path:
-    """A new ensemble for the test cases of a run, in a store of its own.
+) -> Path | str:
+    """An ensemble for the test cases of a run in a store of its own, which grows by what it lacks.
 
     Args:
         run: The run folder.
@@ -166,15 +167,58 @@ def sample(
 
     Raises:
         ConfigError: For an override that would make another model.
-        StorageError: When there is no trained model, or the store exists.
+        NumericsError: When members failed; the store has the others.
+        StorageError: When there is no trained model, or the store was made from something else.
     """
-    from diffsci.stages.resampling import resample
+    from diffsci.stages import resampling
 
-    if _several():
-        raise ConfigError("WORLD_SIZE is set: members are sampled by one process; unset it")
     texts = list(overrides)
     texts += [f"sample.members={members}"] if members is not None else []
     texts += [f"sample.seed={seed}"] if seed is not None else []
+    loaded = _of_run(run, texts)
+    if not _several():
+        return resampling.resample(loaded, run, out)
+    from diffsci.stages import following
+
+    with following.together(loaded.pipeline) as first:
+        if first:
+            return resampling.resample(loaded, run, out)
+        resampling.assist(loaded, run)
+        return out or run
+
+
+def verify(
+    run: Path,
+    store: Path | str | None = None,
+    members: Sequence[int] = (),
+    cases: Sequence[str] = (),
+    overrides: tuple[str, ...] = (),
+) -> str:
+    """Check a store of a run: its chunks by their checksums, and members by computing them again.
+
+    Args:
+        run: The run folder.
+        store: The store; by default the run's own.
+        members: Numbers of those to compute again; by default the first.
+        cases: Keys of the cases to do that for, such as `2020-01-01T00:00:00`; by default the
+            first.
+        overrides: `KEY=VALUE` texts that the store was made with.
+
+    Returns:
+        What was checked.
+
+    Raises:
+        ConfigError: For a member or case that is not there.
+        NumericsError: When a member comes out otherwise.
+        StorageError: When chunks are damaged, or the store is of something else.
+    """
+    from diffsci.stages import verifying
+
+    return verifying.verify(_of_run(run, list(overrides)), run, store, members, cases)
+
+
+def _of_run(run: Path, texts: list[str]) -> config.Loaded:
+    """The pipeline of a run's trained model, with what may be different in sampling."""
     for text in texts:
         if not text.startswith(("sample.", "runtime.", "data.split.test")):
             raise ConfigError(
@@ -184,7 +228,7 @@ def sample(
     if not (run / "model" / "config.yaml").exists():
         raise StorageError(f"{run}: no trained model here; let `diffsci run` finish training first")
     loaded = _trained(run / "model" / "config.yaml", texts)
-    return resample(replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots)), run, out)
+    return replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
 
 
 def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:

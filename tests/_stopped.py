@@ -21,11 +21,18 @@ import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of
 
 from diffsci import cli, stopping
 from diffsci.errors import StorageError
-from diffsci.forecasting import store
+from diffsci.forecasting import work
 from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 
-QUICK = ("train.steps=7", "train.checkpoint_every=3", "tracking.enabled=false")
+QUICK = (
+    "train.steps=7",
+    "train.checkpoint_every=3",
+    "tracking.enabled=false",
+    # Six units of one case each: as many members as go through the network at once.
+    "sample.cases=6",
+    "sample.compute_batch=3",
+)
 
 
 EVERY = ("train.log_every=1",)
@@ -51,7 +58,7 @@ def call(file, out, *, failpoint="", act=None, counts=None, overrides=(), fork=T
             act(name, passed[name])
 
     if not failpoint:
-        learning.failpoint = store.failpoint = passing
+        learning.failpoint = work.failpoint = passing
     code = 0
     try:
         cli.main(["run", str(file), *QUICK, *overrides, "--out", str(out)], standalone_mode=True)
@@ -79,19 +86,21 @@ def killed(file, root, whole):
         "train.done",
         "store.chunks:1",
         "store.block:2",
+        "compact.block:1",
+        "compact.ready",
         "store.named",
         "sample.done",
     ):
         out = root / place.replace(":", "-").replace(".", "-")
         codes = [call(file, out, failpoint=place)]
-        before = tiny_runs.tree(out / ".forecast.zarr.commits")
+        before = list((out / ".forecast.zarr.work").glob("unit-*.json"))
         codes.append(call(file, out, counts=root / "counts.json"))
         passed = json.loads((root / "counts.json").read_text())
         debris = [p.name for p in out.rglob(".*") if p.name != ".lock"]
         same = tiny_runs.numbers(out) == whole
         found[place] = {
             "codes": codes,
-            "committed": sum("-" in name for name in before),
+            "committed": len(before),
             "steps": passed.get("train.step", 0),
             "blocks": passed.get("store.block", 0),
             "debris": [name for name in debris if not name.startswith(".z")],

@@ -519,13 +519,13 @@ def test_sample_makes_a_store_whose_members_are_those_of_the_run(copied):
         assert (reseeded.u.values != five.u.values).mean() > 0.9
         assert (five.attrs["diffsci_seed"], reseeded.attrs["diffsci_seed"]) == (0, 3)
         assert five.attrs["diffsci_model"] == run_s.attrs["diffsci_model"]
-    assert not [path for path in folder.iterdir() if "growing" in path.name]
+    assert not [path for path in folder.iterdir() if ".work" in path.name]
 
 
 def test_sample_refuses_what_would_overwrite_or_be_another_model(copied, tmp_path):
     _, folder = copied("weather")
     before = tree(folder)
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(StorageError, match="is the run's own"):
         pipeline.sample(folder, out=folder / "forecast.zarr")
     with pytest.raises(StorageError, match=r"must end in \.zarr"):
         pipeline.sample(folder, out=folder / "forecast")

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,45 +30,11 @@ from diffsci.diffusion.variance import Calibrated, VarianceTable
 from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.failing import Failure, Failures, Limit
-from diffsci.forecasting.observations import Observations
+from diffsci.forecasting.perturbing import Perturbation
+from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
 from diffsci.runtime import Device, as_written
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Some (case, member) pairs, in the order in which they are to be computed.
-
-    Args:
-        given: What is known of each row's case (see `Task.observe`); none for `generate`.
-        scalars: Encoded scalars of each row's case.
-        cases: Stable key of each row's case.
-        members: Member number of each row.
-        observed: What is observed of each row's case, where anything is.
-        times: Valid time of each row at each lead, whole blocks of them; none without forcings.
-    """
-
-    given: Tensor | None
-    scalars: Float[Tensor, "row parameter"] | None
-    cases: tuple[str, ...]
-    members: tuple[int, ...]
-    observed: Observations | None = None
-    times: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def take(self, index: list[int]) -> Rows:
-        """The rows at these positions."""
-        return Rows(
-            given=None if self.given is None else self.given[index],
-            scalars=None if self.scalars is None else self.scalars[index],
-            cases=tuple(self.cases[i] for i in index),
-            members=tuple(self.members[i] for i in index),
-            observed=None if self.observed is None else self.observed.take(index),
-            times=None if self.times is None else self.times[index],
-        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,6 +66,7 @@ class Engine:
         forcings: What the network is given of each valid time.
         bounds: Within which every state is brought.
         limit: Standard deviations beyond which a state counts as exploded.
+        perturb: What each member's initial state differs by.
     """
 
     denoiser: Denoiser
@@ -117,6 +83,7 @@ class Engine:
     forcings: tuple[str, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     limit: float = 1000.0
+    perturb: Perturbation | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline file may ask for, from Python too."""
@@ -161,8 +128,8 @@ class Engine:
         if failed:
             more = " and others" if failed[1:] else ""
             raise NumericsError(
-                f"{failed[0].why}: at {failed[0]}{more}; train longer, lower train.lr, or use fewer "
-                "leads"
+                f"{failed[0].why}: at {failed[0]}{more}; train longer, lower train.lr, or use "
+                "fewer leads"
             )
         return states
 
@@ -191,6 +158,8 @@ class Engine:
             failures: Where rows are noted that failed; they are NaN from then on.
         """
         known = None if rows.given is None else rows.given.to(self.device.name)
+        if self.perturb is not None and known is not None:
+            known = self.bounds.keep(self.perturb(known, rows, seed), self.statistics)
         for origin in range(0, leads, self.task.block):
             states = []
             for part, steps in enumerate(self.task.parts):

@@ -14,7 +14,8 @@ from diffsci.sections.data import Data, Part, Split
 from diffsci.sections.evaluating import Evaluate
 from diffsci.sections.model import Model, Predict
 from diffsci.sections.running import Runtime, Tracking
-from diffsci.sections.sampling import Observing, Sample, Tiles
+from diffsci.sections.sampling import Observing, Perturbing, Sample, Tiles
+from diffsci.sections.storing import Storing
 from diffsci.sections.training import Train
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "Model",
     "Observing",
     "Part",
+    "Perturbing",
     "Pipeline",
     "Predict",
     "Runtime",
     "Sample",
     "Split",
+    "Storing",
     "Tiles",
     "Tracking",
     "Train",

@@ -25,9 +25,10 @@ class Runtime:
         checkpointing: Whether training holds the inputs of blocks alone and computes the rest
             again; `auto` does where it would not fit into memory otherwise. Bits do not depend on
             it.
-        batch: Samples held while a block of the store is made, a whole case at least; beside them
-            are `sample.compute_batch` more. Results do not depend on it.
-        dask: Address of a dask scheduler; to be left null until a stage uses dask.
+        batch: States held while a window of leads of a unit of the store is made, one lead of
+            `sample.compute_batch` rows at least. Results do not depend on it.
+        dask: Where dask workers sample: `local` starts some on this machine, an address such as
+            `tcp://host:8786` is that of a scheduler; null samples in the run's own processes.
     """
 
     device: str = "auto"
@@ -43,7 +44,8 @@ class Runtime:
         fits = self.threads == "auto" or self.threads >= 0
         require(fits, "threads", self.threads, "auto (torch's choice), or 1 or more")
         require(self.batch >= 1, "batch", self.batch, "1 or more")
-        require(self.dask is None, "dask", self.dask, "null: no stage uses dask yet; leave it null")
+        fits = self.dask is None or re.fullmatch(r"local|[a-z]+://\S+", self.dask) is not None
+        require(fits, "dask", self.dask, "null, local, or an address such as tcp://host:8786")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)
         require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
 

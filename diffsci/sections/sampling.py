@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from diffsci.errors import require
 from diffsci.members import member
+from diffsci.sections.storing import Storing
 
 if TYPE_CHECKING:
     from diffsci.diffusion.guidance.base import Guidance
+    from diffsci.diffusion.noises.base import NoiseShape
     from diffsci.diffusion.operators.base import Operator
     from diffsci.diffusion.samplers.base import Sampler
 
@@ -33,6 +35,25 @@ class Observing:
         values = self.noise_std if isinstance(self.noise_std, tuple) else (self.noise_std,)
         require(all(v > 0 for v in values), "noise_std", self.noise_std, "more than 0")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbing:
+    """What each member's initial state differs by: noise of a spectrum, the same in all frames.
+
+    Args:
+        amplitude: In standard deviations of each channel.
+        noise: Its spectrum.
+    """
+
+    amplitude: float
+    noise: NoiseShape = member("noises", "coloured")
+
+    def __post_init__(self) -> None:
+        fits = 0 < self.amplitude <= 10
+        require(
+            fits, "amplitude", self.amplitude, "more than 0, and at most 10 standard deviations"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +94,10 @@ class Sample:
         compute_batch: Fields that go through the network at once, always padded to this number: the
             bits of a member depend on it, and on no other grouping.
         tiles: For a domain that does not fit into memory: the parts in which it is computed.
+        perturb: What the members' initial states differ by, where forecasts begin from one state.
+        limit: Standard deviations from the mean beyond which a member counts as exploded: it is
+            recorded as failed, and NaN.
+        store: Format of the store, and what of the values it keeps.
     """
 
     members: int = 16
@@ -85,8 +110,22 @@ class Sample:
     cases: int | None = None
     compute_batch: int = 16
     tiles: Tiles | None = None
+    perturb: Perturbing | None = None
+    limit: float = 1000.0
+    store: Storing = field(default_factory=Storing)
 
     def __post_init__(self) -> None:
+        require(self.limit > 0, "limit", self.limit, "more than 0, in standard deviations")
+        most = 2**32
+        require(
+            self.members <= most,
+            "members",
+            self.members,
+            f"at most {most}: noise is counted by 32 bits",
+        )
+        require(
+            self.leads <= most, "leads", self.leads, f"at most {most}: noise is counted by 32 bits"
+        )
         for name in ("members", "leads", "every", "compute_batch"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")

@@ -1,8 +1,8 @@
-"""Several processes in one run: rank 0 does all, the others train with it and leave.
+"""Several processes in one run: rank 0 does all, the others train with it.
 
 Rank 0 alone holds the lock, decides, writes, tracks and prints. When it comes to training it tells
 the others what was decided; they read the same data, build the same network, and go on from the
-same checkpoint. After the last step they end: sampling and scoring keep no other process waiting.
+same checkpoint. After the last step they sample with it (see `sharing.py`) and end.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ def announce(device: Device, digests: dict[str, str], allow: tuple[str, ...]) ->
     distributed.tell(WORD, json.dumps(told))
 
 
+def announce_nothing() -> None:
+    """Rank 0 has a trained model already."""
+    distributed.tell(WORD, "{}")
+
+
 def follow(loaded: config.Loaded, folder: Path) -> None:
     """Train with rank 0, where it trains.
 
@@ -66,6 +71,8 @@ def follow(loaded: config.Loaded, folder: Path) -> None:
     if word is None:
         return
     told = json.loads(word)
+    if not told:
+        return
     pipeline = loaded.pipeline
     prepared = prepare(pipeline, loaded.roots)
     if prepared.digests != told["data"]:

@@ -8,6 +8,9 @@ from typing import Any
 import diffsci
 from diffsci.run_folder import digest_of
 
+_EXTENT = ("members", "leads", "cases", "every", "store")
+"""How much is sampled and how it is stored, not what: a store that grew says what it said."""
+
 
 def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
     """Global attributes that say where a store comes from.
@@ -18,7 +21,8 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
     """
     sampler = plain["sample"]["sampler"] or {"use": "none: one call a member"}
     kind = "diffusion model" if plain["sample"]["sampler"] else "model of one call"
-    made_from = {key: plain[key] for key in ("data", "model", "train", "sample", "seed")}
+    made_from = {key: plain[key] for key in ("data", "model", "train", "seed")}
+    made_from["sample"] = {k: v for k, v in plain["sample"].items() if k not in _EXTENT}
     return {
         "title": f"{plain['name']}: ensemble made by diffsci",
         "source": f"diffsci {diffsci.__version__}, {kind}",

@@ -1,8 +1,9 @@
-"""A new ensemble from a trained model: more members, another seed, another sampler."""
+"""An ensemble from a trained model: more members, another seed, another sampler."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from diffsci.forecasting.store import require_name
 from diffsci.forecasting.surrogate import Surrogate, read_surrogate
 from diffsci.locking import lock
 from diffsci.runtime import Device
-from diffsci.sections import Sample
+from diffsci.stages import sharing
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.growing import existing
@@ -44,12 +45,57 @@ def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path |
             `.zarr`.
     """
     pipeline = loaded.pipeline
-    section, data = pipeline.sample, pipeline.data
+    section = pipeline.sample
     assert section is not None
     store = out or run / f"forecast-m{section.members}-s{section.seed}.zarr"
     place = Place.of(store)
     require_name(place)
     _require_no_product(run, place)
+    model, test = opened(loaded, run)
+    if not place.is_remote:
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+    # Object stores have no locks: there it is the user's part that one process alone writes.
+    with nullcontext() if place.is_remote else lock(place.path.parent, pipeline.name):
+        found = existing(place)
+        evaluation = tests_of(model, test, found.cases if found else ())
+        write_ensemble(
+            model,
+            model.engine(),
+            Given.of_tests(evaluation, section.observed),
+            members=section.members,
+            seed=section.seed,
+            batch=pipeline.runtime.batch,
+            store=store,
+            hands=sharing.hands_of(pipeline.runtime),
+        )
+    log.info("sample: wrote %s", store)
+    return store
+
+
+def assist(loaded: config.Loaded, run: Path) -> None:
+    """Help rank 0, which samples the same."""
+
+    def open_cases(keys: list[str]) -> sharing.Opened:
+        model, test = opened(loaded, run)
+        section = model.pipeline.sample
+        assert section is not None
+        evaluation = tests_of(model, test, keys)
+        return model, model.engine(), Given.of_tests(evaluation, section.observed)
+
+    sharing.follow(open_cases)
+
+
+def opened(loaded: config.Loaded, run: Path) -> tuple[Surrogate, Fields]:
+    """The model of a run as the pipeline wants it, and the test part of its data.
+
+    Raises:
+        ConfigError: For settings that the model has no use for.
+        DataError: For data that is not like that of training.
+        StorageError: When there is no whole model.
+    """
+    pipeline, data = loaded.pipeline, loaded.pipeline.data
+    section = pipeline.sample
+    assert section is not None
     model = read_surrogate(run / "model", pipeline)
     for fault in of_sampling(section, pipeline.train, model.scalar_names):
         raise fault
@@ -68,56 +114,35 @@ def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path |
         time_unit=model.time_unit,
     )
     require_alike(known, test, "test", steps=data.task.has_leads)
-    if not place.is_remote:
-        place.path.parent.mkdir(parents=True, exist_ok=True)
-    with nullcontext() if place.is_remote else lock(place.path.parent, pipeline.name):
-        evaluation = _tests(model, test, section, place)
-        write_ensemble(
-            model,
-            model.engine(),
-            Given.of_tests(evaluation, section.observed),
-            members=section.members,
-            seed=section.seed,
-            batch=pipeline.runtime.batch,
-            store=store,
-        )
-    log.info("sample: wrote %s", store)
-    return store
+    return model, test
 
 
-def _require_no_product(run: Path, store: Place) -> None:
-    """Refuse to change what `run` made, behind the back of its record."""
-    if not store.is_remote and store.path.absolute().parent == run.absolute():
-        word = store.name
-        if word in ("forecast.zarr", "truth.zarr"):
-            raise StorageError(
-                f"{store}: is the run's own; `diffsci run {run}/config.yaml --out {run} "
-                "sample.members=N --allow sample.members` makes it grow, or choose another name "
-                "with --out"
-            )
+def tests_of(model: Surrogate, test: Fields, keys: Collection[str]) -> Evaluation:
+    """The test cases that `sample` asks for, and those of these keys beside them.
 
-
-def _tests(model: Surrogate, test: Fields, section: Sample, store: Place) -> Evaluation:
-    """The cases that are asked for, and those that the store has already."""
-    task, domain = model.pipeline.data.task, model.pipeline.data.domain
+    Args:
+        model: With the section `sample`.
+        test: The test part.
+        keys: Of cases, such as those that a store has already; what is no test case is passed over.
+    """
+    section, task = model.pipeline.sample, model.pipeline.data.task
+    assert section is not None
+    domain, leads = model.pipeline.data.domain, section.leads
 
     def given(every: int, cases: int | None) -> Evaluation:
         return cases_given(
-            test, task, domain, model.statistics, leads=section.leads, every=every, cases=cases
+            test, task, domain, model.statistics, leads=leads, every=every, cases=cases
         )
 
     asked = given(section.every, section.cases)
-    found = existing(store)
-    wanted = set(asked.cases.keys) | set(found.cases if found else ())
-    if wanted == set(asked.cases.keys):
-        return asked
-    # Those that the store has were chosen otherwise: both, in the order of the data.
-    return _chosen(given(1, None), wanted)
+    wanted = set(asked.cases.keys) | set(keys)
+    # Those that a store has may have been chosen otherwise: then both, in the order of the data.
+    return asked if len(wanted) == len(asked) else chosen(given(1, None), wanted)
 
 
-def _chosen(evaluation: Evaluation, keys: set[str]) -> Evaluation:
-    """Some of the cases; what is no test case is left to be refused."""
-    index = [row for row, key in enumerate(evaluation.cases.keys) if key in keys]
+def chosen(evaluation: Evaluation, keys: Collection[str]) -> Evaluation:
+    """Some of the cases, in their order."""
+    index = [row for row, key in enumerate(evaluation.cases.keys) if key in set(keys)]
     cases = evaluation.cases
     return Evaluation(
         cases=replace(
@@ -132,6 +157,17 @@ def _chosen(evaluation: Evaluation, keys: set[str]) -> Evaluation:
         scalars=None if evaluation.scalars is None else evaluation.scalars[index],
         truth=evaluation.truth[index],
     )
+
+
+def _require_no_product(run: Path, store: Place) -> None:
+    """Refuse to change what `run` made, behind the back of its record."""
+    if store.is_remote or store.path.absolute().parent != run.absolute():
+        return
+    if store.name in ("forecast.zarr", "truth.zarr"):
+        raise StorageError(
+            f"{store}: is the run's own; it grows by `diffsci run {run}/config.yaml --out {run} "
+            "sample.members=N --allow sample.members`; or choose another name with --out"
+        )
 
 
 def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate:

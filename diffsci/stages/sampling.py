@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
-from jaxtyping import Float
-from tqdm import tqdm
 
-from diffsci import stopping
 from diffsci.data.fields import Cases
+from diffsci.errors import NumericsError
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
-from diffsci.forecasting.store import Growing, blocks_of, write_whole
+from diffsci.forecasting.places import Place
+from diffsci.forecasting.store import write_whole
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.forecasting.template import Template
 from diffsci.forecasting.tiles import Tiling
+from diffsci.forecasting.units import Unit
+from diffsci.sections.storing import Storing
+from diffsci.stages.growing import Growth
+from diffsci.stages.hands import Alone, Hands
+from diffsci.stages.job import Job, cutting_of
 
 log = logging.getLogger(__name__)
-
-
-def some(given: Given, first: int, after: int) -> Given:
-    """The cases from `first` to the one before `after`."""
-    part = slice(first, after)
-    cases = given.cases
-    taken = replace(
-        cases,
-        rows=cases.rows[part],
-        keys=cases.keys[part],
-        trajectories=cases.trajectories[part],
-        times=cases.times[part],
-        labels={name: values[part] for name, values in cases.labels.items()},
-    )
-    return Given(
-        cases=taken,
-        known=None if given.known is None else given.known[part],
-        scalars=None if given.scalars is None else given.scalars[part],
-        observed=None if given.observed is None else given.observed.take(part),
-    )
 
 
 def write_ensemble(
@@ -55,61 +34,86 @@ def write_ensemble(
     members: int,
     seed: int,
     batch: int,
-    store: Path,
-    digest: str,
+    store: Path | str,
+    exact: bool = False,
+    hands: Hands | None = None,
 ) -> None:
-    """All members of all cases, written block by block.
+    """All members of all cases in a store, which grows by what it lacks.
+
+    A store that holds other cases, fewer members or fewer leads of the same ensemble gets what is
+    asked for in addition; what it has is not computed again, but for more leads: a rollout goes on
+    from states in full precision, which a store does not hold, so that members whose leads are
+    extended are computed from their start. What comes out is, byte for byte, what asking for all at
+    once gives.
+
+    Call it under a lock of the store's folder: one process decides, `hands` may help it.
 
     Args:
         model: What samples.
         engine: Where it computes.
-        given: The cases.
-        members: Members of each case.
+        given: The cases. Those that the store has already must be among them, where they need more
+            members or leads.
+        members: Members of each case; a store that has more keeps them.
         seed: Of the noise.
-        batch: Rows that a block of the store may hold; the results do not depend on it.
-        store: The forecast store; it takes this name when it is whole.
-        digest: Of all that it is made from; only a store of the same digest is gone on with.
+        batch: Rows that are held while a window of leads is made; the results do not depend on it.
+        store: The forecast store, a path or an address of fsspec; it takes this name, or changes,
+            when it is whole.
+        exact: Whether the store is to hold what is asked for and nothing else.
+        hands: Who computes; none is this process alone.
+
+    Raises:
+        NumericsError: When members failed, after the store was written with them as NaN.
+        StorageError: When the store was made from something else, or cannot be written.
     """
-    cases = given.cases
-    leads = max(1, len(cases.leads))
-    blocks = _blocks(model, cases, members, batch)
-    growing = Growing(path=store, case_dim=_case_dim(model, cases), blocks=blocks, digest=digest)
-    numbers = np.arange(members)
-
-    def template() -> xr.Dataset:
-        shape = (len(cases), members, leads, len(model.channels), *model.grid.sizes)
-        empty = np.broadcast_to(np.float32(np.nan), shape)
-        return model.label(empty, cases, numbers)
-
-    growing.begin(template)
-    todo = growing.missing()
-    if len(todo) < len(blocks):
-        log.info(
-            "sample: going on, %d of %d blocks are there", len(blocks) - len(todo), len(blocks)
+    section = model.pipeline.sample
+    growth = Growth.of(
+        model,
+        engine,
+        given,
+        members=members,
+        seed=seed,
+        storing=section.store if section else Storing(),
+        store=Place.of(store),
+        exact=exact,
+    )
+    if not growth.is_done:
+        cutting = cutting_of(model, engine, batch)
+        units = cutting.units(growth.missing)
+        _say(engine, growth, units)
+        job = Job(
+            model=model,
+            engine=engine,
+            given=growth.given,
+            seed=seed,
+            cutting=cutting,
+            growth=growth,
         )
-    calls = engine.calls
+        (hands or Alone()).do(job, units)
+        growth.finish()
+    if growth.failed:
+        shown = "\n".join(f"  {each}: {each.why}" for each in growth.failed[:20])
+        more = f"\n  and {len(growth.failed) - 20} others" if growth.failed[20:] else ""
+        raise NumericsError(
+            f"{store}: {len(growth.failed)} of {growth.rows} members failed and are NaN there, the "
+            "others are whole. The same noise would fail again, so they are not tried again: train "
+            f"longer, take fewer leads, or another seed\n{shown}{more}"
+        )
+
+
+def _say(engine: Engine, growth: Growth, units: list[Unit]) -> None:
+    lacking = int(growth.missing.sum())
+    if lacking < growth.rows:
+        log.info("sample: going on, %d of %d members are there", growth.rows - lacking, growth.rows)
+    leads = growth.target.leads
     log.info(
-        "sample: %d cases x %d members%s, %d network calls each",
-        len(cases),
-        members,
-        f" x {leads} leads" if cases.leads else "",
-        calls * leads,
+        "sample: %d cases x %d members%s, %d network calls each, in %d units",
+        len(growth.target.cases),
+        growth.target.members,
+        f" x {leads} leads" if growth.given.cases.leads else "",
+        engine.calls * -(-leads // engine.task.emits),
+        len(units),
     )
     _say_tiles(engine.tiles)
-    bar = tqdm(total=len(todo), unit="block", disable=not sys.stderr.isatty(), desc="sample")
-    started = last = time.monotonic()
-    drawn = in_turn(model, engine, given, todo, members, seed)
-    with closing(bar), stopping.patiently():
-        for done, (block, values) in enumerate(drawn, start=1):
-            growing.write(block, model.label(values, some(given, *block).cases, numbers))
-            bar.update(1)
-            now = time.monotonic()
-            if bar.disable and (now - last > 10 or done == len(todo)):
-                last = now
-                left = (now - started) / done * (len(todo) - done)
-                log.info("sample: block %d of %d, %.0f s left", done, len(todo), left)
-            stopping.boundary(f"sample: stopped after block {done} of {len(todo)}, which is saved")
-    growing.finish()
 
 
 def _say_tiles(tiling: Tiling | None) -> None:
@@ -120,50 +124,8 @@ def _say_tiles(tiling: Tiling | None) -> None:
         log.warning("%s", tiling.warning)
 
 
-def in_turn(
-    model: Surrogate,
-    engine: Engine,
-    given: Given,
-    blocks: Sequence[tuple[int, int]],
-    members: int,
-    seed: int,
-) -> Iterator[tuple[tuple[int, int], Float[np.ndarray, "case member lead channel *space"]]]:
-    """Each block with its values; the engine's batches run on over the borders of blocks.
-
-    Often a block of one case has fewer rows than a batch of the network. Filled up by itself, it
-    would waste the rest; so only the last batch of all is filled up.
-    """
-    pairs = [
-        (case, member)
-        for first, after in blocks
-        for case in range(first, after)
-        for member in range(members)
-    ]
-    waiting = iter(blocks)
-    block = next(waiting, None)
-    made: list[np.ndarray] = []
-    for start in range(0, len(pairs), engine.compute_batch):
-        made.append(model.drawn(engine, given, pairs[start : start + engine.compute_batch], seed))
-        while block is not None and sum(map(len, made)) >= (block[1] - block[0]) * members:
-            rows, count = np.concatenate(made), block[1] - block[0]
-            values = rows[: count * members].reshape(count, members, *rows.shape[1:])
-            made = [rows[count * members :]]
-            yield block, values
-            block = next(waiting, None)
-
-
-def _blocks(
-    model: Surrogate, cases: Cases, members: int, batch: int
-) -> tuple[tuple[int, int], ...]:
-    """Blocks of cases: handy chunks of the largest variable, and no more rows than `batch`."""
-    levels = max(Counter(channel.variable for channel in model.channels).values())
-    fields = members * max(1, len(cases.leads)) * levels
-    size = fields * int(np.prod(model.grid.sizes)) * np.dtype(np.float32).itemsize
-    return blocks_of(len(cases), size, max(1, batch // members))
-
-
 def write_truth(
-    model: Surrogate, cases: Cases, truth: np.ndarray, store: Path, *, members: int, batch: int
+    model: Surrogate, cases: Cases, truth: np.ndarray, store: Path, *, members: int
 ) -> None:
     """What the ensemble is scored against, in the same layout without `number`.
 
@@ -173,21 +135,14 @@ def write_truth(
         truth: Physical units, `[case, lead, channel, *space]`.
         store: Its place.
         members: Of the ensemble, whose chunks along the cases it shares.
-        batch: As in `write_ensemble`.
     """
     labelled = model.label(truth[:, None], cases, None)
     of_the_model = ("diffsci_sampler", "diffsci_seed", "diffsci_seed_scheme", "diffsci_model")
     kept = {name: value for name, value in labelled.attrs.items() if name not in of_the_model}
     kept["title"] = f"{model.pipeline.name}: truth that the ensemble is scored against"
-    blocks = _blocks(model, cases, members, batch)
-    chunk = max(after - first for first, after in blocks)
+    storing = model.pipeline.sample.store if model.pipeline.sample else Storing()
+    template = Template(
+        model=model, cases=cases, members=members, storing=replace(storing, accuracy={})
+    )
     told = labelled.drop_attrs(deep=False).assign_attrs(kept)
-    write_whole(store, told, _case_dim(model, cases), chunk)
-
-
-def _case_dim(model: Surrogate, cases: Cases) -> str:
-    """The store's dimension along which cases lie: the first one of every variable."""
-    shape = (len(cases), 1, max(1, len(cases.leads)), len(model.channels), *model.grid.sizes)
-    empty = np.broadcast_to(np.float32(0), shape)
-    labelled = model.label(empty, cases, np.arange(1))
-    return str(next(iter(labelled.data_vars.values())).dims[0])
+    write_whole(store, told, template.case_dim, template.cases_in_chunk, storing.format)

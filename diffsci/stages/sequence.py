@@ -35,6 +35,7 @@ from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
+from diffsci.stages.sharing import hands_of
 from diffsci.stages.starting import begin_of
 from diffsci.stages.syncing import PARAMS
 from diffsci.tracker import NullTracker, Tracker
@@ -206,6 +207,7 @@ class Sequence:
         if self.folder.done("train", self.digests["train"]) and place.exists():
             log.info("train: done before")
             return read_surrogate(place, pipeline)
+            following.announce_nothing()
         allow = (*self.allow, *self.folder.allowed)
         following.announce(device, prepared.digests, allow)
         with self._stage("train"):
@@ -279,6 +281,7 @@ class Sequence:
                 store=store,
                 exact=True,
             )
+                hands=hands_of(pipeline.runtime),
 
     def _evaluate(self, prepared: Prepared, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline

@@ -162,7 +162,7 @@ def _numbers(place: Path | None) -> dict[str, Any]:
 def _last(path: Path, lines: list[journal.Line]) -> float | None:
     """When something was told or saved last."""
     times = [lines[-1].time / 1000] if lines else []
-    for file in (path / "run.json", path / "checkpoints", path / ".forecast.zarr.commits"):
+    for file in (path / "run.json", path / "checkpoints", path / ".forecast.zarr.work"):
         try:
             times.append(file.stat().st_mtime)
         except OSError:

@@ -86,6 +86,15 @@ class Company:
             time.sleep(0.02)
         return str(self.store.get(f"word/{word}").decode())
 
+    def take(self, word: str) -> int:
+        """A number that no other process takes, counted from 0.
+
+        Raises:
+            RankError: When a process ended by an error.
+        """
+        self._require_nobody_failed()
+        return int(self.store.add(f"taken/{word}", 1)) - 1
+
     def meet(self, place: str, seconds: float) -> None:
         """Wait until all are there.
 

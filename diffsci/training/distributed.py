@@ -140,6 +140,16 @@ def hear(word: str) -> str | None:
     return None if _company is None else _company.hear(word)
 
 
+def take(word: str) -> int:
+    """A number that no other rank takes, counted from 0; for several processes alone.
+
+    Raises:
+        RankError: When a rank ended by an error.
+    """
+    assert _company is not None
+    return _company.take(word)
+
+
 def meet(place: str, seconds: float) -> None:
     """Wait until all ranks are there; alone, not at all.
 

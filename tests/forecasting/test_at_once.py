@@ -142,7 +142,7 @@ def test_an_explosion_is_named():
     with torch.no_grad():
         model.denoiser.network.head.conv.bias.fill_(float("inf"))
     with pytest.raises(
-        NumericsError, match="forecast step 1 in case case=0 member 0.*train longer"
+        NumericsError, match="case case=0 member 0 at forecast step 1.*train longer"
     ):
         model.engine(CPU).states(rows_of(model, [0], [0]), 2, seed=0)
 

@@ -1,16 +1,24 @@
-"""The forecast store: whole or absent, gone on with after a kill, and open to the field's tools."""
+"""The forecast store: whole or absent, checked, and open to the field's tools."""
 
 import hashlib
+import warnings
 
 import numpy as np
 import pytest
 import scores
 import xarray as xr
 import xskillscore
+import zarr
 
 from diffsci.errors import StorageError
-from diffsci.forecasting import store
-from diffsci.forecasting.store import Growing, blocks_of, chunks_of, open_store, write_whole
+from diffsci.forecasting.places import Place
+from diffsci.forecasting.store import (
+    bounded_chunks,
+    cases_in_chunk,
+    open_store,
+    require_name,
+    write_whole,
+)
 from tests.forecasting import makers
 
 
@@ -34,58 +42,38 @@ def tree(folder):
     }
 
 
-def grow(path, dataset, *, stop_after=None, case_dim="time", digest="a"):
-    """Write `dataset` in blocks of two cases; stop after some of them, as a kill would."""
-    count = dataset.sizes[case_dim]
-    blocks = tuple((i, min(i + 2, count)) for i in range(0, count, 2))
-    growing = Growing(path=path, case_dim=case_dim, blocks=blocks, digest=digest)
-    growing.begin(lambda: dataset.copy(deep=True))
-    written = 0
-    for block in growing.missing():
-        if written == stop_after:
-            return written
-        growing.write(block, dataset.isel({case_dim: slice(*block)}))
-        written += 1
-    growing.finish()
-    return written
-
-
-@pytest.mark.parametrize("stops", [(0,), (1,), (2,), (1, 1)])
-def test_interrupted_and_whole_stores_are_the_same_bytes(tmp_path, stops):
-    dataset = labelled()
-    grow(tmp_path / "whole.zarr", dataset)
-    path = tmp_path / "stopped.zarr"
-    for stop in stops:
-        grow(path, dataset, stop_after=stop)
-        assert not path.exists()
-    assert grow(path, dataset) == 3 - sum(stops)
-    assert tree(path) == tree(tmp_path / "whole.zarr")
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".stopped")] == []
-
-
-def test_what_was_made_from_something_else_is_begun_anew(tmp_path):
-    dataset = labelled()
-    grow(tmp_path / "f.zarr", dataset, stop_after=2, digest="a")
-    assert grow(tmp_path / "f.zarr", dataset, digest="b") == 3
-
-
+@pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("leads", [0, 3])
-def test_comes_back_as_it_was(tmp_path, leads):
+def test_comes_back_as_it_was(tmp_path, leads, zarr_format):
     dataset = labelled(leads=leads)
-    grow(tmp_path / "f.zarr", dataset, case_dim="sample" if leads else "time")
-    with open_store(tmp_path / "f.zarr") as found:
-        xr.testing.assert_identical(found.load(), dataset)
-    write_whole(tmp_path / "w.zarr", dataset, "sample" if leads else "time", 2)
+    write_whole(tmp_path / "w.zarr", dataset, "sample" if leads else "time", 2, zarr_format)
     with open_store(tmp_path / "w.zarr") as found:
         xr.testing.assert_identical(found.load(), dataset)
 
 
-def test_an_existing_store_is_never_overwritten(tmp_path):
-    grow(tmp_path / "f.zarr", labelled())
-    before = tree(tmp_path / "f.zarr")
-    with pytest.raises(StorageError, match="exists already; choose another name"):
-        grow(tmp_path / "f.zarr", labelled())
-    assert tree(tmp_path / "f.zarr") == before
+def test_what_stood_there_is_replaced(tmp_path):
+    write_whole(tmp_path / "w.zarr", labelled(), "time", 2)
+    other = labelled() + 1
+    write_whole(tmp_path / "w.zarr", other, "time", 2)
+    with open_store(tmp_path / "w.zarr") as found:
+        xr.testing.assert_equal(found.load(), other)
+    assert [path.name for path in tmp_path.iterdir()] == ["w.zarr"]
+
+
+def test_every_array_of_the_store_is_checked(tmp_path):
+    """Coordinates too: the codecs end with a crc32c, and in version 2 Zstandard has its own."""
+    write_whole(tmp_path / "3.zarr", labelled(), "time", 2)
+    for _, array in zarr.open_group(tmp_path / "3.zarr", mode="r").arrays():
+        assert type(array.metadata.codecs[-1]).__name__ == "Crc32cCodec"
+    write_whole(tmp_path / "2.zarr", labelled(), "time", 2, 2)
+    for _, array in zarr.open_group(tmp_path / "2.zarr", mode="r").arrays():
+        assert array.metadata.compressor.get_config()["checksum"]
+
+
+def test_chunks_of_nothing_but_nan_are_there(tmp_path):
+    dataset = labelled() * np.nan
+    write_whole(tmp_path / "w.zarr", dataset, "time", 2)
+    assert len(list((tmp_path / "w.zarr" / "2m_temperature" / "c").iterdir())) == 3
 
 
 def test_no_store(tmp_path):
@@ -93,9 +81,15 @@ def test_no_store(tmp_path):
         open_store(tmp_path / "none.zarr")
 
 
+@pytest.mark.parametrize("name", ["f.nc", "f", ".zarr", "f.zarr.zip"])
+def test_names_that_readers_do_not_know(name):
+    with pytest.raises(StorageError, match=r"must end in \.zarr"):
+        require_name(Place.of(f"somewhere/{name}"))
+
+
 def test_members_lie_in_one_chunk_which_scorers_need(tmp_path):
     """With members in several chunks xskillscore and the ecdf CRPS of `scores` raise."""
-    grow(tmp_path / "f.zarr", labelled())
+    write_whole(tmp_path / "f.zarr", labelled(), "time", 2)
     write_whole(tmp_path / "t.zarr", labelled(members=None), "time", 2)
     forecast = xr.open_zarr(tmp_path / "f.zarr")["2m_temperature"]
     truth = xr.open_zarr(tmp_path / "t.zarr")["2m_temperature"]
@@ -107,22 +101,28 @@ def test_members_lie_in_one_chunk_which_scorers_need(tmp_path):
     assert float(fair) < float(two)
 
 
+def test_leads_are_time_differences_by_the_attribute_that_readers_look_for(tmp_path):
+    data = xr.Dataset(
+        {"t": (("time", "number", "prediction_timedelta"), np.zeros((1, 2, 3), np.float32))},
+        {
+            "prediction_timedelta": np.arange(1, 4)
+            * np.timedelta64(6, "h").astype("timedelta64[ns]")
+        },
+    )
+    write_whole(tmp_path / "f.zarr", data, "time", 1)
+    stored = zarr.open_array(tmp_path / "f.zarr" / "prediction_timedelta", mode="r")
+    assert stored.attrs["dtype"] == "timedelta64[ns]"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = xr.open_zarr(tmp_path / "f.zarr")
+    assert found.prediction_timedelta.dtype.kind == "m"
+
+
 @pytest.mark.parametrize(
-    ("cases", "size", "most", "sizes"),
-    [(10, 1, 100, [10]), (10, 1, 4, [4, 4, 2]), (3, 10**9, 5, [1, 1, 1]), (1, 1, 1, [1])],
+    ("cases", "size", "expected"), [(10, 1, 10), (3, 10**9, 1), (1, 1, 1), (1000, 1_000_000, 4)]
 )
-def test_blocks_cover_all_cases_once(cases, size, most, sizes):
-    blocks = blocks_of(cases, size, most)
-    assert [after - first for first, after in blocks] == sizes
-    assert [case for first, after in blocks for case in range(first, after)] == list(range(cases))
-
-
-def test_truth_shares_the_chunks_of_the_ensemble_along_the_cases(tmp_path):
-    grow(tmp_path / "f.zarr", labelled())
-    write_whole(tmp_path / "t.zarr", labelled(members=None), "time", 2)
-    with open_store(tmp_path / "f.zarr") as forecast, open_store(tmp_path / "t.zarr") as truth:
-        assert forecast["2m_temperature"].encoding["chunks"] == (2, 4, 9, 13)
-        assert truth["2m_temperature"].encoding["chunks"] == (2, 9, 13)
+def test_cases_in_a_chunk(cases, size, expected):
+    assert cases_in_chunk(cases, size) == expected
 
 
 @pytest.mark.parametrize(
@@ -136,21 +136,6 @@ def test_truth_shares_the_chunks_of_the_ensemble_along_the_cases(tmp_path):
 )
 def test_chunks_are_bounded_and_keep_the_members_together(shape, cases, expected):
     dims = ("time", "number", "prediction_timedelta", "latitude", "longitude")
-    # A view of one number: the sizes count alone.
-    variable = xr.DataArray(np.broadcast_to(np.float32(0), shape), dims=dims)
-    found = tuple(chunks_of(variable, "time", cases).values())
+    found = tuple(bounded_chunks(dict(zip(dims, shape, strict=True)), "time", cases).values())
     assert found == expected
     assert np.prod(found) * 4 <= 100_000_000
-
-
-def test_a_store_whose_cases_are_larger_than_a_chunk_comes_back(tmp_path, monkeypatch):
-    """Leads and space are split as well; the store still grows block by block to the same bytes."""
-    monkeypatch.setattr(store, "_MOST_BYTES", 100)
-    dataset = labelled(leads=3)
-    grow(tmp_path / "a.zarr", dataset, case_dim="sample", stop_after=1)
-    grow(tmp_path / "a.zarr", dataset, case_dim="sample")
-    grow(tmp_path / "b.zarr", dataset, case_dim="sample")
-    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
-    with open_store(tmp_path / "a.zarr") as found:
-        assert found["u"].encoding["chunks"] == (2, 4, 1, 3)
-        xr.testing.assert_identical(found.load(), dataset)

@@ -193,7 +193,7 @@ def start(
     store = Store.of(section.uri or os.environ.get("MLFLOW_TRACKING_URI"))
     try:
         store.check()
-        _mlflow()
+        quiet_mlflow()
     except Exception as error:  # whatever it is, it must not end the run
         return _untracked(error)
 
@@ -232,7 +232,7 @@ def _untracked(error: Exception) -> Tracker:
     return NullTracker()
 
 
-def _mlflow() -> ModuleType:
+def quiet_mlflow() -> ModuleType:
     """The module, told to be quiet, to wait briefly, to phone nobody and to run no pickled code."""
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
@@ -240,6 +240,7 @@ def _mlflow() -> ModuleType:
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "5"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"),
         ("GIT_PYTHON_REFRESH", "quiet"),
+        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
     ):
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic|pydantic)\b")
@@ -256,7 +257,7 @@ def _open(
     store: Store, experiment: str, run_name: str, tags: Mapping[str, str], run_id: str | None
 ) -> tuple[MlflowClient, Run, bool]:
     """The client, the run, and whether the run was there before."""
-    client = _mlflow().MlflowClient(store.uri)
+    client = quiet_mlflow().MlflowClient(store.uri)
     if store.database is not None:
         repair(store.database)
     found = client.get_experiment_by_name(experiment)

@@ -136,10 +136,15 @@ def repair(database: Path) -> int:
     here = database.parent / ARTIFACTS
     changed = 0
     with closing(sqlite3.connect(database, timeout=5.0)) as connection:
+        known = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        tables = connection.execute(known).fetchall()
         for table, column, key in (
             ("experiments", "artifact_location", "experiment_id"),
             ("runs", "artifact_uri", "run_uuid"),
+            ("logged_models", "artifact_location", "model_id"),
         ):
+            if (table,) not in tables:
+                continue  # a store of an older MLflow
             found = connection.execute(
                 f"SELECT {key}, {column} FROM {table} WHERE {column} LIKE ?", (f"%/{ARTIFACTS}/%",)
             ).fetchall()

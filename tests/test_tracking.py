@@ -22,7 +22,7 @@ from diffsci.tracking_store import Store, newest_experiment, repair
 def empty_store(tmp_path_factory):
     """A store with its tables: making them takes longer than most tests here."""
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking._mlflow().MlflowClient(f"sqlite:///{database}")
+    tracking.quiet_mlflow().MlflowClient(f"sqlite:///{database}")
     return database
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from diffsci import stopping
-from diffsci.cli.border import verbose
+from diffsci.cli.border import require_run, verbose
 from diffsci.errors import StorageError
 
 if TYPE_CHECKING:
@@ -51,4 +51,17 @@ def export(
     click.echo(place)
 
 
-COMMANDS = (export,)
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name in the registry.")
+@click.option("--alias", help="Another name of this version, such as champion.")
+@verbose
+def register(run: Path, name: str, alias: str | None) -> None:
+    """Put the model of RUN into MLflow's registry; prints its address, models:/NAME/VERSION."""
+    require_run(run)
+    from diffsci.stages.registering import register as put
+
+    click.echo(put(run, name, alias))
+
+
+COMMANDS = (export, register)

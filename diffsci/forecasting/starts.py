@@ -210,7 +210,11 @@ def _found(text: str, times: np.ndarray, entry: Entry) -> int:
         gap = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
         near = np.flatnonzero(np.abs(times - wanted) <= 1e-3 * gap).tolist()
     if not near:
-        raise DataError(f"--start {text}: {entry.location} has no such time; {_range(times)}")
+        place = int(np.searchsorted([stamps.name(t) for t in times] if dated else times, wanted))
+        beside = " and ".join(stamps.name(t) for t in times[max(place - 1, 0) : place + 1])
+        raise DataError(
+            f"--start {text}: {entry.location} has no such time; {_range(times)}, nearest {beside}"
+        )
     return int(near[0])
 
 

@@ -58,11 +58,15 @@ class Tracking:
         enabled: Off: nothing is imported or written.
         uri: Tracking store; none takes `sqlite:///mlflow.db` in the working directory.
         experiment: Name; none takes the pipeline's data entry and task.
+        register: Name under which the model goes into MLflow's registry at the end of the run.
+        alias: Of the version that is registered, such as `champion`.
     """
 
     enabled: bool = True
     uri: str | None = None
     experiment: str | None = None
+    register: str | None = None
+    alias: str | None = None
 
     def __post_init__(self) -> None:
         # The address is written into run folders and logs, so it must not hold a password.
@@ -70,3 +74,9 @@ class Tracking:
         expected = "no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         require(not secret, "uri", "an address with a password", expected)
         require(self.uri != "", "uri", self.uri, "an address, or null for the default")
+        for name in ("register", "alias"):
+            value = getattr(self, name)
+            fits = value is None or re.fullmatch(r"[^\W_][\w .-]{0,199}", value) is not None
+            require(fits, name, value, "letters, digits, - _ . and blanks, or null")
+        fits = self.alias is None or self.register is not None
+        require(fits, "alias", self.alias, "null, or `register` beside it")

@@ -27,7 +27,7 @@ from diffsci.journal import Journal
 from diffsci.run_folder import STAGES, RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
-from diffsci.stages import checks, following, scoring, telling
+from diffsci.stages import checks, following, registering, scoring, telling
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.growing import is_same
 from diffsci.stages.journalled import Journalled
@@ -132,6 +132,7 @@ class Sequence:
         self._sample(prepared, model, device)
         if pipeline.evaluate is not None:
             self._evaluate(prepared, tracker)
+        registering.on_request(pipeline.tracking, tracker.run_id, self.path / "model")
 
     def _require_same_data(self, digests: dict[str, str]) -> None:
         """Refuse to go on with data that has changed since the run began.
@@ -206,8 +207,8 @@ class Sequence:
         pipeline, place = self.loaded.pipeline, self.path / "model"
         if self.folder.done("train", self.digests["train"]) and place.exists():
             log.info("train: done before")
-            return read_surrogate(place, pipeline)
             following.announce_nothing()
+            return read_surrogate(place, pipeline)
         allow = (*self.allow, *self.folder.allowed)
         following.announce(device, prepared.digests, allow)
         with self._stage("train"):
@@ -280,8 +281,8 @@ class Sequence:
                 batch=pipeline.runtime.batch,
                 store=store,
                 exact=True,
-            )
                 hands=hands_of(pipeline.runtime),
+            )
 
     def _evaluate(self, prepared: Prepared, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline

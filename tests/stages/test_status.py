@@ -134,7 +134,7 @@ def test_sync_sends_what_mlflow_lacks_once(tmp_path, monkeypatch):
     count = sum(len(line.values) for line in lines)
     assert told.stdout == f"{folder}: {count} points sent\n"
     run_id = tiny_runs.record(folder)["mlflow"]["run_id"]
-    client = tracking._mlflow().MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = tracking.quiet_mlflow().MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     found = client.get_metric_history(run_id, "train/loss")
     expected = [(e.step, e.time, e.values["train/loss"]) for e in lines if "train/loss" in e.values]
     assert sorted((p.step, p.timestamp, p.value) for p in found) == expected

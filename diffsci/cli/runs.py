@@ -27,6 +27,37 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
 
 
 @click.command()
+@click.argument("forecast", metavar="FORECAST", type=click.Path(path_type=Path))
+@click.option("--truth", required=True, metavar="PATH", help="Analysis, or a run's truth.zarr.")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Another forecast of the same cases, for a row of the table; may be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder [FORECAST's name -scores].")
+@click.option("--scores", metavar="A,B", help="Words of `diffsci list scores` [the usual ones].")
+@verbose
+def score(
+    forecast: Path, truth: str, baselines: tuple[Path, ...], out: Path | None, scores: str | None
+) -> None:
+    """Score a forecast store, whoever made it, against a truth.
+
+    FORECAST is a Zarr store, a NetCDF file or a run; names of dims and variables of WeatherBench,
+    earth2studio, GenCast and cfgrib are known. Writes scores.csv, scores.json, figures and
+    report.html.
+    """
+    from diffsci.stages import standalone
+
+    folder = out or Path(f"{forecast.resolve().stem}-scores")
+    words = [word for word in (scores or "").split(",") if word]
+    standalone.score(forecast, truth, folder, baselines=baselines, scores=words)
+    click.echo(folder)
+
+
+@click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
 @verbose
@@ -69,4 +100,4 @@ def ui(port: int) -> None:
     tracking.ui(port)
 
 
-COMMANDS = (compare, status, sync, ui)
+COMMANDS = (compare, score, status, sync, ui)

@@ -1,0 +1,197 @@
+"""Forecasts of any tool, scored against a truth: the same numbers under every tool's names."""
+
+import csv
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from diffsci.cli import main
+from diffsci.errors import DataError, StorageError
+from diffsci.evaluation.scores.crps import crps
+from diffsci.stages.standalone import align, score
+
+HOUR = np.timedelta64(1, "h")
+LATITUDE, LONGITUDE = np.array([50.0, 51.0, 52.0]), np.array([-2.0, -1.0, 0.0, 1.0])
+
+
+def analysis(count=40, celsius=False, seed=0):
+    """Hourly temperatures by valid time."""
+    values = np.random.default_rng(seed).normal(280, 5, (count, 3, 4)).astype("f4")
+    times = np.datetime64("2021-03-01", "ns") + HOUR * np.arange(count)
+    ds = xr.Dataset(
+        {"2m_temperature": (("time", "latitude", "longitude"), values, {"units": "K"})},
+        {
+            "time": times,
+            "latitude": ("latitude", LATITUDE, {"units": "degrees_north"}),
+            "longitude": ("longitude", LONGITUDE, {"units": "degrees_east"}),
+        },
+    )
+    return ds
+
+
+def ensemble(truth, starts=(3, 10, 17), leads=(1, 6, 12), members=5, seed=1):
+    """In our own layout: truth and noise."""
+    noise = np.random.default_rng(seed).normal(size=(len(starts), members, len(leads), 3, 4))
+    rows = np.array(starts)[:, None] + np.array(leads)
+    true = truth["2m_temperature"].values[rows]
+    dims = ("time", "number", "prediction_timedelta", "latitude", "longitude")
+    return xr.Dataset(
+        {"2m_temperature": (dims, (true[:, None] + noise).astype("f4"), {"units": "K"})},
+        {
+            "time": truth.time.values[list(starts)],
+            "number": np.arange(members),
+            "prediction_timedelta": (HOUR * np.array(leads)).astype("timedelta64[ns]"),
+            "latitude": truth.latitude,
+            "longitude": truth.longitude,
+        },
+    )
+
+
+LAYOUTS = {
+    "own": lambda ds: ds,
+    "wb2": lambda ds: ds.rename(number="realization"),
+    "weatherbenchx": lambda ds: ds.rename(time="init_time", prediction_timedelta="lead_time"),
+    "earth2studio": lambda ds: ds.rename(
+        number="ensemble", prediction_timedelta="lead_time", latitude="lat", longitude="lon",
+        **{"2m_temperature": "t2m"},
+    ).transpose("lead_time", "lat", "ensemble", "time", "lon"),
+    "cfgrib": lambda ds: ds.rename(
+        prediction_timedelta="step", **{"2m_temperature": "2t"}
+    ).assign_coords(valid_time=ds.time + np.timedelta64(1, "h")),
+    "gencast": lambda ds: ds.isel(time=[0]).rename(number="sample", time="init")
+    .rename(prediction_timedelta="time", latitude="lat", longitude="lon")
+    .isel(init=0, drop=True).assign_coords(datetime=ds.time.values[0]),
+    "upside_down": lambda ds: ds.isel(latitude=slice(None, None, -1)),
+    "circle": lambda ds: ds.assign_coords(longitude=ds.longitude % 360).sortby("longitude"),
+    "celsius": lambda ds: (ds - 273.15).assign(
+        {"2m_temperature": (ds["2m_temperature"] - 273.15).assign_attrs(units="degC")}
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    truth = analysis()
+    truth.to_netcdf(tmp_path / "truth.nc")
+    return tmp_path, truth
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_arrays(files, layout):
+    folder, truth = files
+    wanted = ensemble(truth)
+    LAYOUTS[layout](wanted).to_netcdf(folder / "made.nc")
+    found = align(folder / "made.nc", folder / "truth.nc")
+    cases = 1 if layout == "gencast" else 3
+    values = wanted["2m_temperature"].values[:cases, :, :, None]
+    # Celsius is stored in float32: 2e-5 K.
+    assert np.abs(found.forecasts["model"] - values).max() <= (1e-4 if layout == "celsius" else 0)
+    rows = np.array([[3], [10], [17]])[:cases] + [1, 6, 12]
+    assert np.array_equal(found.truth[:, :, 0], truth["2m_temperature"].values[rows])
+    assert found.leads == (1.0, 6.0, 12.0) and found.lead_unit == "h"
+    assert found.keys[0] == "2021-03-01T03:00:00"
+
+
+def test_the_command_writes_table_figures_and_page(files):
+    folder, truth = files
+    made, other = ensemble(truth), ensemble(truth, seed=2)
+    made.to_zarr(folder / "made.zarr", consolidated=False)
+    other.isel(time=slice(1, 3)).to_netcdf(folder / "other.nc")
+    out = folder / "scores"
+    done = CliRunner().invoke(
+        main,
+        ["score", str(folder / "made.zarr"), "--truth", str(folder / "truth.nc"), "--baseline",
+         str(folder / "other.nc"), "--out", str(out), "--scores", "crps,rmse"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "other: 1 of 3 cases are not there" in done.stderr
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert {row["forecast"] for row in rows} == {"model", "other"}
+    (first,) = [r for r in rows if r["forecast"] == "model" and r["score"] == "crps"
+                and r["lead"] == "6"]  # fmt: skip
+    found = align(folder / "made.zarr", folder / "truth.nc", [folder / "other.nc"])
+    # The weights of three rows of latitude: differences of sines.
+    edges = np.sin(np.deg2rad([49.5, 50.5, 51.5, 52.5]))
+    weights = np.diff(edges)[:, None] / np.diff(edges).mean()
+    each = crps(found.forecasts["model"][:, :, 1, 0].astype(float), found.truth[:, 1, 0])
+    assert float(first["value"]) == pytest.approx((each * weights).mean(), rel=1e-6)
+    assert first["count"] == "2" and (out / "report.html").stat().st_size > 10_000
+    assert (out / "figures" / "scores_by_lead.png").exists()
+
+
+def test_a_run_is_scored_against_its_own_truth(files):
+    folder, truth = files
+    run = folder / "run"
+    made = ensemble(truth)
+    made.to_zarr(run / "forecast.zarr", consolidated=False)
+    rows = np.array([[3], [10], [17]]) + [1, 6, 12]
+    dims = ("time", "prediction_timedelta", "latitude", "longitude")
+    values = truth["2m_temperature"].values[rows]
+    made.isel(number=0, drop=True).assign(
+        {"2m_temperature": (dims, values, {"units": "K"})}
+    ).to_zarr(run / "truth.zarr", consolidated=False)
+    found = align(run, run / "truth.zarr")
+    assert np.array_equal(found.truth[:, :, 0], values)
+
+
+def test_simulations_are_scored_by_sample(tmp_path):
+    random = np.random.default_rng(0)
+    dims, x = ("sample", "number", "time", "x"), 0.5 * np.arange(8)
+    coordinates = {"sample": [4, 7], "number": [0, 1], "time": ("time", [0.2, 0.4], {"units": "s"}),
+                   "x": ("x", x, {"units": "m"})}  # fmt: skip
+    values = random.normal(size=(2, 2, 2, 8)).astype("f4")
+    made = xr.Dataset({"u": (dims, values, {"units": "1"})}, coordinates)
+    made.to_zarr(tmp_path / "made.zarr", consolidated=False)
+    true = made.isel(number=0, drop=True) * 2
+    true["u"].attrs["units"] = "1"
+    true.isel(sample=slice(None, None, -1)).to_zarr(tmp_path / "truth.zarr", consolidated=False)
+    found = align(tmp_path / "made.zarr", tmp_path / "truth.zarr")
+    assert np.array_equal(found.forecasts["model"][:, :, :, 0], values)
+    assert np.array_equal(found.truth[:, :, 0], values[:, 0] * 2)
+    assert found.leads == (0.2, 0.4) and found.lead_unit == "s"
+
+
+def test_cases_without_their_whole_truth_are_left_out_and_counted(files, caplog):
+    folder, truth = files
+    made = ensemble(truth)
+    made.to_netcdf(folder / "made.nc")
+    truth.isel(time=slice(0, 25)).to_netcdf(folder / "short.nc")
+    found = align(folder / "made.nc", folder / "short.nc")
+    assert len(found.keys) == 2
+    assert "1 of 3 cases are left out, whose truth is not all there" in caplog.text
+    truth.isel(time=slice(0, 3)).to_netcdf(folder / "past.nc")
+    with pytest.raises(DataError, match="none of the valid times.*reaches to 2021-03-01T02"):
+        align(folder / "made.nc", folder / "past.nc")
+
+
+BROKEN = {
+    "grid": (lambda ds: ds.assign_coords(latitude=ds.latitude + 0.3), "latitude has 3 .*regrid"),
+    "units": (
+        lambda ds: ds.assign({"2m_temperature": ds["2m_temperature"].assign_attrs(units="m")}),
+        "2m_temperature is in m, the truth in K, which do not convert",
+    ),
+    "variable": (lambda ds: ds.rename({"2m_temperature": "rain"}), "none is in both"),
+    "leads": (
+        lambda ds: ds.assign_coords(prediction_timedelta=[1, 6, 12]),
+        "leads .* are plain numbers; give them units",
+    ),
+    "init": (lambda ds: ds.isel(time=0, drop=True), "no time of initialisation"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_does_not_fit_is_named(files, case):
+    folder, truth = files
+    change, told = BROKEN[case]
+    change(ensemble(truth)).to_netcdf(folder / "made.nc")
+    with pytest.raises(DataError, match=told):
+        score(folder / "made.nc", folder / "truth.nc", folder / "out")
+    assert not (folder / "out").exists()
+
+
+def test_what_is_not_there_is_named(files):
+    folder, _ = files
+    with pytest.raises(StorageError, match="none.zarr: no such forecast"):
+        align(folder / "none.zarr", folder / "truth.nc")

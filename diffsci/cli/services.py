@@ -9,7 +9,7 @@ import click
 
 from diffsci import stopping
 from diffsci.cli.border import require_run, verbose
-from diffsci.errors import StorageError
+from diffsci.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from diffsci.forecasting.names import Vocabulary
@@ -64,4 +64,39 @@ def register(run: Path, name: str, alias: str | None) -> None:
     click.echo(put(run, name, alias))
 
 
-COMMANDS = (export, register)
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--allow-host", "hosts", multiple=True, help="Name by which clients may address it.")
+@click.option("--limit-mb", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--timeout", type=click.FloatRange(1), default=600, show_default=True)
+@verbose
+def serve(
+    run: str, port: int, host: str, hosts: tuple[str, ...], limit_mb: int, timeout: float
+) -> None:
+    """Answer HTTP requests with ensembles of RUN's model, on this machine alone.
+
+    RUN is a run folder or models:/NAME@ALIAS. A request has at most so many MB of body, and takes
+    at most so many seconds.
+    """
+    if run.startswith("models:/"):
+        from diffsci import tracking_models
+
+        folder = tracking_models.fetch(run)
+    else:
+        folder = Path(run)
+        require_run(folder)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"serve needs {error.name}: pip install 'diffsci[serve]'") from None
+    from diffsci.serving.desk import Limits
+    from diffsci.serving.server import serve as listen
+
+    limits = Limits(body=limit_mb * 1_000_000, seconds=timeout)
+    listen(folder, host=host, port=port, hosts=hosts, limits=limits, say=click.echo)
+
+
+COMMANDS = (export, register, serve)

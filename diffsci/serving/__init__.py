@@ -1,0 +1,1 @@
+"""Serving: a trained model behind HTTP, for this machine alone unless asked otherwise."""

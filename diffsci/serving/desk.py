@@ -1,0 +1,148 @@
+"""The desk: one thread that owns the model, and a line of requests before it.
+
+The network uses all cores by itself, and the libraries that read NetCDF bear one thread at a time;
+so requests are answered one after the other, and a line that is too long is told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from diffsci.data.catalog import Entry, Source
+from diffsci.errors import DiffsciError
+from diffsci.forecasting.answering import Plan, Question, planned
+from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.surrogate import Surrogate
+from diffsci.serving import bodies
+from diffsci.serving.refusals import Refusal, refusal_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a request may cost.
+
+    Args:
+        body: Bytes of its body, and of the data in it.
+        answer: Bytes of the answer's values.
+        seconds: From its arrival to its answer.
+        waiting: Requests in line.
+        idle: Seconds without a byte of the body.
+    """
+
+    body: int = 256_000_000
+    answer: int = 1_000_000_000
+    seconds: float = 600.0
+    waiting: int = 32
+    idle: float = 30.0
+
+
+@dataclass
+class Desk:
+    """The model and its line.
+
+    Args:
+        model: Trained.
+        limits: Of each request.
+    """
+
+    model: Surrogate
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._engine: Engine = self.model.engine()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="diffsci-model")
+        self.waiting = 0
+        self.answered = 0
+
+    async def ask(self, body: Path | None, kind: str, question: Question, folder: Path) -> Path:
+        """The answer to a request, as a NetCDF file in its folder.
+
+        Args:
+            body: What was sent; none for nothing.
+            kind: Of the body.
+            question: The request's parameters.
+            folder: Of the request alone; it is removed after the answer.
+
+        Raises:
+            Refusal: With the field and the reason.
+        """
+        if self.waiting >= self.limits.waiting:
+            raise Refusal(503, "queue", f"{self.waiting} requests are in line; try again later")
+        deadline, gone = time.monotonic() + self.limits.seconds, threading.Event()
+        self.waiting += 1
+        try:
+            work = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._answer, body, kind, question, folder, deadline, gone
+            )
+            made = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone.set()  # the client has gone: what is in line for it is not begun
+            await asyncio.wait([work])
+            raise
+        finally:
+            self.waiting -= 1
+        self.answered += 1
+        return made
+
+    def close(self) -> None:
+        """End the thread after the request in hand."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _answer(
+        self,
+        body: Path | None,
+        kind: str,
+        question: Question,
+        folder: Path,
+        deadline: float,
+        gone: threading.Event,
+    ) -> Path:
+        place = body
+        try:
+            if body is not None:
+                place = bodies.unpacked(body, kind, folder, self.limits.body)
+            source = None if place is None else Entry(name="body", source=Source(path=str(place)))
+            plan = planned(self.model, source, question)
+        except DiffsciError as error:
+            raise refusal_of(error, place) from None
+        if plan.bytes > self.limits.answer:
+            raise Refusal(
+                413, "members", f"members: the answer would have {plan.bytes:,} bytes, the limit "
+                f"is {self.limits.answer:,}; ask for fewer members, leads or starts"
+            )  # fmt: skip
+        try:
+            return self._computed(plan, folder, deadline, gone)
+        except DiffsciError as error:
+            raise refusal_of(error, place) from None
+
+    def _computed(self, plan: Plan, folder: Path, deadline: float, gone: threading.Event) -> Path:
+        """The answer, batch after batch, with a look at the clock between them."""
+        cases = len(plan.given.cases)
+        pairs = [(case, member) for case in range(cases) for member in range(plan.members)]
+        made, size = list[np.ndarray](), self._engine.compute_batch
+        for first in range(0, len(pairs), size):
+            if gone.is_set() or time.monotonic() > deadline:
+                raise Refusal(
+                    503, "time", f"time: {self.limits.seconds:g} s were not enough ({first} of "
+                    f"{len(pairs)} members were made); ask for fewer, or raise `diffsci serve "
+                    "--timeout`"
+                )  # fmt: skip
+            made.append(
+                plan.model.drawn(self._engine, plan.given, pairs[first : first + size], plan.seed)
+            )
+        values = np.concatenate(made)
+        values = values.reshape(cases, plan.members, *values.shape[1:])
+        labelled = plan.model.label(values, plan.given.cases, np.arange(plan.members))
+        place = folder / "answer.nc"
+        labelled.to_netcdf(place, engine="netcdf4")
+        return place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -18,12 +18,14 @@ class Batch:
         condition: Fields it is given, on the target's grid.
         scalars: Numbers it is given: physical parameters, or a class as one-hot (zeros: none).
         mask: True where a cell counts in the loss.
+        later: The same trajectories at later forecast steps, where those are trained on.
     """
 
     target: Float[Tensor, "batch channel *space"]
     condition: Float[Tensor, "batch given *space"] | None = None
     scalars: Float[Tensor, "batch parameter"] | None = None
     mask: Bool[Tensor, "batch channel *space"] | None = None
+    later: tuple[Batch, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -37,4 +39,15 @@ class Batch:
             else self.condition.to(device, non_blocking=True),
             scalars=None if self.scalars is None else self.scalars.to(device, non_blocking=True),
             mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
+            later=tuple(each.to(device) for each in self.later),
+        )
+
+    def take(self, rows: slice | Int[Tensor, " row"]) -> Batch:
+        """The examples at these places."""
+        return Batch(
+            target=self.target[rows],
+            condition=None if self.condition is None else self.condition[rows],
+            scalars=None if self.scalars is None else self.scalars[rows],
+            mask=None if self.mask is None else self.mask[rows],
+            later=tuple(each.take(rows) for each in self.later),
         )

@@ -40,10 +40,17 @@ class Examples:
         task: What is given and what is to be sampled.
         statistics: Of the training part.
         forcings: As the domain has them.
+        leads: Forecast steps of an example, one after the other; those after the first are its
+            `later` ones.
     """
 
     def __init__(
-        self, fields: Fields, task: Task, statistics: Statistics, forcings: tuple[str, ...] = ()
+        self,
+        fields: Fields,
+        task: Task,
+        statistics: Statistics,
+        forcings: tuple[str, ...] = (),
+        leads: int = 1,
     ) -> None:
         task.check(fields)
         self.task = task
@@ -52,13 +59,18 @@ class Examples:
         around = Around(forcings=forcings, grid=fields.grid)
         self.inputs = Inputs(task=task, around=around, statistics=statistics)
         self._times = fields.times
-        self.windows: Int[np.ndarray, "window 2"] = windows(fields, task.frames)
+        # Frames from one draw to the next; each starts where the one before it ends.
+        self._ahead = [lead * task.step * task.block for lead in range(1, leads)]
+        frames = task.frames + max(self._ahead, default=0)
+        self.windows: Int[np.ndarray, "window 2"] = windows(fields, frames)
         if len(self.windows) == 0:
+            less = ", lower train.rollout.leads" if leads > 1 else ""
             raise DataError(
-                f"{fields.source}: no window of {task.frames} frames in {len(fields.times)} times; "
-                "widen the part, or look for gaps with `diffsci check`"
+                f"{fields.source}: no window of {frames} frames in {len(fields.times)} times; "
+                f"widen the part{less}, or look for gaps with `diffsci check`"
             )
         self.states = torch.from_numpy(statistics.encode(fields.values))
+        self._there = None if fields.there is None else torch.from_numpy(fields.there)
         self.scalars = _scalars(fields, statistics)
         # Of each part of the task, whose targets lie one after the other.
         shape = (len(task.parts), -1, *statistics.target_mean.shape[1:])
@@ -99,10 +111,16 @@ class Examples:
             return _taken(self._ready, torch.from_numpy(np.array(index)))
         part, window = np.divmod(index, len(self.windows))
         if (part == part[:1]).all():
-            return self._make(self.windows[window], int(part[0]) if len(part) else 0)
+            return self._led(self.windows[window], int(part[0]) if len(part) else 0)
         order = np.argsort(part, kind="stable")
         made = [self._make(self.windows[window[part == one]], int(one)) for one in np.unique(part)]
         return _taken(_joined(made), torch.from_numpy(np.argsort(order)))
+
+    def _led(self, rows: Int[np.ndarray, "batch 2"], part: int) -> Batch:
+        """With the later draws of its trajectory."""
+        later = tuple(self._make(rows + np.array([0, ahead]), part) for ahead in self._ahead)
+        first = self._make(rows, part)
+        return dataclasses.replace(first, later=later) if later else first
 
     def _make(self, rows: Int[np.ndarray, "batch 2"], part: int = 0) -> Batch:
         trajectory, start = torch.from_numpy(rows).unbind(dim=1)
@@ -115,7 +133,16 @@ class Examples:
             target=(target - self._mean[part]) * self._scale[part],
             condition=self.statistics.scale_condition(pair.condition),
             scalars=self.inputs.scalars(own, pair.forced, part),
+            mask=self._mask(trajectory, start, part),
         )
+
+    def _mask(self, trajectory: Tensor, start: Tensor, part: int) -> Tensor | None:
+        if self._there is None:
+            return None
+        still = self._there.shape[:2] == (1, 1)  # One state for all trajectories and times.
+        frames = start[:, None] + self._steps
+        row, frame = (0 * frames, 0 * frames) if still else (trajectory[:, None], frames)
+        return self.inputs.counted(self._there[row, frame], part)
 
     def _prepare(self) -> Batch:
         return _joined(
@@ -132,10 +159,12 @@ def _joined(batches: list[Batch]) -> Batch:
         return batches[0]
     conditions = [batch.condition for batch in batches if batch.condition is not None]
     scalars = [batch.scalars for batch in batches if batch.scalars is not None]
+    masks = [batch.mask for batch in batches if batch.mask is not None]
     return Batch(
         target=torch.cat([batch.target for batch in batches]),
         condition=torch.cat(conditions) if conditions else None,
         scalars=torch.cat(scalars) if scalars else None,
+        mask=torch.cat(masks) if masks else None,
     )
 
 
@@ -145,6 +174,7 @@ def _taken(batch: Batch, rows: Int[Tensor, " row"]) -> Batch:
         target=batch.target[rows],
         condition=None if batch.condition is None else batch.condition[rows],
         scalars=None if batch.scalars is None else batch.scalars[rows],
+        mask=None if batch.mask is None else batch.mask[rows],
     )
 
 
@@ -287,7 +317,7 @@ def _hashes(fields: Fields) -> dict[bytes, tuple[int, int]]:
     found = {}
     for trajectory, series in enumerate(fields.values):
         for time, state in enumerate(series):
-            if state.min() < state.max():
+            if np.nanmin(state) < np.nanmax(state):
                 key = hashlib.blake2b(np.ascontiguousarray(state).data, digest_size=16).digest()
                 found[key] = (trajectory, time)
     return found

@@ -105,7 +105,7 @@ def _of_members(
     random = noise.flatten(0, 1) if objective.random else None
     found = denoiser.direct(like, each(batch.condition), each(batch.scalars), random)
     members = found.reshape(len(batch), count, *found.shape[1:]).transpose(0, 1)
-    loss = _mean(objective.loss(members, batch.target), batch.mask)
+    loss = mean_over_cells(objective.loss(members, batch.target), batch.mask)
     return Losses(loss, loss.detach(), torch.zeros_like(loss))
 
 
@@ -126,7 +126,7 @@ def _of_levels(
     weight = objective.weight(at.t, denoiser.schedule)
     weight = weight * squared_error_ratio(denoiser.predict, at)
     log_sigma = torch.log(at.noise_to_signal)
-    loss = error = weight * _mean(residual**2, batch.mask)
+    loss = error = weight * mean_over_cells(residual**2, batch.mask)
     if denoiser.learned is not None:
         scale = torch.sqrt(weight).reshape(-1, *(1,) * (x_0.ndim - 1))
         with _full_precision(x_0.device):
@@ -148,9 +148,10 @@ def pair(objective: ByLevel, schedule: Schedule) -> tuple[PairRow, ...]:
     return tuple(PairRow(*row) for row in zip(*(c.tolist() for c in columns), strict=True))
 
 
-def _mean(
+def mean_over_cells(
     squared: Float[Tensor, "batch channel *space"], mask: Tensor | None
 ) -> Float[Tensor, " batch"]:
+    """Mean of each example over the cells that count."""
     if mask is None:
         return squared.flatten(1).mean(dim=1)
     counts = mask.to(squared.dtype).flatten(1)

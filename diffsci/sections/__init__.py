@@ -16,7 +16,7 @@ from diffsci.sections.model import Model, Predict
 from diffsci.sections.running import Runtime, Tracking
 from diffsci.sections.sampling import Observing, Perturbing, Sample, Tiles
 from diffsci.sections.storing import Storing
-from diffsci.sections.training import Train
+from diffsci.sections.training import Rollout, Train
 
 __all__ = [
     "Data",
@@ -27,6 +27,7 @@ __all__ = [
     "Perturbing",
     "Pipeline",
     "Predict",
+    "Rollout",
     "Runtime",
     "Sample",
     "Split",

@@ -13,6 +13,46 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """Training on several forecast steps, each from what the model made before.
+
+    Args:
+        leads: Forecast steps; several numbers are taken one after the other.
+        from_step: Training step before which there is one alone; several, where leads are several.
+        backprop: Forecast steps that the gradient goes back through; null for all.
+    """
+
+    leads: int | tuple[int, ...]
+    from_step: int | tuple[int, ...] = 0
+    backprop: int | None = None
+
+    def __post_init__(self) -> None:
+        leads, starts = _several(self.leads), _several(self.from_step)
+        fits = len(leads) >= 1 and all(each >= 1 for each in leads)
+        require(fits, "leads", self.leads, "1 or more, one number or several")
+        fits = len(starts) == len(leads) and starts[0] >= 0
+        fits = fits and all(one < two for one, two in zip(starts, starts[1:], strict=False))
+        expected = f"{len(leads)} training steps for the {len(leads)} of leads, each after the last"
+        require(fits, "from_step", self.from_step, expected)
+        fits = self.backprop is None or self.backprop >= 1
+        require(fits, "backprop", self.backprop, "1 or more, or null for all")
+
+    @property
+    def longest(self) -> int:
+        """Most forecast steps."""
+        return max(_several(self.leads))
+
+    def leads_at(self, step: int) -> int:
+        """Forecast steps in the training step counted from 0."""
+        pairs = zip(_several(self.leads), _several(self.from_step), strict=True)
+        return next((leads for leads, start in reversed(tuple(pairs)) if step >= start), 1)
+
+
+def _several(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """The training loop.
 
@@ -39,6 +79,7 @@ class Train:
         snapshots: How many of those are kept, evenly over the run.
         objective: What is trained for: which levels of noise, with which weight, or a score of
             members that are made by one call.
+        rollout: Training on several forecast steps; null for one.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
         drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
         flip: Dims that may be mirrored at random in training, where the physics allows it.
@@ -72,6 +113,7 @@ class Train:
     ema_lengths: tuple[float, ...] = ()
     snapshots: int = 32
     objective: Objective = member("objectives", "edm")
+    rollout: Rollout | None = None
     condition_noise: float = 0.0
     drop_scalars: float = 0.0
     flip: tuple[str, ...] = ()
@@ -114,6 +156,10 @@ class Train:
         fits = fits and len(set(self.ema_lengths)) == len(self.ema_lengths)
         expected = "shares that differ, more than 0 and up to 0.28, such as [0.05, 0.1]"
         require(fits, "ema_lengths", self.ema_lengths, expected)
+
+    def leads_at(self, step: int) -> int:
+        """Forecast steps in the training step counted from 0."""
+        return 1 if self.rollout is None else self.rollout.leads_at(step)
 
     @property
     def decays(self) -> tuple[float, ...]:

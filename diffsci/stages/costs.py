@@ -171,8 +171,9 @@ def of_the_training(pipeline: Pipeline, ports: Ports, device: Device) -> tuple[H
     assert pipeline.model is not None
     assert pipeline.train is not None
     network, batch = pipeline.model.network, pipeline.train.batch_size
-    # Members of an example go through the network side by side.
-    count = pipeline.train.objective.count
+    # Members of an example go through the network side by side, forecast steps after each other.
+    leads = 1 if pipeline.train.rollout is None else pipeline.train.rollout.longest
+    count = pipeline.train.objective.count * leads
 
     def measured(checkpointing: bool) -> Cost:
         found = of_training(

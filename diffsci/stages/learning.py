@@ -25,6 +25,7 @@ from diffsci.sections import Pipeline, Runtime, Train
 from diffsci.stages.choosing import choose
 from diffsci.stages.costs import of_the_training
 from diffsci.stages.progress import Progress
+from diffsci.stages.rolling import stepper_of
 from diffsci.tracker import Tracker
 from diffsci.training import checkpoint, distributed, memory
 from diffsci.training.cost import NotMeasuredError
@@ -153,6 +154,7 @@ def _learn(
         seed=pipeline.seed,
         device=device,
         grid=ports.grid,
+        stepper=stepper_of(pipeline, examples),
         valid=valid,
         resume=state,
         allow=(*allow, *(("training examples",) if "data" in _heads(allow) else ())),

@@ -19,6 +19,7 @@ from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Part, Pipeline
+from diffsci.stages.rolling import rolled_leads
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
     Raises:
         DataError: For anything wrong with the data, or a test field that equals a training field.
     """
-    data, sample = pipeline.data, pipeline.sample
+    data, sample, leads = pipeline.data, pipeline.sample, rolled_leads(pipeline)
     name = str(data.entry or data.source)
 
     def part(chosen: Part) -> Fields:
@@ -123,7 +124,8 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
     data.task.check(train)
     forcings = data.domain.forcings
     statistics = fit_statistics(train, data.task, forcings)
-    examples = Examples(train, data.task, statistics, forcings)
+    made_by = (data.task, statistics, forcings, leads)
+    examples = Examples(train, *made_by)
     evaluation = cases_given(
         test,
         data.task,
@@ -151,7 +153,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         test=test,
         statistics=statistics,
         examples=examples,
-        valid=None if valid is None else Examples(valid, data.task, statistics, forcings),
+        valid=None if valid is None else Examples(valid, *made_by),
         evaluation=evaluation,
         ports=ports,
         digests=digests,

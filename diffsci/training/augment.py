@@ -52,8 +52,8 @@ def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Ba
         condition = condition + section.condition_noise * draws.normal(condition)
     if section.drop_scalars and scalars is not None:
         kept = draws.uniform() >= section.drop_scalars
-        scalars = torch.where(kept[:, None], scalars, torch.zeros_like(scalars))
-    return replace(batch, condition=condition, scalars=scalars)
+        return _kept(replace(batch, condition=condition), kept)
+    return replace(batch, condition=condition)
 
 
 def mirror(
@@ -74,13 +74,21 @@ def roll(
     return x.gather(2 + axis, source.reshape(shape).expand_as(x))
 
 
+def _kept(batch: Batch, kept: Bool[Tensor, " batch"]) -> Batch:
+    """Scalars of the chosen examples, zeros of the others, at every forecast step."""
+    assert batch.scalars is not None
+    scalars = torch.where(kept[:, None], batch.scalars, torch.zeros_like(batch.scalars))
+    return replace(batch, scalars=scalars, later=tuple(_kept(each, kept) for each in batch.later))
+
+
 def _fields(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
-    """The same change to target, condition and mask, which share their grid."""
+    """The same change to target, condition and mask, which share their grid, at every step."""
     return replace(
         batch,
         target=change(batch.target),
         condition=None if batch.condition is None else change(batch.condition),
         mask=None if batch.mask is None else change(batch.mask),
+        later=tuple(_fields(each, change) for each in batch.later),
     )
 
 

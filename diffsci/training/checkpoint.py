@@ -27,11 +27,12 @@ import safetensors.torch
 from torch import Tensor
 
 from diffsci.errors import StorageError
-from diffsci.files import failpoint, remove_folder, replace_folder
+from diffsci.files import failpoint, replace_folder
 from diffsci.training.damage import MANIFEST, NUMBERS, TENSORS, as_json, is_pickle, refuse_pickle
 from diffsci.training.damage import damage_of as damage_of
 from diffsci.training.ema import Weights
 from diffsci.training.packing import packed
+from diffsci.training.places import all_of, best_of, folder_of, prune, snapshot_of
 from diffsci.training.scaler import Scaler
 from diffsci.training.state import RunState
 
@@ -43,21 +44,6 @@ _GROUPS = ("weights", "ema", "optimiser")
 _SEVERAL = ("ema_others", "powers")
 _ROWS = ("losses", "validations")
 _TUPLES = ("by_level", "recent", "ema_losses")
-
-
-def folder_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
-    return folder / f"step-{step:08d}"
-
-
-def snapshot_of(folder: Path, step: int) -> Path:
-    """Where averages lie that were kept on the way."""
-    return folder / f"power-{step:08d}"
-
-
-def best_of(folder: Path, step: int) -> Path:
-    """Where the average of a validation lies that was the best."""
-    return folder / f"best-{step:08d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +128,7 @@ def write(folder: Path, copy: Copy, *, keep: int) -> Path:
     """`save` of what was copied."""
     place = folder_of(folder, copy.step)
     _write(place, copy)
-    _prune(folder, copy, keep)
+    prune(folder, copy.step, copy.best_step, keep)
     return place
 
 
@@ -163,7 +149,7 @@ def snapshots(folder: Path, warn: Callable[[str], None]) -> Iterator[Path]:
         folder: The run's `checkpoints/`.
         warn: Told of each damaged one.
     """
-    for place in _all(folder, "power"):
+    for place in all_of(folder, "power"):
         refuse_pickle(place)
         if (damage := damage_of(place)) is None:
             yield place
@@ -183,7 +169,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
             there is a pickle among their files.
     """
     refuse_pickle(folder)
-    places = _all(folder)
+    places = all_of(folder)
     for place in reversed(places):
         refuse_pickle(place)
         damage = damage_of(place)
@@ -302,33 +288,3 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         return safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise StorageError(f"{file}: is no safetensors file ({error}); delete its folder") from None
-
-
-def _all(folder: Path, kind: str = "step") -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.glob(f"{kind}-*") if path.is_dir())
-
-
-def _prune(folder: Path, copy: Copy, keep: int) -> None:
-    """Drop the oldest, and those after this one: a run that fell back behind them makes them anew.
-
-    Of the bests, each stays that a kept checkpoint may name.
-    """
-    done = folder_of(folder, copy.step)
-    kept = [place for place in _all(folder) if place.name <= done.name][-keep:]
-    oldest, last = best_of(folder, _step(kept[0])), best_of(folder, copy.step)
-    bests = _all(folder, "best")
-    kept += [place for place in bests if oldest.name < place.name <= last.name]
-    kept += [place for place in bests if place.name <= oldest.name][-1:]
-    kept += [best_of(folder, copy.best_step)]
-    kept += [p for p in _all(folder, "power") if p.name <= snapshot_of(folder, copy.step).name]
-    failpoint("checkpoint.pruning")
-    for place in (*_all(folder), *bests, *_all(folder, "power")):
-        if place not in kept:
-            remove_folder(place)
-            failpoint("checkpoint.pruned")
-
-
-def _step(place: Path) -> int:
-    return int(place.name.partition("-")[2])

@@ -6,6 +6,8 @@
 
 Step k is a pure function of the state after k - 1 steps, the seed and k. So a run may be stopped
 anywhere: on the CPU, with as many threads, the resumed run gives the same bits.
+
+Longer than 300 lines, because what a step does and what a state holds have to be read together.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from diffsci.training.order import Draws, deterministic, examples_of_step, seed_
 from diffsci.training.parts import backward
 from diffsci.training.power import Powers
 from diffsci.training.reading import read
+from diffsci.training.rollout import Stepper, drawn
 from diffsci.training.scaler import Scaler
 from diffsci.training.spikes import Recent
 from diffsci.training.state import (
@@ -60,6 +63,7 @@ def train(
     seed: int,
     device: Device,
     grid: Grid | None = None,
+    stepper: Stepper | None = None,
     valid: Examples | None = None,
     resume: RunState | None = None,
     allow: Sequence[str] = (),
@@ -78,6 +82,7 @@ def train(
         seed: Of the order and of all noise.
         device: Where and how to compute.
         grid: Of the examples; needed for `flip` and `shift`.
+        stepper: Of the task; needed for `rollout`.
         valid: The validation set; of a large one, examples evenly spread.
         resume: A saved state to go on from; a finished one gives no steps.
         allow: Keys of settings that may differ from those of `resume`.
@@ -95,7 +100,7 @@ def train(
         augment.check(section, grid)
     ending.check(section, validates=valid is not None)
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
-    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid)
+    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper)
     run.wish = wish
     if resume is not None:
         require_same(resume.settings, run.settings, allow)
@@ -116,6 +121,7 @@ class _Run:
         device: Device,
         grid: Grid | None,
         valid: Examples | None,
+        stepper: Stepper | None,
     ) -> None:
         self.denoiser, self.examples, self.valid = device.laid_out(denoiser), examples, valid
         self.section, self.grid, self.seed = section, grid, seed
@@ -124,7 +130,8 @@ class _Run:
         self.rows = self.ranks.rows(section.batch_size)
         self.wish: Callable[[], bool] | None = None
         self.stop = False
-        self.loss = Loss(denoiser, objective)
+        backprop = None if section.rollout is None else section.rollout.backprop
+        self.loss = Loss(denoiser, objective, stepper, backprop)
         # Before the average is begun: wrapping makes the weights of all ranks equal.
         self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
@@ -231,22 +238,26 @@ class _Run:
         if not self.denoiser.training:  # a consumer may sample between steps
             self.denoiser.train()
         section, rank = self.section, self.ranks.rank
-        draws = Draws(
-            self.seed, self.step, count=section.batch_size, rows=self.rows, device=self.device
-        )
-        uniform = draws.stratified(batch.target.dtype)
-        noise = draws.normal(self.loss.objective.noise_like(batch.target))
+        draws = self._draws()
+        dtype, like = batch.target.dtype, self.loss.objective.noise_like(batch.target)
+        leads = section.leads_at(self.step)
+        steps = [draws, *(self._draws("lead", lead) for lead in range(1, leads))]
+        numbers = drawn([(d.stratified(dtype), d) for d in steps], like, self.loss.objective)
         batch = augment.augment(batch, section, self.grid, draws)
         found = backward(
             self.averaged_loss,
             batch,
-            uniform,
-            noise,
+            *numbers,
             parts=section.accumulate,
             scale=1.0 if self.scaler is None else self.scaler.scale,
             seed=partial(seed_dropout, self.device, "dropout", self.seed, self.step, rank),
         )
         return found, batch
+
+    def _draws(self, *words: int | str) -> Draws:
+        """Random numbers of this step, or of a part of it."""
+        count, device = self.section.batch_size, self.device
+        return Draws(self.seed, self.step, *words, count=count, rows=self.rows, device=device)
 
     def _read(self, found: Losses, gradients: list[Tensor]) -> tuple[float, float, bool]:
         """Loss and gradient norm over all ranks, and whether the time of one is over."""

@@ -9,6 +9,7 @@ from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import Losses, losses
 from diffsci.diffusion.objectives.base import Objective
+from diffsci.training.rollout import Stepper, rolled
 
 
 class Loss(nn.Module):
@@ -17,14 +18,27 @@ class Loss(nn.Module):
     Args:
         denoiser: What is trained.
         objective: What for.
+        stepper: Of the task, where steps are rolled out.
+        backprop: Steps that the gradient goes back through; none for all.
     """
 
-    def __init__(self, denoiser: Denoiser, objective: Objective) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        objective: Objective,
+        stepper: Stepper | None = None,
+        backprop: int | None = None,
+    ) -> None:
         super().__init__()
         self.denoiser, self.objective = denoiser, objective
+        self.stepper, self.backprop = stepper, backprop
 
     def forward(
-        self, batch: Batch, uniform: Float[Tensor, " batch"], noise: Float[Tensor, "batch ..."]
+        self, batch: Batch, uniform: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> Losses:
-        """See `losses`."""
-        return losses(self.denoiser, batch, self.objective, uniform, noise)
+        """See `losses`; `rolled`, where there are random numbers of several steps."""
+        given = (self.denoiser, batch, self.objective)
+        if uniform.ndim == 1:
+            return losses(*given, uniform, noise)
+        assert self.stepper is not None
+        return rolled(*given, self.stepper, uniform, noise, self.backprop)

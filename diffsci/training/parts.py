@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields, replace
 
 import torch
 from jaxtyping import Float
@@ -22,7 +21,7 @@ from diffsci.diffusion.objective import Losses
 def backward(
     loss: nn.Module,
     batch: Batch,
-    uniform: Float[Tensor, " batch"],
+    uniform: Float[Tensor, "batch *lead"],
     noise: Float[Tensor, "batch ..."],
     *,
     parts: int,
@@ -47,7 +46,7 @@ def backward(
         with nullcontext() if part == parts - 1 else _apart(loss):
             given = (batch, uniform, noise)
             if parts > 1:
-                given = (_rows(batch, rows), uniform[rows], noise[rows])
+                given = (batch.take(rows), uniform[rows], noise[rows])
             losses: Losses = loss(*given)
             mean = losses.loss.mean()
             # Not a product with 1: it would be one more operation in each step.
@@ -57,11 +56,6 @@ def backward(
         found.append(losses)
     columns = ([value.detach() for value in column] for column in zip(*found, strict=True))
     return Losses(*(column[0] if parts == 1 else torch.cat(column) for column in columns))
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    given = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(batch, **{n: value[rows] for n, value in given.items() if value is not None})
 
 
 def _apart(loss: nn.Module) -> AbstractContextManager[object]:

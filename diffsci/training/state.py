@@ -128,6 +128,7 @@ def settings_of(
     return plain | {
         **decays,
         "train.objective": repr(objective),
+        "train.rollout": None if section.rollout is None else repr(section.rollout),
         "seed": seed,
         **{_MACHINE + name: value for name, value in device.record().items()},
         "training examples": examples,

@@ -15,6 +15,7 @@ from diffsci.training.ema import Ema
 from diffsci.training.examples import Examples
 from diffsci.training.losses import Loss
 from diffsci.training.order import Draws, open_interval, permutation
+from diffsci.training.rollout import drawn
 
 BATCHES = 32
 """At most so many batches: with the default 500 steps between validations, 2 % of the time."""
@@ -99,7 +100,9 @@ def validation_loss(
     """
     count = min(len(valid), BATCHES * batch_size)
     chosen = np.linspace(0, len(valid) - 1, count).round().astype(np.int64)
-    levels = torch.from_numpy((permutation(seed, -1, count) + 0.5) / count)
+    leads = 1 if loss.stepper is None else 1 + len(valid.batch(chosen[:1]).later)
+    orders = [permutation(seed, -1 - lead, count) for lead in range(leads)]
+    levels = [torch.from_numpy((order + 0.5) / count) for order in orders]
     training = loss.training
     loss.eval()
     sums = torch.zeros(2, dtype=torch.float32, device=device)
@@ -110,10 +113,12 @@ def validation_loss(
         if rows.start == rows.stop:
             continue
         batch = valid.batch(chosen[block][rows]).to(device)
-        draws = Draws("valid", seed, first, count=size, rows=rows, device=device)
-        noise = draws.normal(loss.objective.noise_like(batch.target))
-        uniform = open_interval(levels[block][rows], batch.target.dtype).to(device)
-        losses = loss(batch, uniform, noise).loss
+        words = [("valid", seed, first, *(("lead", lead) if lead else ())) for lead in range(leads)]
+        draws = [Draws(*each, count=size, rows=rows, device=device) for each in words]
+        dtype, like = batch.target.dtype, loss.objective.noise_like(batch.target)
+        uniform = [open_interval(level[block][rows], dtype).to(device) for level in levels]
+        numbers = drawn(list(zip(uniform, draws, strict=True)), like, loss.objective)
+        losses = loss(batch, *numbers).loss
         sums += torch.stack([losses.sum(), losses.new_tensor(len(losses))]).to(sums)
     loss.train(training)
     added, number = total(sums, ranks).tolist()

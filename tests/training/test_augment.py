@@ -33,7 +33,8 @@ def test_nothing_asked_nothing_changed():
     given = batch()
     after = run(given)
     for field in dataclasses.fields(Batch):
-        assert torch.equal(getattr(after, field.name), getattr(given, field.name))
+        one, other = getattr(after, field.name), getattr(given, field.name)
+        assert one == other == () if field.name == "later" else torch.equal(one, other)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -81,3 +82,13 @@ def test_what_the_grid_does_not_allow_is_refused():
         check(Train(steps=1, flip=("x",)), GRID)
     with pytest.raises(FieldError, match="shift: got 'latitude', expected periodic dims"):
         check(Train(steps=1, shift=("latitude",)), GRID)
+
+
+def test_later_steps_are_changed_as_the_first():
+    given = dataclasses.replace(batch(40), mask=None)
+    given = dataclasses.replace(given, later=(given, given))
+    after = run(given, shift=("longitude",), flip=("latitude",), drop_scalars=0.5)
+    assert not torch.equal(after.target, given.target)
+    for each in after.later:
+        assert torch.equal(each.target, after.target) and torch.equal(each.scalars, after.scalars)
+        assert torch.equal(each.condition, after.condition)

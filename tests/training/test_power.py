@@ -8,6 +8,7 @@ from torch import nn
 
 from diffsci.errors import ConfigError, FieldError, StorageError
 from diffsci.training import checkpoint
+from diffsci.training.places import snapshot_of
 from diffsci.training.power import (
     LONGEST,
     TRIED,
@@ -131,7 +132,7 @@ def test_any_average_from_snapshots_is_that_of_the_weights(tmp_path):
 
 def test_a_damaged_snapshot_is_named_and_left_out(tmp_path):
     trained(tmp_path)
-    broken = checkpoint.snapshot_of(tmp_path, 6) / "state.safetensors"
+    broken = snapshot_of(tmp_path, 6) / "state.safetensors"
     broken.write_bytes(broken.read_bytes()[:-1])
     said = []
     snapshots = Snapshots.of(tmp_path, said.append)

@@ -97,6 +97,9 @@ def _variable(value: object, path: Path, where: str) -> Variable:
     vector = plain.pop("vector", None)
     if vector is not None and not isinstance(vector, bool):
         raise DataError(f"{path}: {where}.vector: got {vector!r}, expected true or false")
+    fill = plain.pop("fill", None)
+    if fill is not None and (isinstance(fill, bool) or not isinstance(fill, int | float)):
+        raise DataError(f"{path}: {where}.fill: got {fill!r}, expected a number")
     texts: dict[str, Any] = {
         key: strict.text(item, path, f"{where}.{key}") for key, item in plain.items()
     }
@@ -104,7 +107,7 @@ def _variable(value: object, path: Path, where: str) -> Variable:
         raise DataError(
             f"{path}: {where}.missing: got {texts['missing']!r}, expected {' or '.join(MISSING)}"
         )
-    return Variable(vector=vector, **texts)
+    return Variable(vector=vector, fill=None if fill is None else float(fill), **texts)
 
 
 def _sides(value: object, path: Path, dim: str) -> tuple[str, str]:

@@ -46,6 +46,8 @@ class Variable:
         cell_methods: As CF has them.
         vector: Whether it is a component of a vector along the grid; none: by its standard name.
         missing: What a NaN means, one of `MISSING`.
+        fill: Number that stands for a missing value, in the file's units, where the file does not
+            declare it.
     """
 
     units: str | None = None
@@ -54,6 +56,7 @@ class Variable:
     cell_methods: str | None = None
     vector: bool | None = None
     missing: str = "forbidden"
+    fill: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

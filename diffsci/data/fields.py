@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -51,6 +52,11 @@ class Channel:
         return sum(word in _DIRECTIONS for word in words) % 2 == 1 and words[0] != "square"
 
     @property
+    def missing(self) -> str:
+        """What a NaN of it means: `forbidden`, `static` or `moving`."""
+        return self.variable_attributes.get("missing", "forbidden")
+
+    @property
     def variable_attributes(self) -> dict[str, str]:
         """CF attributes of the variable."""
         return {key: value for key, value in self.attributes if not key.startswith(LEVEL)}
@@ -67,7 +73,8 @@ class Fields:
     """Values in physical units with the labels that say what they are.
 
     Args:
-        values: float32; weather has one trajectory, images have one time.
+        values: float32; weather has one trajectory, images have one time. NaN is what is missing
+            by declaration, and stands nowhere else.
         channels: What each channel is.
         grid: Where the values sit.
         trajectories: Label of each trajectory: an integer, or a name.
@@ -91,6 +98,30 @@ class Fields:
     scalar_names: tuple[str, ...] = ()
     source: str = ""
     digest: str = ""
+
+    @property
+    def gappy(self) -> bool:
+        """Whether some values may be missing, by declaration."""
+        return any(channel.missing != "forbidden" for channel in self.channels)
+
+    @cached_property
+    def there(self) -> Bool[np.ndarray, "trajectory time channel *space"] | None:
+        """Which values are not missing; one state for all where that never moves; none: all are."""
+        if not self.gappy:
+            return None
+        if all(channel.missing != "moving" for channel in self.channels):
+            return self.seen[None, None]
+        return np.asarray(np.isfinite(self.values))
+
+    def filled(self, means: Float[np.ndarray, " channel"]) -> Fields:
+        """The same with a number for what is missing: the mean of its channel."""
+        wide = np.asarray(means, dtype=np.float32).reshape(-1, *[1] * len(self.grid.dims))
+        return replace(self, values=np.where(np.isnan(self.values), wide, self.values))
+
+    @cached_property
+    def seen(self) -> Bool[np.ndarray, "channel *space"]:
+        """Cells that count at some time: the others are missing throughout."""
+        return np.asarray(np.isfinite(self.values).any(axis=(0, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,7 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         units=tuple(channel.unit for channel in fields.channels),
         scalar_names=fields.scalar_names,
         data_digest=fields.digest,
+        **_gaps(fields),
     )
     if task.climate:
         first = replace(first, climate=_climate(fields, first))
@@ -60,6 +61,13 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
     if task.regressed:
         first = replace(first, **_regression(fields, inputs))
     return replace(first, **_scales(fields, Inputs(task=task, around=around, statistics=first)))
+
+
+def _gaps(fields: Fields) -> dict[str, Any]:
+    """What is missing by declaration; nothing where nothing may be."""
+    if not fields.gappy:
+        return {}
+    return {"seen": fields.seen, "missing": tuple(c.missing for c in fields.channels)}
 
 
 def _scales(fields: Fields, inputs: Inputs) -> dict[str, Any]:
@@ -73,7 +81,8 @@ def _scales(fields: Fields, inputs: Inputs) -> dict[str, Any]:
         target = pair.target
         if task.regressed:
             target = first.anomaly(target, pair.condition, pair.forced, part)
-        targets[part].add(target.numpy().astype(np.float64))
+        counts = None if pair.mask is None else pair.mask.numpy()
+        targets[part].add(target.numpy().astype(np.float64), counts)
         if pair.condition is not None:
             conditions.add(pair.condition.numpy().astype(np.float64))
     scales = [found.scale(cell_by_cell=task.per_cell) for found in targets]
@@ -91,11 +100,16 @@ def _scales(fields: Fields, inputs: Inputs) -> dict[str, Any]:
 def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation per channel, in two passes over one trajectory at a time."""
     axes = (0, *range(2, fields.values.ndim - 1))
-    count = fields.values.size / fields.values.shape[2]
-    total = sum(block.sum(axis=axes, dtype=np.float64) for block in fields.values)
+    count: Any = fields.values.size / fields.values.shape[2]
+    add = np.sum
+    if fields.gappy:
+        add = np.nansum
+        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.values)
+        _require_some(fields, count)
+    total = sum(add(block, axis=axes, dtype=np.float64) for block in fields.values)
     mean = np.asarray(total) / count
     wide = mean.reshape(-1, *[1] * len(fields.grid.dims))
-    square = sum(((block - wide) ** 2).sum(axis=axes) for block in fields.values)
+    square = sum(add((block - wide) ** 2, axis=axes) for block in fields.values)
     std = np.sqrt(np.asarray(square) / count)
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
@@ -106,6 +120,16 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
                 "leave it out by `variables:`"
             )
     return mean, std
+
+
+def _require_some(fields: Fields, count: np.ndarray) -> None:
+    """Refuse a channel without a single value."""
+    for channel, number in zip(fields.channels, count, strict=True):
+        if not number:
+            raise DataError(
+                f"{fields.source}: variable {channel.name} is missing throughout the training "
+                "part; leave it out by `variables:`"
+            )
 
 
 def _signed(fields: Fields) -> np.ndarray:

@@ -8,11 +8,11 @@ forcings that are numbers (of the first valid time), then the lead where draws d
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffsci.data.around import Around
@@ -123,7 +123,11 @@ class Inputs:
             physical = fields.values[rows[:, :1], rows[:, 1:] + steps]
             window = torch.from_numpy(self.statistics.encode(physical))
             for part in range(len(self.task.parts)):
-                yield part, self.pair(window, self.valid(fields.times, rows[:, 1], part), part)
+                pair = self.pair(window, self.valid(fields.times, rows[:, 1], part), part)
+                if fields.gappy:
+                    counts = self.counted(torch.from_numpy(np.isfinite(physical)), part)
+                    pair = replace(pair, mask=counts)
+                yield part, pair
 
     def pair(
         self, window: Float[Tensor, "n frame channel *space"], times: np.ndarray | None, part: int
@@ -132,6 +136,20 @@ class Inputs:
         condition = self.condition(self.task.observe(window, self.grid), times, part)
         target = self.task.target(window, condition, part)
         return Pair(target=target, condition=condition, forced=self.forced(times, window[:, 0]))
+
+    def counted(
+        self, there: Bool[Tensor, "n frame channel *space"], part: int
+    ) -> Bool[Tensor, "n target *space"]:
+        """Which values of the targets count: those that are there in the states they stand for.
+
+        Args:
+            there: Which values of some windows are not missing.
+            part: Which of the task's parts.
+        """
+        task = self.task
+        last = max(task.given_frames - 1, 0)
+        frames = [last + task.step * lead for lead in task.parts[part]]
+        return there[:, frames if task.has_leads else [-1]].flatten(1, 2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,8 +160,10 @@ class Pair:
         target: Of normalised states, before scaling.
         condition: Of normalised states, before scaling.
         forced: Forcings that are numbers.
+        mask: True where the target counts; none where all of it does.
     """
 
     target: Float[Tensor, "n channel *space"]
     condition: Float[Tensor, "n given *space"] | None
     forced: Float[Tensor, "n forcing"]
+    mask: Bool[Tensor, "n target *space"] | None = None

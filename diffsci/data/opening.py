@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data import lazy, preflight, reader
+from diffsci.data import lazy, preflight, reader, stacking
 from diffsci.data.catalog import Entry, Source, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.errors import DiffsciError
@@ -75,10 +75,10 @@ def told(canonical: xr.Dataset) -> xr.Dataset:
 
 def _converted(variable: xr.DataArray) -> xr.DataArray:
     """The variable in its units: what `stacking.gather` does in memory, done when it is read."""
-    kept = {k: v for k, v in variable.attrs.items() if k != "conversion"}
-    if "conversion" not in variable.attrs:
+    told = dict(variable.attrs)
+    kept = {k: v for k, v in told.items() if k not in ("conversion", "fill")}
+    if len(kept) == len(told):
         return variable
-    scale, offset = variable.attrs["conversion"]
     kind = np.float64 if variable.dtype.kind != "f" else variable.dtype
-    made = lazy.derived(variable.variable, lambda v: v.astype(np.float64) * scale + offset, kind)
+    made = lazy.derived(variable.variable, lambda v: stacking.physical(v, told), kind)
     return xr.DataArray(made, variable.coords, name=variable.name, attrs=kept)

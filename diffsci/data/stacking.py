@@ -1,7 +1,7 @@
 """Stacking: labelled variables become one float32 array with a channel axis, and come apart again.
 
-Nothing enters that is not a finite number: a NaN, an infinity or a leftover fill value is told with
-its variable, its place, and how many there are.
+Nothing enters that is neither a finite number nor a gap by declaration: a NaN, an infinity or a
+leftover fill value is told with its variable, its place, and how many there are.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from diffsci.data import times as stamps
 from diffsci.data.axes import unknown
-from diffsci.data.catalog import Entry
+from diffsci.data.catalog import MISSING, Entry
 from diffsci.data.fields import LEVEL, Channel
 from diffsci.data.problems import Report
+from diffsci.data.scanning import Scan
 from diffsci.data.units import conversion, spelling
 from diffsci.families import did_you_mean
 
 log = logging.getLogger(__name__)
 
-_FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
 _KEPT = ("long_name", "standard_name", "cell_methods")
 
 
@@ -138,6 +137,13 @@ def in_units(
         attributes["vector"] = "true" if declared.vector else "false"
     elif variable.attrs.get("vector") in ("true", "false"):
         attributes["vector"] = variable.attrs["vector"]
+    missing = declared.missing if declared else MISSING[0]
+    if missing == MISSING[0] and variable.attrs.get("missing") in MISSING:
+        missing = variable.attrs["missing"]
+    if missing != MISSING[0]:
+        attributes["missing"] = missing
+    if declared and declared.fill is not None:
+        attributes["fill"] = declared.fill
     if found is None and wanted is None and default is None:
         report.add(
             "units-missing",
@@ -164,6 +170,22 @@ def in_units(
     return variable
 
 
+def physical(values: np.ndarray, attributes: dict[Any, Any]) -> np.ndarray:
+    """Values as found, in the units they shall have, with NaN for a fill value of the entry.
+
+    Args:
+        values: As the file has them.
+        attributes: As `in_units` has left them.
+    """
+    if "fill" in attributes:
+        gaps = values == attributes["fill"]
+        values = np.where(gaps, np.nan, values.astype(np.result_type(values, np.float32)))
+    if "conversion" in attributes:
+        scale, offset = attributes["conversion"]
+        values = values.astype(np.float64) * scale + offset
+    return values
+
+
 def gather(
     ds: xr.Dataset, lead_dims: tuple[str, str], stack: str, space: tuple[str, ...], report: Report
 ) -> tuple[Float32[np.ndarray, "trajectory time channel *space"], tuple[Channel, ...]]:
@@ -186,15 +208,13 @@ def gather(
         else:
             variable = variable.expand_dims(stack)
         variable = variable.transpose(*lead_dims, stack, *space)
-        values = np.asarray(variable.values)
-        if "conversion" in variable.attrs:
-            scale, offset = variable.attrs["conversion"]
-            values = values.astype(np.float64) * scale + offset
         with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-        _check_values(values, variable, str(name), report)
+            values = physical(np.asarray(variable.values), variable.attrs).astype(np.float32)
+        scan = Scan(name=str(name), missing=str(variable.attrs.get("missing", MISSING[0])))
+        scan.add(values, variable)
+        scan.tell(report)
         blocks.append(values)
-        kept = (*_KEPT, "vector")
+        kept = (*_KEPT, "vector", "missing")
         attributes = tuple((k, str(variable.attrs[k])) for k in kept if k in variable.attrs)
         if levels != [None]:
             attributes += tuple((LEVEL + k, str(v)) for k, v in ds[stack].attrs.items())
@@ -211,57 +231,6 @@ def gather(
     full = [np.broadcast_to(b, (*shape, *b.shape[2:])) for b in blocks]
     values = full[0] if len(full) == 1 else np.concatenate(full, axis=2)
     return np.ascontiguousarray(values), tuple(channels)
-
-
-def _check_values(values: np.ndarray, variable: xr.DataArray, name: str, report: Report) -> None:
-    bad = ~np.isfinite(values)
-    if bad.any():
-        report.add(
-            "nan",
-            f"{int(bad.sum())} of {bad.size} values are NaN or infinite, the first at "
-            f"{place(variable, np.argwhere(bad)[0])}",
-            "fill or cut them out of the file: masks are not supported yet",
-            variable=name,
-        )
-        return
-    for extreme in (values.min(), values.max()):
-        hits = values == extreme
-        if _is_fill(float(extreme), values[~hits]):
-            report.add(
-                "sentinel",
-                f"{int(hits.sum())} of {hits.size} values are {extreme:g}, which looks like a "
-                f"fill value, the first at {place(variable, np.argwhere(hits)[0])}",
-                "declare it as `_FillValue` in the file and fill the gaps",
-                variable=name,
-            )
-            return
-
-
-def _is_fill(extreme: float, rest: np.ndarray) -> bool:
-    """Whether an extreme value is none of the data: it must stand far apart from all others.
-
-    A usual fill value does so by more than half the range of the others; any huge number by a
-    factor of 1e4, since data may be huge throughout.
-    """
-    if not rest.size:
-        return False
-    low, high = float(rest.min()), float(rest.max())
-    if extreme in _FILLS:
-        return low - extreme > 0.5 * (high - low)
-    return abs(extreme) >= 1e15 and abs(extreme) >= 1e4 * max(abs(low), abs(high))
-
-
-def place(variable: xr.DataArray, index: np.ndarray) -> str:
-    """Coordinates of one value in words: `time=2001-06-01T00:00:00, latitude=15`."""
-    words = []
-    for dim, i in zip(variable.dims, index, strict=True):
-        if variable.sizes[dim] == 1 and dim not in variable.coords:
-            continue
-        stamp = variable[dim].values[i] if dim in variable.coords else int(i)
-        number = isinstance(stamp, int | float | np.integer | np.floating)
-        date = not number and stamps.is_dates(np.asarray([stamp]))
-        words.append(f"{dim}={stamps.name(stamp) if number or date else stamp}")
-    return ", ".join(words)
 
 
 def spread(

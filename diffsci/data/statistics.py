@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
@@ -35,10 +35,11 @@ _ARRAYS = (
     "slope",
     "cycle",
     "climate",
+    "seen",
 )
 
 
-_NAMES = ("channels", "units", "scalar_names")
+_NAMES = ("channels", "units", "scalar_names", "missing")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,9 +60,11 @@ class Statistics:
             task has no regression.
         cycle: Of each cell: the target's mean, then its slopes on the forcings that are numbers.
         climate: Mean and spread of each cell, normalised; empty where the task gives none.
+        seen: Cells that count at all times; empty where all of every channel do.
         channels: Names of the channels.
         units: Units of the channels.
         scalar_names: Names of the scalars.
+        missing: What a NaN of each channel means; empty where it is a fault in all.
         data_digest: Digest of the training fields.
     """
 
@@ -78,29 +81,43 @@ class Statistics:
     climate: Float[np.ndarray, "both ..."] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    seen: Bool[np.ndarray, "..."] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     scalar_names: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     data_digest: str = ""
 
     def _per_channel(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, *[1] * (self.target_mean.ndim - 1))
 
     def encode(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Normalised states, float32, from physical ones; channels lie before the space axes."""
+        """Normalised states, float32, from physical ones; channels lie before the space axes.
+
+        What is missing by declaration is 0, the mean.
+        """
         mean, std = self._per_channel(self.state_mean), self._per_channel(self.state_std)
         if values.ndim <= mean.ndim:
             alone: np.ndarray = ((values - mean) / std).astype(np.float32)
-            return alone
+            return self._filled(alone)
         normalised = np.empty(values.shape, dtype=np.float32)
         for index, block in enumerate(values):  # One at a time: float64 needs twice the memory.
             normalised[index] = (block - mean) / std
+        return self._filled(normalised)
+
+    def _filled(self, normalised: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        if self.missing:
+            gappy = self._per_channel(np.array([word != "forbidden" for word in self.missing]))
+            np.copyto(normalised, 0, where=np.isnan(normalised) & gappy)
         return normalised
 
     def decode(self, normalised: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Physical states, float32, from normalised ones: the inverse of `encode`."""
+        """Physical states, float32, from normalised ones: the inverse of `encode`.
+
+        NaN stands at cells that never count.
+        """
         mean, std = self._per_channel(self.state_mean), self._per_channel(self.state_std)
         wide = np.asarray(normalised, dtype=np.float64) * std + mean
         physical: np.ndarray = wide.astype(np.float32)
-        return physical
+        return np.where(self.seen, physical, np.float32(np.nan)) if self.seen.size else physical
 
     def scale_target(
         self,
@@ -187,6 +204,7 @@ class Statistics:
             "channels": self.channels,
             "units": self.units,
             "scalar_names": self.scalar_names,
+            "missing": self.missing,
             "data_digest": self.data_digest,
             "sha256": hashlib.sha256(arrays).hexdigest(),
         }
@@ -208,7 +226,7 @@ class Statistics:
                 raise StorageError(
                     f"{path}: changed since it was written; restore it, or train again"
                 )
-            values: dict[str, Any] = {key: tuple(plain[key]) for key in _NAMES}
+            values: dict[str, Any] = {key: tuple(plain.get(key, ())) for key in _NAMES}
             values |= load_file(path)
             return cls(**values, data_digest=str(plain["data_digest"]))
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:

@@ -66,10 +66,22 @@ def check_finite(
     channels: Sequence[Channel],
     keys: Sequence[str],
     error: type[DataError] | type[NumericsError],
+    gaps: np.ndarray | None = None,
 ) -> None:
-    """Refuse values that are not finite: a score is never computed on less than it says."""
+    """Refuse values that are not finite: a score is never computed on less than it says.
+
+    Args:
+        name: Of the forecast, or `truth`.
+        values: `[case, member, lead, channel, *space]`.
+        channels: What each channel is.
+        keys: Names of the cases.
+        error: What to raise.
+        gaps: Where the truth is missing by declaration, so that nothing is scored.
+    """
     for index, channel in enumerate(channels):
         bad = ~np.isfinite(values[:, :, :, index])
+        if gaps is not None:
+            bad &= ~gaps[:, :, :, index]
         if bad.any():
             case, member, lead = (int(place) for place in np.argwhere(bad)[0][:3])
             key = keys[case] if keys else str(case)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from diffsci.evaluation import masking
 from diffsci.evaluation.canvas import (
     FAINT,
     TRUTH,
@@ -17,7 +18,7 @@ from diffsci.evaluation.canvas import (
     score_words,
     with_unit,
 )
-from diffsci.evaluation.scores.base import Pairs
+from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.rank_histogram import RankHistogram
 from diffsci.evaluation.scores.spectrum import Spectrum
 from diffsci.evaluation.table import Scores
@@ -34,6 +35,12 @@ def _pairs(results: Results, name: str, channel: int, lead: int) -> Pairs:
         weights=results.grid.cell_weights,
         periodic=tuple(sides[0] == "periodic" for sides in results.grid.boundary),
     )
+
+
+def _mean(score: Score, results: Results, name: str, channel: int, lead: int) -> np.ndarray:
+    """Statistics of a score, averaged over the cases."""
+    found = masking.statistics(score, _pairs(results, name, channel, lead))
+    return np.asarray(found.mean(axis=0))
 
 
 def _panels(results: Results, rows: int, height: float) -> tuple[Figure, np.ndarray]:
@@ -101,10 +108,7 @@ def rank_histogram(results: Results) -> Figure | None:
                 continue
             leads = range(results.truth.shape[1])
             share = np.mean(
-                [
-                    RankHistogram().statistics(_pairs(results, name, channel, lead)).mean(axis=0)
-                    for lead in leads
-                ],
+                [_mean(RankHistogram(), results, name, channel, lead) for lead in leads],
                 axis=0,
             )
             edge = np.linspace(0, 1, len(share) + 1)
@@ -137,10 +141,7 @@ def spectra(results: Results) -> Figure | None:
         for index, name in enumerate(results.forecasts):
             leads = range(results.truth.shape[1])
             means = np.mean(
-                [
-                    Spectrum().statistics(_pairs(results, name, channel, lead)).mean(axis=0)
-                    for lead in leads
-                ],
+                [_mean(Spectrum(), results, name, channel, lead) for lead in leads],
                 axis=0,
             )
             members, truth = np.split(means, 2)
@@ -214,6 +215,7 @@ def _binned(results: Results, name: str, channel: int, bins: int = 10) -> tuple[
     error = (members.mean(axis=1, dtype=np.float64) - results.truth[:, :, channel]) ** 2
     weight = np.broadcast_to(results.grid.cell_weights, variance.shape).ravel()
     order = np.argsort(variance, axis=None, kind="stable")
+    order = order[np.isfinite(error.ravel()[order])]  # What is missing has no error.
     parts = [part for part in np.array_split(order, bins) if len(part)]
 
     def rooted(values: np.ndarray) -> np.ndarray:

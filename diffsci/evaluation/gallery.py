@@ -29,7 +29,8 @@ def gallery(results: Results, channel: int) -> Figure:
         width_ratios=[1.0] * REAL + [0.35] + [1.0] * DRAWN,
         height_ratios=[1.0] * len(classes) + [0.12],
     )
-    low, high = float(results.truth[:, 0, channel].min()), float(results.truth[:, 0, channel].max())
+    truth = results.truth[:, 0, channel]
+    low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
     look: dict[str, Any] = {
         "cmap": "gray" if _is_image(results) else VALUES,
         "vmin": low,

@@ -77,7 +77,7 @@ def _take(values: np.ndarray, axis: int, index: int) -> np.ndarray:
 
 def value_range(truth: np.ndarray) -> tuple[str, float, float]:
     """Colour map and limits of values: diverging about 0 where the truth swings to both sides."""
-    low, high = float(truth.min()), float(truth.max())
+    low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
     if low < 0 < high and min(-low, high) > 0.4 * max(-low, high):
         reach = max(-low, high)
         return DIFFERENCE, -reach, reach

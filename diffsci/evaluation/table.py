@@ -19,6 +19,7 @@ from jaxtyping import Float
 
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError, NumericsError
+from diffsci.evaluation import masking
 from diffsci.evaluation.checks import check_finite, check_shapes, named
 from diffsci.evaluation.rows import Row, by_place, overall, write_rows
 from diffsci.evaluation.scores.base import Pairs, Score
@@ -146,9 +147,11 @@ def evaluate(
     """
     measures = named(scores, labels, train, train_labels)
     check_shapes(forecasts, truth, channels, grid, leads)
-    check_finite("truth", truth[:, None], channels, keys, DataError)
+    gaps = masking.allowed(truth, tuple(channels))
+    gaps = None if gaps is None else gaps[:, None]
+    check_finite("truth", truth[:, None], channels, keys, DataError, gaps)
     for name, values in forecasts.items():
-        check_finite(name, values, channels, keys, NumericsError)
+        check_finite(name, values, channels, keys, NumericsError, gaps)
     cases = len(truth)
     random = np.random.default_rng(seed)
     weights = random.multinomial(cases, np.full(cases, 1 / cases), size=resamples) / cases
@@ -210,7 +213,7 @@ def _statistics(
             truth=truth[:, lead].astype(np.float64),
         )
         for word, score in measures.items():
-            found[word].append(score.statistics(pairs))
+            found[word].append(masking.statistics(score, pairs))
     return {word: np.stack(per_lead) for word, per_lead in found.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def score(
             log.info("evaluate: no baseline %s: %s", name, unfit)
             continue
         log.info("evaluate: baseline %s", name)
-        forecasts[name] = baseline(problem)
+        forecasts[name] = _with_gaps(baseline(problem), prepared)
     log.info("evaluate: scores of %s", ", ".join(forecasts))
     truth = prepared.evaluation.truth
     cases = prepared.evaluation.cases
@@ -83,7 +84,7 @@ def score(
     results = Results(
         forecasts=forecasts,
         truth=truth,
-        given=problem.given,
+        given=None if problem.given is None else _with_gaps(problem.given, prepared),
         channels=prepared.train.channels,
         grid=prepared.train.grid,
         leads=None if prepared.leads() is None else tuple(prepared.leads() or ()),
@@ -179,10 +180,18 @@ def _scores(section: Evaluate, prepared: Prepared) -> tuple[Score, ...]:
 def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
     """What a baseline may use."""
     assert pipeline.sample is not None
+    if prepared.train.gappy:
+        # Baselines fit what is there; at a gap they take the mean, as the model does.
+        mean = prepared.statistics.state_mean
+        train, test = prepared.train.filled(mean), prepared.test.filled(mean)
+        prepared = replace(prepared, train=train, test=test)
     given = prepared.evaluation.given
     known = None
     if given is not None:
         known = _shown(pipeline, prepared, given)
+        if prepared.train.gappy:
+            mean = prepared.statistics.state_mean.reshape(-1, *[1] * (known.ndim - 2))
+            known = np.where(np.isnan(known), mean.astype(np.float32), known)
     train_given, train_truth = _training(pipeline, prepared, _windows(prepared))
     return Problem(
         train=prepared.train,
@@ -194,6 +203,12 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
         members=_baseline_members(pipeline.sample.members),
         test=prepared.test,
     )
+
+
+def _with_gaps(values: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """Values with NaN at cells that never count, as the model's have it."""
+    seen = prepared.statistics.seen
+    return np.where(seen, values, np.float32(np.nan)) if seen.size else values
 
 
 def _baseline_members(members: int) -> int:

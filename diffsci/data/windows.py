@@ -40,10 +40,17 @@ class Examples:
         task: What is given and what is to be sampled.
         statistics: Of the training part.
         forcings: As the domain has them.
+        leads: Forecast steps of an example, one after the other; those after the first are its
+            `later` ones.
     """
 
     def __init__(
-        self, fields: Fields, task: Task, statistics: Statistics, forcings: tuple[str, ...] = ()
+        self,
+        fields: Fields,
+        task: Task,
+        statistics: Statistics,
+        forcings: tuple[str, ...] = (),
+        leads: int = 1,
     ) -> None:
         task.check(fields)
         self.task = task
@@ -52,11 +59,15 @@ class Examples:
         around = Around(forcings=forcings, grid=fields.grid)
         self.inputs = Inputs(task=task, around=around, statistics=statistics)
         self._times = fields.times
-        self.windows: Int[np.ndarray, "window 2"] = windows(fields, task.frames)
+        # Frames from one draw to the next; each starts where the one before it ends.
+        self._ahead = [lead * task.step * task.block for lead in range(1, leads)]
+        frames = task.frames + max(self._ahead, default=0)
+        self.windows: Int[np.ndarray, "window 2"] = windows(fields, frames)
         if len(self.windows) == 0:
+            less = ", lower train.rollout.leads" if leads > 1 else ""
             raise DataError(
-                f"{fields.source}: no window of {task.frames} frames in {len(fields.times)} times; "
-                "widen the part, or look for gaps with `diffsci check`"
+                f"{fields.source}: no window of {frames} frames in {len(fields.times)} times; "
+                f"widen the part{less}, or look for gaps with `diffsci check`"
             )
         self.states = torch.from_numpy(statistics.encode(fields.values))
         self._there = None if fields.there is None else torch.from_numpy(fields.there)
@@ -100,10 +111,16 @@ class Examples:
             return _taken(self._ready, torch.from_numpy(np.array(index)))
         part, window = np.divmod(index, len(self.windows))
         if (part == part[:1]).all():
-            return self._make(self.windows[window], int(part[0]) if len(part) else 0)
+            return self._led(self.windows[window], int(part[0]) if len(part) else 0)
         order = np.argsort(part, kind="stable")
         made = [self._make(self.windows[window[part == one]], int(one)) for one in np.unique(part)]
         return _taken(_joined(made), torch.from_numpy(np.argsort(order)))
+
+    def _led(self, rows: Int[np.ndarray, "batch 2"], part: int) -> Batch:
+        """With the later draws of its trajectory."""
+        later = tuple(self._make(rows + np.array([0, ahead]), part) for ahead in self._ahead)
+        first = self._make(rows, part)
+        return dataclasses.replace(first, later=later) if later else first
 
     def _make(self, rows: Int[np.ndarray, "batch 2"], part: int = 0) -> Batch:
         trajectory, start = torch.from_numpy(rows).unbind(dim=1)

@@ -657,13 +657,11 @@ def test_check_looks_at_the_parts_that_a_pipeline_reads(tmp_path):
     assert [problem.code for problem in checking.check((file,))] == ["nan"]
 
 
-def test_half_told_processes_and_sampling_by_several_are_refused_at_once(tmp_path, monkeypatch):
+def test_half_told_processes_are_refused_at_once(tmp_path, monkeypatch):
     file = make(tmp_path, "pde")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match=r"WORLD_SIZE.*is set and .*'RANK'.* is not"):
         run(file, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match="members are sampled by one process"):
-        pipeline.sample(tmp_path)
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")
     run(file, out=tmp_path / "run", dry_run=True)

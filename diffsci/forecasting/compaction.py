@@ -78,11 +78,11 @@ def recover(store: Place) -> None:
     if place.has(_READY):
         if not place.has(_DONE) and place.inside(_WHOLE).has_store():
             store.publish(place.inside(_WHOLE))
-        _end(store)
+        _remove(store)
     store.restore()
 
 
-def _end(store: Place) -> None:
+def _remove(store: Place) -> None:
     place = work_place(store)
     place.write(_DONE, b"{}\n")
     place.remove()
@@ -121,15 +121,20 @@ class Compaction:
             StorageError: When something cannot be read or written.
             Stopped: After a block of cases, when a signal asked for it.
         """
-        self._begin()
-        for number, (first, after) in enumerate(self._blocks):
-            record = f"block-{number:08d}.json"
-            if self._place.has(record):
-                continue
-            self._write_block(number, first, after)
-            failpoint("compact.block")
-            self._place.write(record, b"{}\n")
-            stopping.boundary("sample: stopped while the store was put together")
+        with stopping.patiently():
+            self._begin()
+            for number, (first, after) in enumerate(self._blocks):
+                record = f"block-{number:08d}.json"
+                if self._place.has(record):
+                    continue
+                self._write_block(number, first, after)
+                failpoint("compact.block")
+                self._place.write(record, b"{}\n")
+                stopping.boundary("sample: stopped while the store was put together")
+            self._end()
+
+    def _end(self) -> None:
+        """Give the whole store its name."""
         with self._whole.errors():
             self.target.write(self._whole, self.template.storing.format)
         self._whole.secure(name for name in self._whole.files() if name.startswith("ledger/"))
@@ -137,7 +142,7 @@ class Compaction:
         self._place.write(_READY, b"{}\n")
         failpoint("compact.ready")
         self.store.publish(self._whole)
-        _end(self.store)
+        _remove(self.store)
 
     def _begin(self) -> None:
         """Write the template, or find that of an interrupted compaction of the same."""

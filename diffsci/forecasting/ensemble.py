@@ -187,8 +187,9 @@ class Engine:
             try:
                 states = self._made(living, seen, part, lead, seed)
             except NotFiniteError as error:
-                row, why = error.example, str(error)
-                failures.add(_failure(living, row, lead, "", why))
+                # Not the error's own text: the row's place in the batch is none of its own.
+                why = f"the network's estimate is not finite in call {error.call} of {error.calls}"
+                failures.add(_failure(living, error.example, lead, "", why))
                 continue
             for row, (step, variable, why) in self.limits.broken(states).items():
                 failures.add(_failure(living, row, lead + step, variable, why))

@@ -50,10 +50,11 @@ class Workers(Hands):
 
     Args:
         address: Of its scheduler, or `local` for workers on this machine.
+        seconds: To wait for its answer.
     """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, seconds: float = 10.0) -> None:
+        self.address, self.seconds = address, seconds
 
     def do(self, job: Job, units: list[Unit]) -> None:
         """See `Hands.do`.
@@ -91,7 +92,7 @@ class Workers(Hands):
             )
             return dask.Client(cluster)
         try:
-            return dask.Client(self.address, timeout="10s")
+            return dask.Client(self.address, timeout=self.seconds)
         except OSError as error:
             raise ConfigError(
                 f"runtime.dask: got {self.address!r}, and no scheduler answers there "

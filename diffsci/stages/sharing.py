@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -63,12 +66,47 @@ class Ranks(Hands):
         log.info("sample: shared by %d processes", ranks.world)
         job.run(taken(units), len(units))
         for rank in range(1, ranks.world):
-            distributed.hear(f"sampled/{rank}")
-        # What a process left that was asked to stop is still to be done.
+            _await(rank)
+        # What a process had in hand that died is still to be done.
         left = job.growth.anew().missing
         if left.any():
             rest = job.cutting.units(left)
             job.run(iter(rest), len(rest))
+
+
+def _await(rank: int) -> None:
+    """Wait for a process that has units in hand, as long as it is heard of."""
+    patience = distributed.timeout_seconds()
+    beat, since = None, time.monotonic()
+    while distributed.told(f"sampled/{rank}") is None:
+        found = distributed.told(f"beat/{rank}")
+        if found != beat:
+            beat, since = found, time.monotonic()
+        if time.monotonic() - since > patience:
+            log.warning("sample: rank %d is not heard of any more; its units are done here", rank)
+            return
+        time.sleep(0.05)
+
+
+@contextmanager
+def _beating(rank: int) -> Iterator[None]:
+    """A block in which rank 0 hears every second that this process lives."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(1.0):
+            count += 1
+            with suppress(RuntimeError):  # rank 0, which hosts the store, has ended
+                distributed.tell(f"beat/{rank}", str(count))
+
+    thread = threading.Thread(target=beat, name="heart", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _plan(job: Job, units: list[Unit]) -> dict[str, Any]:
@@ -136,5 +174,7 @@ def follow(opened: Callable[[list[str]], Opened]) -> None:
         cutting=cutting_of(model, engine, plan["batch"]),
         growth=Growth(store, target, template, given, None),
     )
-    job.run(taken(units), len(units))
-    distributed.tell(f"sampled/{distributed.current().rank}", "")
+    rank = distributed.current().rank
+    with _beating(rank):
+        job.run(taken(units), len(units))
+    distributed.tell(f"sampled/{rank}", "")

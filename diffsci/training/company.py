@@ -95,6 +95,16 @@ class Company:
         self._require_nobody_failed()
         return int(self.store.add(f"taken/{word}", 1)) - 1
 
+    def told(self, word: str) -> str | None:
+        """The word, where it was told by now.
+
+        Raises:
+            RankError: When a process ended by an error.
+        """
+        self._require_nobody_failed()
+        key = f"word/{word}"
+        return str(self.store.get(key).decode()) if self._is(key) else None
+
     def meet(self, place: str, seconds: float) -> None:
         """Wait until all are there.
 

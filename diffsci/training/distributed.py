@@ -140,6 +140,15 @@ def hear(word: str) -> str | None:
     return None if _company is None else _company.hear(word)
 
 
+def told(word: str) -> str | None:
+    """A word of any rank, where it was told by now; alone, none.
+
+    Raises:
+        RankError: When a rank ended by an error.
+    """
+    return None if _company is None else _company.told(word)
+
+
 def take(word: str) -> int:
     """A number that no other rank takes, counted from 0; for several processes alone.
 

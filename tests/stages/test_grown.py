@@ -1,0 +1,45 @@
+"""Stores that are killed while they grow: the same bytes, and nothing committed is done again."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def told(folder, *arguments):
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.stages._grown", str(folder), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_killed_at_every_place_in_turn_while_it_is_made_and_while_it_grows(tmp_path):
+    found = told(tmp_path)["places"]
+    kills = {each["place"]: each["code"] for each in found["kills"]}
+    assert set(kills.values()) == {-9}, kills
+    assert [each for each in found["kills"] if each["again"]] == []
+    assert found["same"]
+    assert found["left"] == []
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path):
+    found = told(tmp_path, "slow")
+    assert [trial["same"] for trial in found["random"]] == [True] * 5
+    assert [trial["same"] for trial in found["compaction"]] == [True] * 10
+    calls = [call for trial in found["random"] for call in trial["calls"]]
+    assert [call for call in calls if call["again"]] == []
+    assert sum(call["code"] == -9 for call in calls) >= 15
+    for trial in found["compaction"]:
+        assert trial["units"] > 0
+        assert trial["again"] == []
+        assert trial["codes"][0] == -9
+        assert trial["codes"][2] == 0

@@ -124,8 +124,8 @@ def _scores(scores: Scores, lead_unit: str) -> Iterator[str]:
     yield (
         f'<p class="soft">Over {cases} test cases, area-weighted'
         + (" and over all leads" if scores.leads and len(scores.leads) > 1 else "")
-        + f"; in brackets the {share} interval of a bootstrap over the cases, the same resamples "
-        "for every forecast. The best value of a line is bold and starred.</p>"
+        + f"; in brackets the {share} interval of a bootstrap over {_drawn(scores)}, the same "
+        "resamples for every forecast. The best value of a line is bold and starred.</p>"
     )
     crps = scores.scores.get("crps")
     if isinstance(crps, Crps):
@@ -158,6 +158,13 @@ def _scores(scores: Scores, lead_unit: str) -> Iterator[str]:
             for lead in scores.leads
         )
         yield folded("Scores of every lead", content)
+
+
+def _drawn(scores: Scores) -> str:
+    """What the bootstrap draws."""
+    if scores.block == 1:
+        return "the cases"
+    return f"blocks of {scores.block} neighbouring cases, whose scores are alike"
 
 
 def _fairness(crps: Crps) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError, NumericsError
-from diffsci.evaluation import masking
+from diffsci.evaluation import masking, resampling
 from diffsci.evaluation.checks import check_finite, check_shapes, named
 from diffsci.evaluation.rows import Row, by_place, overall, write_rows
 from diffsci.evaluation.scores.base import Pairs, Score
@@ -40,6 +40,7 @@ class Scores:
         leads: Lead of each entry of the first axis; none where the task has no leads.
         resamples: Weight of each case in each bootstrap resample; rows sum to 1.
         confidence: Share of the interval.
+        block: Neighbouring cases that are drawn together; see `resampling.py`.
     """
 
     rows: tuple[Row, ...]
@@ -48,6 +49,7 @@ class Scores:
     leads: tuple[float, ...] | None
     resamples: Float[np.ndarray, "resample case"]
     confidence: float
+    block: int = 1
 
     @property
     def forecasts(self) -> tuple[str, ...]:
@@ -153,10 +155,8 @@ def evaluate(
     for name, values in forecasts.items():
         check_finite(name, values, channels, keys, NumericsError, gaps)
     cases = len(truth)
-    random = np.random.default_rng(seed)
-    weights = random.multinomial(cases, np.full(cases, 1 / cases), size=resamples) / cases
     statistics: dict[Key, np.ndarray] = {}
-    rows: list[Row] = []
+    lines: list[tuple[Row, Score, np.ndarray]] = []
     for name in sorted(forecasts, key=lambda name: name != "model"):
         for index, channel in enumerate(channels):
             blank = Row(
@@ -187,7 +187,11 @@ def evaluate(
                 statistics[name, channel.name, word] = values
                 score = measures[word]
                 line = replace(blank, score=word, unit=score.unit(channel.unit))
-                rows += _rows(line, score, values, leads, weights, confidence)
+                lines.append((line, score, values))
+    weights, length = _weights(statistics, resamples, confidence, seed)
+    rows: list[Row] = []
+    for line, score, values in lines:
+        rows += _rows(line, score, values, leads, weights, confidence)
     return Scores(
         rows=tuple(rows),
         statistics=statistics,
@@ -195,7 +199,29 @@ def evaluate(
         leads=None if leads is None else tuple(float(lead) for lead in leads),
         resamples=weights,
         confidence=confidence,
+        block=length,
     )
+
+
+def _weights(
+    statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]],
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[Float[np.ndarray, "resample case"], int]:
+    """One set of resamples for all scores, in blocks as long as the first one needs; the length.
+
+    The same for every forecast, or differences would not be paired; of several, the longest.
+    """
+    first = next(iter(statistics))[2]
+    series = [
+        values[:, :, 0].mean(axis=0) for (_, _, word), values in statistics.items() if word == first
+    ]
+    lengths = [resampling.block_length(one) for one in series]
+    length = max(lengths)
+    more = max(resampling.stretch(one, length, confidence) for one in series)
+    cases = len(series[0])
+    return resampling.weights(cases, resamples, length, seed, more), length
 
 
 def _statistics(

@@ -111,6 +111,10 @@ def cross_check(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.leads: got {pipeline.sample.leads}, expected 1: the task {task} has no leads"
         )
+    if pipeline.sample and pipeline.sample.perturb and not pipeline.data.task.has_leads:
+        raise ConfigError(
+            f"sample.perturb: expected null: the task {task} has no initial state to perturb"
+        )
     forcings = pipeline.data.domain.forcings
     if forcings and not pipeline.data.task.condition_channels(1):
         raise ConfigError(

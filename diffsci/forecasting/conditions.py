@@ -45,12 +45,24 @@ class Given:
         known: Normalised, as `Task.observe` gives it; none for `generate`.
         scalars: Encoded, one row per case.
         observed: What guides their samples, where anything does.
+        ensemble: Whether `known` has an axis of members after that of the cases: member k begins
+            from state k, and where there are fewer, from the first again.
     """
 
     cases: Cases
     known: Tensor | None
     scalars: Tensor | None
     observed: Observations | None = None
+    ensemble: bool = False
+
+    def of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+        """What is known of each row: place of its case, and number of its member."""
+        if self.known is None:
+            return None
+        cases = [case for case, _ in pairs]
+        if not self.ensemble:
+            return self.known[cases]
+        return self.known[cases, [member % self.known.shape[1] for _, member in pairs]]
 
     @classmethod
     def of_tests(cls, evaluation: Evaluation, observing: Observing | None) -> Given:
@@ -83,6 +95,13 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
             f"condition: got {type(condition).__name__}, expected a labelled xarray Dataset with "
             f"{words}"
         )
+    if task.has_leads and "number" in condition.dims:
+        each = [
+            given_for(model, condition.isel(number=number, drop=True), leads)
+            for number in range(condition.sizes["number"])
+        ]
+        states = [given.known for given in each if given.known is not None]
+        return replace(each[0], known=torch.stack(states, dim=1), ensemble=True)
     entry = Entry(name="condition", source=Source(path="condition"), file=Path("the condition"))
     return given_of(model, fields_of(model, canonical_of(model, condition, entry), entry), leads)
 

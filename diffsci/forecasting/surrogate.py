@@ -40,6 +40,8 @@ from diffsci.forecasting.model_folder import (
 from diffsci.forecasting.observations import Observations, checked
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
+from diffsci.forecasting.perturbing import Perturbation
+from diffsci.forecasting.rows import Rows
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.training.ema import assign, weights_of
@@ -167,6 +169,7 @@ class Surrogate:
             limit=section.limit,
         )
 
+            perturb=Perturbation.of(section.perturb, self.grid),
     @property
     def tiling(self) -> Tiling | None:
         """The parts in which fields go through the network in sampling; none for whole fields."""
@@ -210,7 +213,7 @@ class Surrogate:
         index = [case for case, _ in pairs]
         times = self._times(given.cases)
         return Rows(
-            given=None if given.known is None else given.known[index],
+            given=given.of(pairs),
             scalars=None if given.scalars is None else given.scalars[index],
             cases=tuple(given.cases.keys[case] for case in index),
             members=tuple(member for _, member in pairs),

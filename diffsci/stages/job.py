@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 def some(given: Given, first: int, after: int) -> Given:
     """The cases from `first` to the one before `after`."""
     part = slice(first, after)
-    return Given(
+    return replace(
+        given,
         cases=part_of(given.cases, part),
         known=None if given.known is None else given.known[part],
         scalars=None if given.scalars is None else given.scalars[part],

@@ -7,31 +7,22 @@ The spatial mean is conserved exactly.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci import __version__
-from diffsci.errors import NumericsError, require
-from diffsci.solvers._spectral import Etdrk4
-from diffsci.solvers.base import Solver
-
-_TOGETHER = 64
-"""Trajectories solved at once, always: so the bits of one do not depend on how many there are."""
-
-Progress = Callable[[int, int], None]
-"""`progress(trajectories done, all)`."""
+from diffsci.errors import require
+from diffsci.solvers._spectral import Waves
+from diffsci.solvers.base import Parameters, SpectralSolver
 
 
 @dataclass(frozen=True, kw_only=True)
-class KuramotoSivashinsky(Solver):
+class KuramotoSivashinsky(SpectralSolver):
     """Kuramoto-Sivashinsky equation: chaos on a periodic line (Fourier, ETDRK4, float64).
 
     Args:
@@ -49,6 +40,12 @@ class KuramotoSivashinsky(Solver):
         Problem and initial states as in Lippe et al. (2023), PDE-Refiner, arXiv:2308.05732.
     """
 
+    title = "Kuramoto-Sivashinsky trajectories"
+    equation = "u_t + u u_x + u_xx + u_xxxx = 0"
+    dims = ("x",)
+    stored_fields = {"u": "Kuramoto-Sivashinsky field"}
+    together = 64
+
     length: float = 64.0
     points: int = 128
     refine: int = 2
@@ -60,123 +57,49 @@ class KuramotoSivashinsky(Solver):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("length", "dt", "output_step"):
-            value = getattr(self, name)
-            require(0 < value < math.inf, name, value, "a finite number above 0")
-        require(0 <= self.spin_up < math.inf, "spin_up", self.spin_up, "a finite number, 0 or more")
-        require(self.points >= 8, "points", self.points, "8 or more")
-        for name in ("refine", "trajectories", "frames"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
-        for name in ("output_step", "spin_up"):
-            value = getattr(self, name)
-            steps = value / self.dt
-            require(abs(steps - round(steps)) < 1e-6, name, value, f"a multiple of dt={self.dt:g}")
-        require(
-            self.output_step > self.dt / 2,
-            "output_step",
-            self.output_step,
-            f"dt={self.dt:g} or more",
-        )
+        require(0 < self.length < math.inf, "length", self.length, "a finite number above 0")
+        require(self.refine >= 1, "refine", self.refine, "1 or more")
+        super().__post_init__()
 
-    def __call__(self, progress: Progress | None = None) -> xr.Dataset:
-        """Trajectories of `u`, dims `sample, time, x`, float32.
+    @property
+    def side(self) -> float:
+        """See `SpectralSolver.side`."""
+        return self.length
 
-        Args:
-            progress: Told how far it is, after each group of trajectories.
+    @property
+    def grid_points(self) -> int:
+        """See `SpectralSolver.grid_points`."""
+        return self.points * self.refine
 
-        Raises:
-            NumericsError: When `dt` is too large for the solution to stay finite.
-        """
-        values = np.empty((self.trajectories, self.frames, self.points), dtype=np.float32)
-        for first in range(0, self.trajectories, _TOGETHER):
-            after = min(first + _TOGETHER, self.trajectories)
-            u = self.initial(np.arange(first, first + _TOGETHER))
-            u = self.integrate(u, frames=2, interval=self.spin_up)[:, 1] if self.spin_up else u
-            stored = self.integrate(u, frames=self.frames)[: after - first, :, :: self.refine]
-            values[first:after] = stored.numpy()
-            if not np.isfinite(values[first:after]).all():
-                raise NumericsError(
-                    f"kuramoto_sivashinsky: the solution grows without bound at dt={self.dt:g} "
-                    f"with {self.points * self.refine} solver points: take a smaller dt"
-                )
-            if progress is not None:
-                progress(after, self.trajectories)
-        return self._label(values)
-
-    def initial(self, numbers: np.ndarray) -> Float[Tensor, "trajectory x"]:
-        """States before the spin-up: sums of 10 long sines, a function of the seed and the number.
-
-        Args:
-            numbers: Of the trajectories.
-        """
-        x = torch.arange(self.points * self.refine, dtype=torch.float64) / (
-            self.points * self.refine
-        )
+    def initial(self, numbers: np.ndarray) -> Float[Tensor, "trajectory 1 x"]:
+        """Sums of 10 long sines; see `SpectralSolver.initial`."""
+        x = torch.arange(self.grid_points, dtype=torch.float64) / self.grid_points
         states = []
         for number in numbers:
             random = np.random.Generator(np.random.Philox([self.seed, int(number)])).random((3, 10))
             amplitude, wave, phase = (torch.from_numpy(row)[:, None] for row in random)
             angle = 2 * math.pi * ((1 + (3 * wave).floor()) * x + phase)
             states.append(((amplitude - 0.5) * torch.sin(angle)).sum(dim=0))
-        return torch.stack(states)
+        return torch.stack(states)[:, None]
 
-    def integrate(
-        self, u: Float[Tensor, "batch x"], frames: int, interval: float | None = None
-    ) -> Float[Tensor, "batch frame x"]:
-        """States at `frames` times, the first of which is the given one.
+    def linear(self, waves: Waves, parameters: Parameters) -> Float[Tensor, "wave"]:
+        """Long waves grow, short ones decay."""
+        (k,) = waves.axes
+        return k**2 - k**4
 
-        Args:
-            u: On any periodic grid of `length`, in float64.
-            frames: How many, the given one included.
-            interval: Time between them; none takes `output_step`.
-        """
-        step = self.stepper(u.shape[-1])
-        count = round((self.output_step if interval is None else interval) / self.dt)
-        v = torch.fft.rfft(u)
-        states = [u]
-        for _ in range(frames - 1):
-            for _ in range(count):
-                v = step(v)
-            states.append(torch.fft.irfft(v, n=u.shape[-1]))
-        return torch.stack(states, dim=1)
-
-    def stepper(self, points: int) -> Etdrk4:
-        """One step of `dt` for the Fourier coefficients of a state on `points` points."""
-        waves = torch.arange(points // 2 + 1, dtype=torch.float64)
-        k = 2 * math.pi / self.length * waves
-        # The square of waves up to 2/3 of the highest aliases only onto those above: they are cut.
-        factor = -0.5j * k * (waves < points / 3)
+    def nonlinear(self, waves: Waves, parameters: Parameters) -> Callable[[Tensor], Tensor]:
+        """-(u^2 / 2)_x."""
+        (k,) = waves.axes
+        factor = -0.5j * k * waves.resolved
 
         def nonlinear(v: Tensor) -> Tensor:
-            u = torch.fft.irfft(v, n=points)
-            squared: Tensor = torch.fft.rfft(u * u)
-            return factor * squared
+            u = waves.to_space(v)
+            return factor * waves.to_waves(u * u)
 
-        return Etdrk4.build(k**2 - k**4, nonlinear, self.dt)
+        return nonlinear
 
-    def _label(self, values: Float[np.ndarray, "sample time x"]) -> xr.Dataset:
-        x = self.length * np.arange(self.points) / self.points
-        time = self.output_step * np.arange(self.frames)
-        return xr.Dataset(
-            {
-                "u": (
-                    ("sample", "time", "x"),
-                    values,
-                    {"units": "1", "long_name": "Kuramoto-Sivashinsky field"},
-                )
-            },
-            coords={
-                "sample": ("sample", np.arange(self.trajectories), {"long_name": "trajectory"}),
-                "time": ("time", time, {"units": "1", "long_name": "time after spin-up"}),
-                "x": ("x", x, {"units": "1", "long_name": "position"}),
-            },
-            attrs={
-                "title": "Kuramoto-Sivashinsky trajectories",
-                "equation": "u_t + u u_x + u_xx + u_xxxx = 0",
-                "boundary": json.dumps({"x": ["periodic", "periodic"]}),
-                "solver": "Fourier pseudo-spectral, 2/3 rule, ETDRK4, float64",
-                "source": f"diffsci {__version__}",
-                **asdict(self),
-            },
-        )
+    def stored(self, u: Float[Tensor, "batch 1 x"]) -> Float[Tensor, "batch 1 stored_x"]:
+        """Every `refine`-th point of the solver's own grid; other grids are cut off in waves."""
+        if u.shape[-1] == self.grid_points:
+            return u[..., :: self.refine]
+        return super().stored(u)

@@ -20,11 +20,11 @@ def test_small_waves_follow_the_linear_equation():
     x = torch.arange(64, dtype=torch.float64) * solver.length / 64
     for mode in (1, 3, 9):
         k = 2 * math.pi * mode / solver.length
-        u = 1e-9 * torch.cos(k * x)[None]
-        last = solver.integrate(u, frames=4)[:, -1]
+        u = 1e-9 * torch.cos(k * x)[None, None]
+        last = solver.integrate(u, frames=4)[:, -1, 0]
         # The square of the wave adds (1e-9)^2 to others: relative 1e-9. The mode itself feels it
         # at second order only, so its amplitude is exact to round-off.
-        got = torch.fft.rfft(last)[0, mode].real / torch.fft.rfft(u)[0, mode].real
+        got = torch.fft.rfft(last)[0, mode].real / torch.fft.rfft(u)[0, 0, mode].real
         assert got.item() == pytest.approx(math.exp((k**2 - k**4) * 3), rel=1e-12)
 
 
@@ -47,7 +47,8 @@ def test_fourth_order_in_dt():
 
 def test_the_mean_is_conserved():
     solver = small(frames=20, trajectories=3)
-    u = solver.initial(np.arange(3)) + torch.tensor([[0.0], [0.1], [-0.3]], dtype=torch.float64)
+    offset = torch.tensor([[[0.0]], [[0.1]], [[-0.3]]], dtype=torch.float64)
+    u = solver.initial(np.arange(3)) + offset
     means = solver.integrate(u, frames=20).mean(dim=-1)
     # 80 steps, round-off 2e-16 of values of size 3 each.
     assert (means - means[:, :1]).abs().max() < 1e-13
@@ -94,7 +95,7 @@ def test_the_grid_is_fine_enough():
 
 
 def test_the_initial_state_is_ten_long_sines():
-    u = small().initial(np.arange(50))
+    u = small().initial(np.arange(50))[:, 0]
     spectrum = torch.fft.rfft(u).abs()
     assert (spectrum[:, 4:].max() < 1e-12) and (spectrum[:, 0].max() < 1e-12)
     # Each of 10 sines has amplitude variance 1/12 and mean square 1/2: 10 / 24 in all.

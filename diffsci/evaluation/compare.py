@@ -14,7 +14,8 @@ import yaml
 from matplotlib import rc_context
 
 from diffsci.errors import ConfigError, StorageError
-from diffsci.evaluation import canvas
+from diffsci.evaluation import canvas, paired
+from diffsci.evaluation.cases_file import read_cases
 from diffsci.evaluation.curves import BY_LEAD
 from diffsci.evaluation.page import (
     best_of,
@@ -68,7 +69,8 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     _require_own(out)
     read = [_read(Path(folder), label) for folder, label in zip(runs, _labels(runs), strict=True)]
     title = "Comparison of " + ", ".join(run.label for run in read)
-    body = [f"<h1>{escape(title)}</h1>", *_warnings(read), "<h2>Scores of the models</h2>"]
+    body = [f"<h1>{escape(title)}</h1>", *_warnings(read), *_verdicts(read)]
+    body.append("<h2>Scores of the models</h2>")
     body.append(
         '<p class="soft">Over all leads and cases, with the intervals of each run. The best value '
         "of a line is bold and starred; where intervals overlap, the order may be chance.</p>"
@@ -82,6 +84,13 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     body += _pictures(read)
     write_text(out, page(title, body))
     return out
+
+
+def _verdicts(runs: Sequence[Run]) -> Iterator[str]:
+    """Each run against the first, on the cases that both have; nothing without `cases.nc`."""
+    units = {str(run.record.get("lead_unit", "")) for run in runs} - {"1"}
+    cases = {run.label: read_cases(run.folder) for run in runs}
+    yield from paired.judged(cases, ", ".join(sorted(units)))
 
 
 def _require_own(out: Path) -> None:

@@ -15,6 +15,7 @@ from diffsci.data.catalog import load_entry
 from diffsci.errors import DataError
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.canvas import Results
+from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
@@ -80,6 +81,7 @@ def score(
         keys=cases.keys,
     )
     scores.write(folder)
+    write_cases(folder, scores, cases.keys)
     log.info("evaluate: figures")
     results = Results(
         forecasts=forecasts,

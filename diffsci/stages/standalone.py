@@ -23,6 +23,7 @@ from diffsci.data.fields import Channel
 from diffsci.data.reader import open_raw
 from diffsci.errors import DataError
 from diffsci.evaluation.canvas import Results
+from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
@@ -103,6 +104,7 @@ def score(
     )
     out.mkdir(parents=True, exist_ok=True)
     found.write(out)
+    write_cases(out, found, aligned.keys)
     results = Results(
         forecasts=aligned.forecasts,
         truth=aligned.truth,

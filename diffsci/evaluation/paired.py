@@ -1,0 +1,200 @@
+"""Two runs on the same cases: is one better, or is it chance.
+
+The difference of a score is resampled with the same cases for both, in blocks where the differences
+of neighbouring cases are alike; what both runs find hard then cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from diffsci import families
+from diffsci.evaluation import resampling
+from diffsci.evaluation.page import table
+from diffsci.evaluation.scores.base import Score
+
+WORDS = ("crps", "rmse", "threshold_crps", "brier", "energy", "variogram", "vrmse")
+"""Scores that are compared: less is better, and a mean over cases says all."""
+
+_RESAMPLES = 1000
+_FEWEST = 8
+"""With fewer cases no verdict is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A score of the second run minus that of the first, both on the cases that they share.
+
+    Args:
+        variable: Name of the channel.
+        score: Word of the score.
+        lead: None: over all leads.
+        value: Below 0 the second is better.
+        low: Lower end of the interval.
+        high: Upper end.
+        p: Probability of so large a difference by chance, two-sided.
+        share: The difference as a share of the first run's score.
+        cases: How many.
+    """
+
+    variable: str
+    score: str
+    lead: float | None
+    value: float
+    low: float
+    high: float
+    p: float
+    share: float
+    cases: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def differences(
+    first: xr.Dataset, second: xr.Dataset, score: str, confidence: float = 0.95, seed: int = 0
+) -> list[Difference]:
+    """Of the models of two runs, over all leads and at each; empty where nothing can be compared.
+
+    Args:
+        first: As `cases.nc` of a run has it.
+        second: That of another.
+        score: One of `WORDS`.
+        confidence: Of the interval.
+        seed: Of the resamples.
+    """
+    if score not in first or score not in second:
+        return []
+    one, two = (ds[score].sel(forecast="model") for ds in (first, second))
+    one, two = xr.align(one, two, join="inner", exclude=[f"{score}_statistic"])
+    if one.sizes["case"] < _FEWEST or not one.sizes["lead"] or not one.sizes["variable"]:
+        return []
+    measure: Score = families.load("scores", score)()
+    found = []
+    for variable in one["variable"].values:
+        both = [ds.sel(variable=variable).values for ds in (one, two)]
+        leads: list[float | None] = [None]
+        leads += [float(lead) for lead in one["lead"].values] if one.sizes["lead"] > 1 else []
+        for number, lead in enumerate(leads):
+            a, b = (s.mean(axis=0) if lead is None else s[number - 1] for s in both)
+            told = _difference(measure, a, b, confidence, seed)
+            found.append(replace(told, variable=str(variable), score=score, lead=lead))
+    return found
+
+
+def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
+    """A table in HTML: each run against the first; nothing where there are no cases of both.
+
+    Args:
+        runs: Name -> what `cases.nc` holds.
+        unit: Of the leads.
+    """
+    (first, ours), *others = runs.items()
+    lines = []
+    for label, theirs in others:
+        if ours is None or theirs is None:
+            continue
+        for word in WORDS:
+            told = differences(ours, theirs, word)
+            for variable in dict.fromkeys(one.variable for one in told):
+                of = [one for one in told if one.variable == variable]
+                numbers = f"{of[0].value:+.3g} ({of[0].low:+.3g} to {of[0].high:+.3g})"
+                cells = (label, variable, word, numbers, verdict(of, first, label, unit))
+                lines.append([escape(cell) for cell in cells])
+    if not lines:
+        return
+    yield "<h2>Which is better</h2>"
+    yield (
+        f'<p class="soft">Each run minus {escape(first)}, below 0 is better; 95 % intervals of the '
+        "difference, paired case by case and drawn in blocks where neighbouring cases are alike. "
+        "Leads are judged one by one: of twenty, one may be taken for better by chance.</p>"
+    )
+    yield table(["run", "variable", "score", "difference over all leads", "verdict"], lines)
+
+
+def _difference(
+    measure: Score,
+    one: Float[np.ndarray, "case statistic"],
+    two: Float[np.ndarray, "case statistic"],
+    confidence: float,
+    seed: int,
+) -> Difference:
+    series = two[:, 0] - one[:, 0]
+    length = resampling.block_length(series)
+    more = resampling.stretch(series, length, confidence)
+    drawn = resampling.weights(len(series), _RESAMPLES, length, seed, more)
+    start = float(measure.value(one.mean(axis=0)))
+    value = float(measure.value(two.mean(axis=0))) - start
+    # Equal runs have no interval: stretched weights may leave a root of less than 0 otherwise.
+    resampled = np.nan_to_num(measure.value(drawn @ two) - measure.value(drawn @ one), nan=value)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    beyond = min((resampled <= 0).mean(), (resampled >= 0).mean())
+    return Difference(
+        variable="",
+        score="",
+        lead=None,
+        value=value,
+        low=float(low),
+        high=float(high),
+        p=float(min(1.0, max(2 * beyond, 2 / _RESAMPLES))),
+        share=value / start if start else float("nan"),
+        cases=len(series),
+    )
+
+
+def verdict(found: Sequence[Difference], first: str, second: str, unit: str) -> str:
+    """In words: who is better, by how much, at which leads, and where nothing can be told.
+
+    Args:
+        found: Differences of one variable and score.
+        first: Name of the first run.
+        second: Name of the second.
+        unit: Of the leads.
+    """
+    whole = next(one for one in found if one.lead is None)
+    by_lead = [one for one in found if one.lead is not None]
+    if not by_lead:
+        if not whole.decided:
+            return f"not distinguishable ({whole.cases} cases)"
+        better = second if whole.value < 0 else first
+        return f"{better} better by {abs(whole.share):.1%} (p {_p(whole.p)}, {whole.cases} cases)"
+    parts = []
+    for better, sign in ((first, 1), (second, -1)):
+        leads = [one for one in by_lead if one.decided and one.value * sign > 0]
+        if leads:
+            at = _ranges([one.lead for one in leads], [one.lead for one in by_lead])
+            worst = max(one.p for one in leads)
+            parts.append(f"{better} better at {at} {unit}".rstrip() + f" (p {_p(worst)})")
+    if not parts:
+        return f"not distinguishable at any lead ({whole.cases} cases)"
+    rest = "" if all(one.decided for one in by_lead) else "; else not distinguishable"
+    return "; ".join(parts) + rest
+
+
+def _p(value: float) -> str:
+    return f"< {max(value, 0.002):.3f}" if value <= 0.002 else f"= {value:.3f}"
+
+
+def _ranges(chosen: Sequence[float | None], every: Sequence[float | None]) -> str:
+    """Leads in words, neighbours joined: `1-6, 12`."""
+    places = [every.index(lead) for lead in chosen]
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    words = [
+        f"{every[run[0]]:g}" if len(run) == 1 else f"{every[run[0]]:g}-{every[run[-1]]:g}"
+        for run in runs
+    ]
+    return ", ".join(words)

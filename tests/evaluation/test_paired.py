@@ -1,0 +1,127 @@
+"""Which of two runs is better: on simulated runs of which it is known."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from diffsci.errors import StorageError
+from diffsci.evaluation.cases_file import read_cases, write_cases
+from diffsci.evaluation.compare import compare
+from diffsci.evaluation.paired import differences, verdict
+from tests.evaluation.test_pages import read, run_folder
+from tests.evaluation.test_resampling import damped
+from tests.evaluation.toys import line, results, table
+
+
+def run(values, leads=(6.0, 12.0, 18.0), score="crps"):
+    """`cases.nc` of a model with these statistics, `[lead, case]`."""
+    cases = [f"case {k}" for k in range(values.shape[1])]
+    return xr.Dataset(
+        {score: (("forecast", "variable", "lead", "case", f"{score}_statistic"),
+                 values[None, None, :, :, None])},
+        {"forecast": ["model"], "variable": ["t"], "lead": list(leads), "case": cases},
+    )  # fmt: skip
+
+
+def weather(cases=100, correlation=0.8, seed=0):
+    """How hard each case is, for both runs alike."""
+    hard = damped(cases, correlation, np.random.default_rng(seed))
+    return 3 + np.stack([hard, hard, hard])
+
+
+def test_a_small_difference_shows_where_cases_are_paired():
+    random = np.random.default_rng(5)
+    one = weather()
+    two = one + 0.05 * random.normal(size=one.shape) - np.array([[0.1], [0.0], [-0.1]])
+    found = differences(run(one), run(two), "crps")
+    assert [d.lead for d in found] == [None, 6, 12, 18]
+    assert found[1].decided and found[1].value == pytest.approx(-0.1, abs=0.02)
+    assert found[3].decided and found[3].value == pytest.approx(0.1, abs=0.02)
+    assert not found[2].decided and not found[0].decided
+    told = verdict(found, "one", "two", "h")
+    assert told == (
+        "one better at 18 h (p < 0.002); two better at 6 h (p < 0.002); else not distinguishable"
+    )
+
+
+def test_equal_runs_are_not_distinguishable():
+    one = weather()
+    found = differences(run(one), run(one), "crps")
+    assert all(d.value == d.low == d.high == 0 for d in found)
+    assert verdict(found, "a", "b", "h") == "not distinguishable at any lead (100 cases)"
+
+
+def test_the_share_of_false_verdicts_is_what_it_says():
+    """Two runs of the same law, whose differences last: 5 % are taken for different."""
+    wrong = 0
+    for trial in range(200):
+        random = np.random.default_rng(trial)
+        one, two = (3 + 0.1 * damped(80, 0.6, random)[None] for _ in range(2))
+        (found,) = differences(run(one, (6.0,)), run(two, (6.0,)), "crps")
+        wrong += found.decided
+    # 0.05 and five standard errors of 0.015.
+    assert wrong / 200 < 0.125
+
+
+def test_roots_are_taken_of_means():
+    """RMSE of two runs whose squared errors are 1 and 4 everywhere: 2 - 1."""
+    one = run(np.ones((1, 20)), (6.0,), "rmse")
+    two = run(np.full((1, 20), 4.0), (6.0,), "rmse")
+    (found,) = differences(one, two, "rmse")
+    assert found.value == found.low == found.high == 1 and found.share == 1
+    assert verdict([found], "one", "two", "h") == "one better by 100.0% (p < 0.002, 20 cases)"
+
+
+def test_only_shared_cases_and_leads_are_compared_and_few_are_none():
+    one, two = run(weather(30)), run(weather(30))
+    found = differences(one.isel(case=slice(0, 20)), two.isel(lead=[0, 2]), "crps")
+    assert [d.lead for d in found] == [None, 6, 18] and found[0].cases == 20
+    assert differences(one.isel(case=slice(0, 7)), two, "crps") == []
+    assert differences(one, two, "rmse") == []
+
+
+def test_neighbouring_leads_are_joined_in_words():
+    one = weather(60)
+    leads = np.stack([one[0]] * 5)
+    shift = np.array([-1.0, -1.0, 0.0, -1.0, 0.0])[:, None]
+    noise = 0.1 * np.random.default_rng(0).normal(size=leads.shape)
+    found = differences(
+        run(leads, (1.0, 2.0, 3.0, 4.0, 5.0)),
+        run(leads + shift + noise, (1.0, 2.0, 3.0, 4.0, 5.0)),
+        "crps",
+    )
+    assert verdict(found, "a", "b", "h").startswith("b better at 1-2, 4 h (p < 0.002)")
+
+
+def test_cases_come_back_as_they_were_written(tmp_path):
+    found = results(line(), leads=(6.0, 12.0), cases=10)
+    made = table(found)
+    write_cases(tmp_path, made, found.keys)
+    first = (tmp_path / "cases.nc").read_bytes()
+    again = read_cases(tmp_path)
+    assert set(again.data_vars) == {"crps", "rmse", "spread_skill"}  # the histogram is too long
+    for word in again.data_vars:
+        stored = again[word].sel(forecast="model", variable="air_temperature").values
+        assert np.array_equal(stored, made.statistics["model", "air_temperature", word])
+    assert again["case"].values.tolist() == list(found.keys)
+    write_cases(tmp_path, made, found.keys)
+    assert (tmp_path / "cases.nc").read_bytes() == first
+    assert read_cases(tmp_path / "nowhere") is None
+    (tmp_path / "cases.nc").write_bytes(b"no NetCDF")
+    with pytest.raises(StorageError, match="cases.nc: cannot be read"):
+        read_cases(tmp_path)
+
+
+def test_the_page_says_which_is_better(tmp_path):
+    one = results(line(), leads=(6.0, 12.0), cases=20)
+    worse = {**one.forecasts, "model": one.forecasts["model"] + np.float32(3)}
+    two = one.__class__(**{**one.__dict__, "forecasts": worse})
+    folders = []
+    for name, found in (("good", one), ("bad", two)):
+        folders.append(run_folder(tmp_path / name, found, lead_unit="h"))
+        write_cases(folders[-1], table(found), found.keys)
+    text = "".join(read(compare(folders, tmp_path / "page.html")).text)
+    assert "Which is better" in text and "good better at 6-12 h" in text
+    (folders[0] / "cases.nc").unlink()
+    text = "".join(read(compare(folders, tmp_path / "page.html")).text)
+    assert "Which is better" not in text

@@ -16,7 +16,7 @@ from diffsci.sections.model import Model, Predict
 from diffsci.sections.running import Runtime, Tracking
 from diffsci.sections.sampling import Observing, Perturbing, Sample, Tiles
 from diffsci.sections.storing import Storing
-from diffsci.sections.training import Rollout, Train
+from diffsci.sections.training import Rollout, Train, ValidateCrps
 
 __all__ = [
     "Data",
@@ -35,6 +35,7 @@ __all__ = [
     "Tiles",
     "Tracking",
     "Train",
+    "ValidateCrps",
 ]
 
 
@@ -61,3 +62,8 @@ class Pipeline:
         for stage, before in needs:
             present = getattr(self, stage) is None or getattr(self, before) is not None
             require(present, stage, "this section alone", f"a section `{before}` before it")
+        judged = self.train is not None and self.train.validate_crps is not None
+        expected = "a section `sample`, whose sampler makes the members"
+        require(
+            not judged or self.sample is not None, "train.validate_crps", "no sampler", expected
+        )

@@ -48,6 +48,23 @@ class Rollout:
         return next((leads for leads, start in reversed(tuple(pairs)) if step >= start), 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValidateCrps:
+    """Validation by the CRPS of a short ensemble, with fixed cases and noise.
+
+    Args:
+        cases: Of the validation part, evenly spread.
+        members: Of each.
+    """
+
+    cases: int = 32
+    members: int = 4
+
+    def __post_init__(self) -> None:
+        require(self.cases >= 1, "cases", self.cases, "1 or more")
+        require(self.members >= 2, "members", self.members, "2 or more: one has no spread")
+
+
 def _several(value: int | tuple[int, ...]) -> tuple[int, ...]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -86,8 +103,11 @@ class Train:
         shift: Dims along which periodic fields are rolled at random.
         checkpoint_every: Steps between checkpoints.
         keep: Newest checkpoints kept.
-        keep_best: Whether the model is that of the best validation, not that of the last step.
+        keep_best: Whether the model is that of the best validation, not that of the last step:
+            `true` by its loss, `crps` by the score of `validate_crps`.
         validate_every: Steps between validations.
+        validate_crps: Whether they also measure the CRPS of a short ensemble, made by the sampler
+            of `sample`; null for no.
         patience: Validations without a lower loss after which training ends; null for no such end.
         hours: Training ends after so many, counted over restarts; null for no such end.
         on_bad: What a batch does whose loss or gradient is not finite: `stop` ends the run, `skip`
@@ -120,8 +140,9 @@ class Train:
     shift: tuple[str, ...] = ()
     checkpoint_every: int = 500
     keep: int = 2
-    keep_best: bool = False
+    keep_best: bool | Literal["crps"] = False
     validate_every: int = 500
+    validate_crps: ValidateCrps | None = None
     patience: int | None = None
     hours: float | None = None
     on_bad: Literal["stop", "skip"] = "stop"
@@ -148,6 +169,9 @@ class Train:
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
         fits = self.schedule != "constant" or self.lr_end == 0
         require(fits, "lr_end", self.lr_end, "0.0 where train.schedule is constant, and ignores it")
+        fits = self.keep_best != "crps" or self.validate_crps is not None
+        expected = "true or false, or a section train.validate_crps, such as {}"
+        require(fits, "keep_best", self.keep_best, expected)
         require(0 < self.cooldown <= 1, "cooldown", self.cooldown, "a share, more than 0")
         fits = len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)
         fits = fits and len(set(self.decays)) == len(self.decays)
@@ -156,6 +180,11 @@ class Train:
         fits = fits and len(set(self.ema_lengths)) == len(self.ema_lengths)
         expected = "shares that differ, more than 0 and up to 0.28, such as [0.05, 0.1]"
         require(fits, "ema_lengths", self.ema_lengths, expected)
+
+    @property
+    def by_crps(self) -> bool:
+        """Whether the best validation is that of the lowest CRPS."""
+        return self.keep_best == "crps"
 
     def leads_at(self, step: int) -> int:
         """Forecast steps in the training step counted from 0."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
+from diffsci.errors import FieldError
 from diffsci.files import write_json
 from diffsci.runtime import as_written
-from diffsci.sections import Train
+from diffsci.sections import Pipeline, Train
 from diffsci.training import checkpoint
 from diffsci.training.distributed import Ranks
 from diffsci.training.ema import Weights, assign
+from diffsci.training.judging import Judge
 from diffsci.training.losses import Loss
 from diffsci.training.order import deterministic
 from diffsci.training.power import TRIED, Snapshots
@@ -49,7 +52,9 @@ def choose(
     weights = checkpoint.best(folder, last, log.warning) if best else last.model
     if section.ema_lengths:
         assert valid is not None
-        found = last.best_loss if best else min(last.ema_losses, default=None)
+        # Of a validation that was the best by another score, the loss is in the rows.
+        rows = dict(last.validations)
+        found = rows.get(last.best_step if best else last.step)
         tried = dict(_tried(denoiser, section, folder, valid, seed))
         length = min(tried, key=lambda each: tried[each])
         wins = found is None or tried[length] < found
@@ -65,6 +70,22 @@ def choose(
         if wins:
             weights = Snapshots.of(folder, log.warning).average(length)
     assign(denoiser, weights)
+
+
+def judge_of(pipeline: Pipeline, valid: Examples | None) -> Judge | None:
+    """What measures the CRPS of validations; none where that is not asked for.
+
+    Raises:
+        FieldError: For a sampler that needs more than the model that is being trained.
+    """
+    train, sample = pipeline.train, pipeline.sample
+    if train is None or train.validate_crps is None or valid is None:
+        return None
+    assert sample is not None
+    if sample.needs_covariance:
+        expected = "null: the variance of estimates, which this sampler needs, is known at the end"
+        raise FieldError("train.validate_crps", asdict(train.validate_crps), expected)
+    return Judge(asked=train.validate_crps, sampler=sample.sampler, valid=valid, seed=pipeline.seed)
 
 
 def _tried(

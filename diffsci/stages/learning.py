@@ -22,7 +22,7 @@ from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Runtime, Train
-from diffsci.stages.choosing import choose
+from diffsci.stages.choosing import choose, judge_of
 from diffsci.stages.costs import of_the_training
 from diffsci.stages.progress import Progress
 from diffsci.stages.rolling import stepper_of
@@ -156,6 +156,7 @@ def _learn(
         grid=ports.grid,
         stepper=stepper_of(pipeline, examples),
         valid=valid,
+        judge=judge_of(pipeline, valid),
         resume=state,
         allow=(*allow, *(("training examples",) if "data" in _heads(allow) else ())),
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,

@@ -70,6 +70,7 @@ class Progress:
         self.pace = Pace(section.batch_size)
         self.loss: float | None = None
         self.validation: float | None = None
+        self.crps: float | None = None
 
     def show(self, step: Step) -> None:
         """Tell of one step."""
@@ -82,7 +83,9 @@ class Progress:
             log.warning("%s", note)
         if step.validation is not None:
             self.validation = step.validation
-            self.tracker.metrics({"val/loss": step.validation}, step.step)
+            score = {} if step.crps is None else {"val/crps": step.crps}
+            self.tracker.metrics({"val/loss": step.validation} | score, step.step)
+            self.crps = step.crps
         if step.step % self.every and not step.ended:
             return
         rate, (samples, wait) = self.pace.steps_per_second, self.pace.take()
@@ -101,6 +104,7 @@ class Progress:
         )
         loss = "no loss" if self.loss is None else f"loss {self.loss:.4f}"
         valid = "" if self.validation is None else f", validation {self.validation:.4f}"
+        valid += "" if self.crps is None else f", CRPS {self.crps:.4f}"
         speed = f"{samples:.4g} samples/s, {wait:.0%} waiting for data"
         self.bar.set_postfix_str(f"{loss}{valid}, {speed}")
         if self.bar.disable:

@@ -94,8 +94,8 @@ def rolled_leads(pipeline: Pipeline) -> int:
     task = pipeline.data.task
     if not task.has_leads:
         expected = f"null: the task {families.name_of(task)} makes no forecast to go on from"
-        raise FieldError("train.rollout", rollout, expected)
+        raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
     if len(task.parts) > 1:
         expected = "null: where each step is drawn by itself, a draw does not go on from the last"
-        raise FieldError("train.rollout", rollout, expected)
+        raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
     return rollout.longest

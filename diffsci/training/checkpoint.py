@@ -38,11 +38,11 @@ from diffsci.training.state import RunState
 
 FORMAT = 4
 """1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end;
-3 had no averages by powers of the step. What is not there begins anew."""
+3 had no averages by powers of the step and no scores. What is not there begins anew."""
 
 _GROUPS = ("weights", "ema", "optimiser")
 _SEVERAL = ("ema_others", "powers")
-_ROWS = ("losses", "validations")
+_ROWS = ("losses", "validations", "scores")
 _TUPLES = ("by_level", "recent", "ema_losses")
 
 
@@ -268,7 +268,7 @@ def read(place: Path) -> RunState:
         found = [group for group in groups if group.startswith(f"{kind}.")]
         ordered = sorted(found, key=lambda group: int(group.rpartition(".")[2]))
         numbers[kind] = tuple(groups.pop(group) for group in ordered)
-    for rows in _ROWS:
+    for rows in (rows for rows in _ROWS if rows in numbers):
         numbers[rows] = tuple(tuple(row) for row in numbers[rows])
     for name in (name for name in _TUPLES if name in numbers):
         numbers[name] = tuple(numbers[name])

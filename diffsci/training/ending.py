@@ -74,7 +74,8 @@ def check(section: Train, validates: bool) -> None:
     """
     asked = {
         "patience": section.patience is not None,
-        "keep_best": section.keep_best,
+        "keep_best": bool(section.keep_best),
+        "validate_crps": section.validate_crps is not None,
         "ema": len(section.decays) > 1,
         "ema_lengths": len(section.ema_lengths) > 0,
     }

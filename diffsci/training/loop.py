@@ -27,12 +27,13 @@ from diffsci.diffusion.objective import Losses
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError
 from diffsci.grid import Grid
-from diffsci.runtime import Device
+from diffsci.runtime import Device, as_written
 from diffsci.sections import Train
 from diffsci.training import augment, by_level, distributed, ending
 from diffsci.training.ema import Ema, weights_of
 from diffsci.training.examples import Examples
 from diffsci.training.finite import Buffers, Skipped, explain
+from diffsci.training.judging import Judge
 from diffsci.training.losses import Loss
 from diffsci.training.optimiser import adamw, learning_rate, set_rate
 from diffsci.training.order import Draws, deterministic, examples_of_step, seed_dropout
@@ -65,6 +66,7 @@ def train(
     grid: Grid | None = None,
     stepper: Stepper | None = None,
     valid: Examples | None = None,
+    judge: Judge | None = None,
     resume: RunState | None = None,
     allow: Sequence[str] = (),
     wish: Callable[[], bool] | None = None,
@@ -84,6 +86,7 @@ def train(
         grid: Of the examples; needed for `flip` and `shift`.
         stepper: Of the task; needed for `rollout`.
         valid: The validation set; of a large one, examples evenly spread.
+        judge: Measures the CRPS of validations; needed for `validate_crps`.
         resume: A saved state to go on from; a finished one gives no steps.
         allow: Keys of settings that may differ from those of `resume`.
         wish: Whether this process wishes to stop; all learn of it in `Step.stop` of the same step.
@@ -101,7 +104,7 @@ def train(
     ending.check(section, validates=valid is not None)
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
     run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper)
-    run.wish = wish
+    run.wish, run.judge = wish, judge
     if resume is not None:
         require_same(resume.settings, run.settings, allow)
         run.go_on_from(resume)
@@ -129,6 +132,7 @@ class _Run:
         self.ranks = distributed.current()
         self.rows = self.ranks.rows(section.batch_size)
         self.wish: Callable[[], bool] | None = None
+        self.judge: Judge | None = None
         self.stop = False
         backprop = None if section.rollout is None else section.rollout.backprop
         self.loss = Loss(denoiser, objective, stepper, backprop)
@@ -166,6 +170,7 @@ class _Run:
             recent=tuple(self.recent.losses),
             losses=tuple(self.losses),
             validations=tuple(validations.rows),
+            scores=tuple(validations.scores),
             seconds=self.ending.seconds,
             ended=self.ending.reason,
             settings=self.settings,
@@ -178,7 +183,8 @@ class _Run:
         self.scaler = self.scaler and (state.scaler or self.scaler)
         self.skipped = Skipped(state.skipped, state.skipped_in_row)
         rows, self.recent = list(state.validations), Recent(state.recent)
-        self.validations = Validations(rows, state.best_step, state.best_loss, state.ema_losses)
+        best = (state.best_step, state.best_loss)
+        self.validations = Validations(rows, *best, state.ema_losses, list(state.scores))
         self.ending.go_on_from(state.seconds, state.ended)
 
     def steps(self) -> Iterator[Step]:
@@ -224,6 +230,7 @@ class _Run:
             seconds=seconds,
             wait=wait,
             validation=validation,
+            crps=self.validations.scores[-1][1] if validation is not None and self.judge else None,
             by_level=by_level.means(self.by_level) if logged and self.by_levels else None,
             skipped=skipped,
             notes=() if note is None else (note,),
@@ -308,6 +315,15 @@ class _Run:
         if self.valid is None:
             return None
         given = (self.valid, self.section.batch_size, self.device, self.seed, self.ranks)
-        loss = self.validations.add(self.step, losses_of(self.ema, self.loss, *given))
+        losses, score = losses_of(self.ema, self.loss, *given), None
+        if self.judge is not None:
+            score = self._judged(losses.index(min(losses)), self.judge)
+        loss = self.validations.add(self.step, losses, score, self.section.by_crps)
         self.ending.after_validation(self.validations.since_best)
         return loss
+
+    def _judged(self, which: int, judge: Judge) -> float:
+        """The CRPS of one average; the network has its own weights again after it."""
+        # Sampling has another batch, and compiling for it takes longer than it saves.
+        with self.ema.applied(which), self.denoiser.unchanged(), as_written(self.denoiser):
+            return judge(self.denoiser, self.section.batch_size, self.ranks)

@@ -8,7 +8,7 @@ moments, the scale of the loss, what was skipped, and the record so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -62,14 +62,16 @@ class RunState:
         scaler: The scale of the loss; none but in float16.
         skipped: Batches left out since they were not finite.
         skipped_in_row: Of them, those directly before this step.
-        best_step: Step of the lowest validation loss; 0 before the first validation.
-        best_loss: That loss.
+        best_step: Step of the best validation: that of the lowest loss, or with `keep_best: crps`
+            of the lowest CRPS; 0 before the first.
+        best_loss: That loss, or CRPS.
         ema_losses: Of each average, at the last validation.
         by_level: Loss by level of the last steps, as sums and counts; checkpoints of format 1 have
             none.
         recent: The last losses, which a spike is told by.
         losses: The rows logged so far.
         validations: Step and loss of each validation so far, that of the best average.
+        scores: Step and CRPS of each, with `train.validate_crps`.
         seconds: Of training so far, over all restarts, where `train.hours` is set; else 0, so that
             equal runs have equal states.
         ended: Why the run is complete: `steps`, `patience` or `hours`; none while it is not.
@@ -94,6 +96,7 @@ class RunState:
     recent: tuple[float, ...] = ()
     losses: tuple[LossRow, ...]
     validations: tuple[tuple[int, float], ...]
+    scores: tuple[tuple[int, float], ...] = ()
     seconds: float = 0.0
     ended: str | None = None
     settings: dict[str, Any]
@@ -120,7 +123,7 @@ def settings_of(
     """What the numbers of a run depend on, as plain JSON values."""
     values = {f.name: getattr(section, f.name) for f in fields(section)}
     plain = {
-        _PREFIX + name.removesuffix("_"): list(value) if isinstance(value, tuple) else value
+        _PREFIX + name.removesuffix("_"): _plain(value)
         for name, value in values.items()
         if name not in _FREE
     }
@@ -128,11 +131,16 @@ def settings_of(
     return plain | {
         **decays,
         "train.objective": repr(objective),
-        "train.rollout": None if section.rollout is None else repr(section.rollout),
         "seed": seed,
         **{_MACHINE + name: value for name, value in device.record().items()},
         "training examples": examples,
     }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return repr(value) if is_dataclass(value) else value
 
 
 def machine_of(settings: dict[str, Any]) -> dict[str, Any]:
@@ -166,9 +174,7 @@ def require_same(saved: dict[str, Any], now: dict[str, Any], allow: Sequence[str
 
 
 _DEFAULTS: dict[str, Any] = {
-    _PREFIX + f.name.removesuffix("_"): list(f.default)
-    if isinstance(f.default, tuple)
-    else f.default
+    _PREFIX + f.name.removesuffix("_"): _plain(f.default)
     for f in fields(Train)
     if f.default is not MISSING and f.name not in _FREE
 }

@@ -20,6 +20,7 @@ class Step:
         seconds: The whole step, without validation.
         wait: Seconds of it spent waiting for the examples.
         validation: Loss of the averaged weights on the validation set, in steps where it is due.
+        crps: Of a short ensemble of them, where that is measured.
         by_level: Mean weighted squared error of the last hundred steps or so, by the centre of the
             bin in noise_std / signal_scale, in steps that are logged; see `by_level.py`.
         skipped: Whether the batch was left out: see `notes`.
@@ -37,6 +38,7 @@ class Step:
     seconds: float
     wait: float
     validation: float | None = None
+    crps: float | None = None
     by_level: dict[float, float] | None = None
     skipped: bool = False
     notes: tuple[str, ...] = ()

@@ -27,37 +27,54 @@ class Validations:
 
     Args:
         rows: Step of each, and its loss: the lowest of the averages of the weights.
-        best_step: Step of the lowest loss; 0 before the first.
-        best_loss: That loss.
+        best_step: Step of the best; 0 before the first.
+        best_loss: Its loss, or its CRPS where that says which is the best.
         last: The loss of each average the last time.
+        scores: Step of each, and its CRPS, where that is measured.
     """
 
     rows: list[tuple[int, float]] = field(default_factory=list)
     best_step: int = 0
     best_loss: float | None = None
     last: tuple[float, ...] = ()
+    scores: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def since_best(self) -> int:
         """Validations since the best one."""
         return sum(step > self.best_step for step, _ in self.rows)
 
-    def add(self, step: int, losses: tuple[float, ...]) -> float:
+    def add(
+        self,
+        step: int,
+        losses: tuple[float, ...],
+        score: float | None = None,
+        by_score: bool = False,
+    ) -> float:
         """The lowest loss of one more validation.
+
+        Args:
+            step: Steps done.
+            losses: Of each average.
+            score: CRPS of the best of them, where that is measured.
+            by_score: Whether that says which validation is the best, not the loss.
 
         Raises:
             NumericsError: When one is not finite.
         """
-        if not all(map(math.isfinite, losses)):
+        if not all(map(math.isfinite, (*losses, score or 0.0))):
             raise NumericsError(
                 f"validation after step {step}: the loss is not finite; look for such values in "
                 "the valid part of the data with `diffsci check`, or lower train.lr"
             )
         loss = min(losses)
         self.rows.append((step, loss))
+        if score is not None:
+            self.scores.append((step, score))
         self.last = losses
-        if self.best_loss is None or loss < self.best_loss:
-            self.best_step, self.best_loss = step, loss
+        found = score if by_score and score is not None else loss
+        if self.best_loss is None or found < self.best_loss:
+            self.best_step, self.best_loss = step, found
         return loss
 
 

@@ -108,7 +108,7 @@ def digest(state):
     }
     rest = (state.step, state.ema_updates, state.best_step, state.best_loss, state.by_level)
     rest += (state.scaler, state.skipped, state.skipped_in_row, state.ema_losses, state.recent)
-    return plain, (*rest, state.ended), state.losses, state.validations
+    return plain, (*rest, state.ended), state.losses, (state.validations, state.scores)
 
 
 def clone(state):

@@ -14,6 +14,7 @@ from diffsci.run_folder import roots_of_run
 
 if TYPE_CHECKING:
     from diffsci.data.problems import Problem
+    from diffsci.stages.prepare import Prepared
 
 
 def check(
@@ -39,6 +40,34 @@ def check(
         else:
             problems += check_entry(str(path), None, config.roots_of(None))
     return list(dict.fromkeys(problems))
+
+
+def pictures(
+    paths: tuple[Path | str, ...], folder: Path, overrides: Sequence[str] = ()
+) -> list[Path]:
+    """Small pictures of a few fields of all data that can be read; see `check`.
+
+    Args:
+        paths: As `check` has them.
+        folder: Where to write.
+        overrides: `KEY=VALUE` texts for the pipelines.
+    """
+    from diffsci.data.pictures import draw
+
+    drawn: list[Path] = []
+    for path in paths:
+        try:
+            if _is_pipeline(path):
+                loaded = config.load(path, overrides)
+                roots = roots_of_run(loaded.origin, loaded.roots)
+                names = loaded.pipeline.data.entries
+            else:
+                roots, names = config.roots_of(None), [str(path)]
+            for name in names:
+                drawn += draw(name, folder, roots)
+        except DiffsciError:
+            continue  # What is wrong with it is among the problems.
+    return list(dict.fromkeys(drawn))
 
 
 def _check_pipeline(
@@ -107,6 +136,18 @@ def _is_pipeline(path: Path | str) -> bool:
     return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
 
 
+def _windows(loaded: config.Loaded, prepared: Prepared) -> str:
+    """How many windows each part has, and what the data takes in memory."""
+    parts = [f"{len(prepared.examples)} training windows"]
+    if prepared.valid is not None:
+        parts.append(f"{len(prepared.valid)} validation windows")
+    held = prepared.train.values.nbytes + prepared.test.values.nbytes
+    parts.append(f"{len(prepared.evaluation)} test cases")
+    # Training states lie in memory once as they are and once normalised.
+    total = (held + prepared.examples.states.nbytes) / 2**20
+    return f"{loaded.pipeline.name}: {', '.join(parts)}; data in memory {total:,.0f} MiB"
+
+
 def _check_preparing(
     path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
 ) -> Iterator[Problem]:
@@ -122,6 +163,8 @@ def _check_preparing(
         yield problem_of(path, error)
         return
     examples, names = prepared.examples, prepared.train.scalar_names
+    if tell is not None:
+        tell(_windows(loaded, prepared))
     faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
     faulty += starting.faults(loaded, prepared)
     for fault in faulty:

@@ -72,8 +72,14 @@ def _run(
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH... [KEY=VALUE]...")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write small pictures of a few fields there.",
+)
 @verbose
-def check(paths: tuple[str, ...], as_json: bool) -> None:
+def check(paths: tuple[str, ...], as_json: bool, figures: Path | None) -> None:
     """Look for faults in pipelines, catalog entries or data, and tell all of them.
 
     Of a pipeline without faults it tells what it costs here: weights, FLOP, memory. KEY=VALUE wins
@@ -98,6 +104,9 @@ def check(paths: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"{'warning' if problem.warning else 'fault'}: {problem}")
         for line in costs:
             click.echo(line)
+    if figures is not None:
+        for picture in checking.pictures(places, figures, overrides):
+            click.echo(picture, err=as_json)
     codes = [problem.code for problem in problems if not problem.warning]
     click.echo(f"{len(codes) or 'no'} fault{'' if len(codes) == 1 else 's'}", err=True)
     if codes:

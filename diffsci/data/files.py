@@ -129,7 +129,7 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != entry.sha256.lower():
             raise DataError(
-                f"{path}: its sha256 is {found}, {entry.yaml} says {entry.sha256}: fetch it again"
+                f"{path}: its sha256 is {found}, {entry.yaml} says {entry.sha256}; fetch it again"
             )
     if engine in recognising.OWN:
         made = recognising.OWN[engine](path, entry.open_kwargs, entry.yaml)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data import axes, files, generated, reader
+from diffsci.data import axes, files, generated, layout, reader, streaming
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
@@ -77,9 +77,16 @@ def _checked(
         return problems
     try:
         domain = domain or infer_domain(raw, entry)
-        fields = reader.understood(raw, entry, domain, part, variables, report)
+        canonical = domain.canonical(raw, entry, report, variables)
+        chosen = reader.select(canonical, part, entry)
+        layout.tell_chunks(raw, entry, report)
+        if streaming.size(chosen) > streaming.IN_MEMORY:
+            scans = streaming.scanned(chosen, domain, entry.name, report)
+            still = [(scan.name, scan.unit, scan.constant) for scan in scans]
+        else:
+            still = _constant(domain.fields(chosen, entry.name, report))
         if varied:
-            _constant(fields, report)
+            _tell_constant(still, report)
     except (DataError, ConfigError) as error:
         # Only where nothing stops a run yet: else it is a consequence of what is already told.
         if all(problem.warning for problem in problems):
@@ -134,13 +141,24 @@ def _problem(code: str, file: str, error: Exception) -> Problem:
     return Problem(code=code, file=file, value=value, fix=fix)
 
 
-def _constant(fields: Fields, report: Report) -> None:
+def _constant(fields: Fields) -> list[tuple[str, str, float | None]]:
+    """Name, unit and, where a channel has one value alone, that value."""
+    found: list[tuple[str, str, float | None]] = []
     for number, channel in enumerate(fields.channels):
         values = fields.values[:, :, number]
-        if np.isfinite(values).all() and values.min() == values.max():
+        known = values[np.isfinite(values)]
+        whole = known.size == values.size or channel.missing != "forbidden"
+        still = whole and known.size > 0 and known.min() == known.max()
+        found.append((channel.name, channel.unit, float(known.flat[0]) if still else None))
+    return found
+
+
+def _tell_constant(found: list[tuple[str, str, float | None]], report: Report) -> None:
+    for name, unit, value in found:
+        if value is not None:
             report.add(
                 "constant",
-                f"all its values are {float(values.min()):g} {channel.unit}",
+                f"all its values are {value:g} {unit}",
                 "leave it out by `variables:`, there is nothing to learn",
-                variable=channel.name,
+                variable=name,
             )

@@ -127,3 +127,61 @@ def test_a_part_may_name_its_own_entry(tmp_path):
     assert preflight.check_part("no_such_entry", Weather(), part) == []
     (problem,) = preflight.check_part("no_such_entry", Weather(), Part())
     assert problem.code == "entry"
+
+
+@pytest.mark.parametrize("kind", ["nan", "sentinel", "constant", "static", "clean", "gap"])
+@pytest.mark.parametrize("make", [makers.weather, makers.pde])
+def test_what_is_read_in_blocks_is_judged_as_what_is_read_whole(kind, make, tmp_path, monkeypatch):
+    from diffsci.data import streaming
+
+    ds = make()
+    name = "t2m" if "t2m" in ds else "u"
+    values = ds[name].values
+    if kind == "nan":
+        values.flat[[17, 90, 200]] = [np.nan, np.inf, np.nan]
+    elif kind == "sentinel":
+        values.flat[[17, 90, 200]] = -9999
+    elif kind == "constant":
+        values[...] = 3.0
+    elif kind == "static":
+        values[..., :2] = np.nan
+        values[-1, ..., 3] = np.nan
+        ds[name].attrs["missing"] = "static"
+    elif kind == "gap":
+        ds = ds.isel(time=[0, 1, 2, 4, 5])
+    ds.to_netcdf(tmp_path / "a.nc")
+    whole = preflight.check_entry(str(tmp_path / "a.nc"))
+    monkeypatch.setattr(streaming, "IN_MEMORY", 0)
+    monkeypatch.setattr(streaming.blocks, "__defaults__", (500,))
+    assert preflight.check_entry(str(tmp_path / "a.nc")) == whole
+    assert bool(whole) == (kind != "clean")
+
+
+@pytest.mark.parametrize("chunks", [(8, 7, 9), (4, 3, 9), (1, 7, 9), (8, 1, 1)])
+def test_the_cost_of_a_field_is_that_of_the_chunks_it_touches(chunks, tmp_path, monkeypatch):
+    from diffsci.data import layout
+
+    encoding = {"t2m": {"chunks": chunks}}
+    makers.weather().to_zarr(tmp_path / "a.zarr", consolidated=False, encoding=encoding)
+    with xr.open_zarr(tmp_path / "a.zarr", consolidated=False, chunks=None) as ds:
+        found = layout.amplification(ds["t2m"])
+    touched = -(-7 // chunks[1]) * -(-9 // chunks[2])
+    assert found == pytest.approx(touched * np.prod(chunks) / 63, rel=1e-12)
+    monkeypatch.setattr(layout, "LARGE", 0)
+    monkeypatch.setattr(layout, "FACTOR", 5.0)
+    codes = [p.code for p in preflight.check_entry(str(tmp_path / "a.zarr"))]
+    assert codes == (["chunks"] if found >= 5 else [])
+
+
+def test_pictures_of_a_few_fields(tmp_path):
+    from click.testing import CliRunner
+
+    from diffsci.cli import main
+
+    makers.weather().to_netcdf(tmp_path / "a.nc")
+    makers.pde().to_netcdf(tmp_path / "b.nc")
+    arguments = ["check", str(tmp_path / "a.nc"), str(tmp_path / "b.nc"), str(tmp_path / "no.nc")]
+    result = CliRunner().invoke(main, [*arguments, "--figures", str(tmp_path / "shown")])
+    assert result.exit_code == 3
+    names = sorted(path.name for path in (tmp_path / "shown").iterdir())
+    assert names == ["a-t2m.png", "b-u.png"]

@@ -88,8 +88,7 @@ def rolled_leads(pipeline: Pipeline) -> int:
     Raises:
         FieldError: For a task whose forecasts do not go on from themselves, draw by draw.
     """
-    rollout = None if pipeline.train is None else pipeline.train.rollout
-    if rollout is None:
+    if pipeline.train is None or (rollout := pipeline.train.rollout) is None:
         return 1
     task = pipeline.data.task
     if not task.has_leads:
@@ -98,4 +97,7 @@ def rolled_leads(pipeline: Pipeline) -> int:
     if len(task.parts) > 1:
         expected = "null: where each step is drawn by itself, a draw does not go on from the last"
         raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
+    if rollout.backprop is not None and not pipeline.train.objective.direct:
+        expected = "null: no gradient goes back through the samples of a diffusion model"
+        raise FieldError("train.rollout.backprop", rollout.backprop, expected)
     return rollout.longest

@@ -7,11 +7,13 @@ the steps.
 
 - Of a direct model each member goes its own way, with its own random vector in each step, and the
   score compares the members of each step with the truth.
-- Of a diffusion model each step is trained at a level of its own. It goes on from its estimate at
-  pure noise, a single call, which is the mean of what may come: a sample would take many calls.
+- Of a diffusion model each step is trained at a level of its own. It goes on from a sample that is
+  made by a few calls, without gradient. A single estimate at pure noise is no replacement: levels
+  so high are hardly ever trained at, and what it gives is far from any state.
 
-The gradient goes back through at most `backprop` steps: after each so many, the errors count as
-given. With 1, no step is blamed for what it does to the next, which learns to mend it.
+Of a direct model the gradient goes back through at most `backprop` steps: after each so many, the
+errors count as given. With 1, no step is blamed for what it does to the next, which learns to mend
+it; so it is for diffusion models.
 
 Source: Brandstetter et al. (2022), arXiv:2202.03376, for going on from a state without its
 gradient (the pushforward trick).
@@ -20,7 +22,6 @@ gradient (the pushforward trick).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,11 +29,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.batch import Batch
-from diffsci.diffusion.augmentation import pure_noise
+from diffsci.diffusion.augmentation import descent, pure_noise
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import Losses, losses, mean_over_cells
 from diffsci.diffusion.objectives.base import Direct, Objective
+from diffsci.diffusion.samplers.base import Watched
+from diffsci.diffusion.samplers.dpmpp import DPMpp
 from diffsci.training.order import Draws
+
+SAMPLER = DPMpp(steps=4)
+"""Makes the states that a diffusion model goes on from; it draws no noise but the first."""
 
 
 @runtime_checkable
@@ -53,7 +59,7 @@ def drawn(
 ) -> tuple[Float[Tensor, "batch *lead"], Float[Tensor, "batch ..."]]:
     """Random numbers of a loss; of several forecast steps, along an axis after that of examples.
 
-    Noise is that of the losses, then that of the estimates between the steps.
+    Noise is that of the losses, then that of the samples between the steps.
 
     Args:
         steps: Of each, the numbers that choose the levels, and the source of noise.
@@ -96,14 +102,28 @@ def rolled(
         given = stepper.moved(true, errors) if errors else true
         found.append(losses(denoiser, given, objective, uniform[:, lead], noise[:, lead]))
         if lead + 1 < leads:
-            cut = _cut(lead, backprop)
-            with torch.no_grad() if cut else nullcontext():
-                x_1 = pure_noise(denoiser.schedule, denoiser.shaped(noise[:, leads + lead]))
-                at = torch.ones((), dtype=torch.float64)
-                estimate = denoiser(x_1.to(given.target), at, given.condition, given.scalars)
-            errors = _further(errors, stepper.errors(estimate - given.target), cut)
+            off = _sample(denoiser, given, noise[:, leads + lead]) - given.target
+            errors = [*errors, *stepper.errors(off)]
     loss = torch.stack([each.loss for each in found]).mean(dim=0)
     return Losses(loss, found[0].error, found[0].log_sigma)
+
+
+@torch.no_grad()
+def _sample(
+    denoiser: Denoiser, given: Batch, noise: Float[Tensor, "batch channel *space"]
+) -> Float[Tensor, "batch channel *space"]:
+    """Of the scaled target, by few calls; what is not finite shows in the loss of the next step."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        estimate: Tensor = denoiser(x_t, t, given.condition, given.scalars)
+        return estimate
+
+    schedule = denoiser.schedule
+    x_1 = pure_noise(schedule, denoiser.shaped(noise)).to(given.target)
+    path = descent(schedule, SAMPLER.steps, SAMPLER.spacing, x_1)
+    signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
+    x_0 = SAMPLER.walk(Watched(denoise), path, x_1, lambda like, _: like)
+    return x_0 / signal_scale.to(x_0)
 
 
 def _of_members(

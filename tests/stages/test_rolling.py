@@ -147,6 +147,10 @@ def test_what_makes_no_rollout_is_refused(loaded, tmp_path):
     each = replace(each, data=replace(each.data, task=Forecast(ahead=2, draw="each")))
     with pytest.raises(FieldError, match=r"train\.rollout: .*each step is drawn by itself"):
         prepare(each, loaded.roots)
+    with pytest.raises(
+        FieldError, match=r"train\.rollout\.backprop: got 1, expected null: no grad"
+    ):
+        prepare(rolling(loaded, leads=2, backprop=1), loaded.roots)
     images = config.load(tiny_runs.make(tmp_path, "image"))
     with pytest.raises(FieldError, match=r"train\.rollout: .*the task generate makes no forecast"):
         prepare(rolling(images, leads=2), images.roots)

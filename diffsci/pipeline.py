@@ -214,10 +214,12 @@ def verify(
     """
     from diffsci.stages import verifying
 
-    return verifying.verify(_of_run(run, list(overrides)), run, store, members, cases)
+    # The run's own store is made as its pipeline says, whatever was chosen afterwards.
+    loaded = _of_run(run, list(overrides), tuned=store is not None)
+    return verifying.verify(loaded, run, store, members, cases)
 
 
-def _of_run(run: Path, texts: list[str]) -> config.Loaded:
+def _of_run(run: Path, texts: list[str], tuned: bool = True) -> config.Loaded:
     """The pipeline of a run's trained model, with what may be different in sampling."""
     for text in texts:
         if not text.startswith(("sample.", "runtime.", "data.split.test")):
@@ -227,14 +229,15 @@ def _of_run(run: Path, texts: list[str]) -> config.Loaded:
             )
     if not (run / "model" / "config.yaml").exists():
         raise StorageError(f"{run}: no trained model here; let `diffsci run` finish training first")
-    loaded = _trained(run / "model" / "config.yaml", texts)
+    loaded = _trained(run / "model" / "config.yaml", texts, tuned)
     return replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
 
 
-def _trained(file: Path, overrides: Sequence[str] = ()) -> config.Loaded:
-    """The pipeline of a trained model; one that was never to be sampled takes the defaults."""
-    loaded = config.load(file, overrides)
-    return loaded if loaded.pipeline.sample else config.load(file, ["sample={}", *overrides])
+def _trained(file: Path, overrides: Sequence[str] = (), tuned: bool = True) -> config.Loaded:
+    """The pipeline of a trained model, with the sampler that was chosen for it."""
+    from diffsci.stages.trained import trained
+
+    return trained(file, overrides, tuned=tuned)
 
 
 def _digests(plain: dict[str, Any]) -> dict[str, str]:

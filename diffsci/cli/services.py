@@ -99,4 +99,55 @@ def serve(
     listen(folder, host=host, port=port, hosts=hosts, limits=limits, say=click.echo)
 
 
-COMMANDS = (export, register, serve)
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--samplers", metavar="A,B", help="Words of samplers, or all [dpmpp,unipc,heun,ddim]."
+)
+@click.option("--calls", metavar="N,M", help="Network calls of one sampling [4,8,16,32].")
+@click.option("--tolerance", type=float, default=0.01, show_default=True, help="Share of the CRPS.")
+@click.option("--cases", type=int, default=24, show_default=True, help="Of the validation part.")
+@click.option("--members", type=int, default=8, show_default=True, help="Of each case.")
+@verbose
+def tune(
+    run: Path,
+    overrides: tuple[str, ...],
+    samplers: str | None,
+    calls: str | None,
+    tolerance: float,
+    cases: int,
+    members: int,
+) -> None:
+    """Find the cheapest sampler of RUN's model that is as good as the best, and keep it.
+
+    Measures CRPS, spread over skill and seconds on validation cases; writes tune.csv, tune.json and
+    tune.png into RUN. `diffsci sample` takes what is chosen, unless sample.sampler is given.
+    """
+    require_run(run)
+    from diffsci.stages.tuning import Asked
+    from diffsci.stages.tuning import tune as find
+
+    chosen = {"samplers": _words(samplers), "calls": _numbers(calls)}
+    asked = Asked(
+        tolerance=tolerance, cases=cases, members=members, overrides=overrides,
+        **{key: value for key, value in chosen.items() if value},  # type: ignore[arg-type]
+    )  # fmt: skip
+    with stopping.listening():
+        found = find(run, asked)
+    rung = found.measured.rung
+    click.echo(f"{rung.name} {rung.calls}")
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    words = _words(text)
+    if not all(word.isdigit() for word in words):
+        raise ConfigError(f"--calls {text}: expected numbers such as 4,8,16,32")
+    return tuple(int(word) for word in words)
+
+
+COMMANDS = (export, register, serve, tune)

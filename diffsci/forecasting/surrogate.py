@@ -26,7 +26,7 @@ from diffsci.files import replace_folder, sha256_of
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.conditions import Given, given_for
 from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
-from diffsci.forecasting.ensemble import Engine, Rows
+from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.model_folder import (
     CONFIG,
     DESCRIPTION,
@@ -35,13 +35,15 @@ from diffsci.forecasting.model_folder import (
     VARIANCE,
     WEIGHTS,
     check_manifest,
+    kept_choice,
     read_weights,
+    told_of_choice,
 )
 from diffsci.forecasting.observations import Observations, checked
-from diffsci.forecasting.tiles import Tiling
-from diffsci.grid import Grid
 from diffsci.forecasting.perturbing import Perturbation
 from diffsci.forecasting.rows import Rows
+from diffsci.forecasting.tiles import Tiling
+from diffsci.grid import Grid
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.training.ema import assign, weights_of
@@ -167,9 +169,9 @@ class Surrogate:
             forcings=self.pipeline.data.domain.forcings,
             bounds=Bounds.of(self.channels),
             limit=section.limit,
+            perturb=Perturbation.of(section.perturb, self.grid),
         )
 
-            perturb=Perturbation.of(section.perturb, self.grid),
     @property
     def tiling(self) -> Tiling | None:
         """The parts in which fields go through the network in sampling; none for whole fields."""
@@ -264,8 +266,10 @@ class Surrogate:
             "step": self.step,
             "provenance": self.provenance,
         }
+        stored = safetensors.torch.save(weights)
+        description |= kept_choice(folder, stored)
         with replace_folder(folder, size) as fresh:
-            (fresh / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+            (fresh / WEIGHTS).write_bytes(stored)
             (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
             (fresh / CONFIG).write_text(config, encoding="utf-8")
             self.statistics.save(fresh)
@@ -312,6 +316,7 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
     table = None
     if VARIANCE in sums:
         table = VarianceTable.from_tensors(read_weights(folder / VARIANCE))
+    told = described["provenance"] | {"diffsci_model": sums[WEIGHTS][:16]}
     return Surrogate(
         pipeline=pipeline,
         denoiser=denoiser.eval(),
@@ -321,7 +326,7 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         scalar_names=tuple(described["scalar_names"]),
         time_unit=described["time_unit"],
         step=described["step"],
-        provenance=described["provenance"] | {"diffsci_model": sums[WEIGHTS][:16]},
+        provenance=told | told_of_choice(folder, pipeline.sample and pipeline.sample.sampler),
         variance=table,
     )
 

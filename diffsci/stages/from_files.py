@@ -24,6 +24,7 @@ from diffsci.stages.checks import of_sampling
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble
 from diffsci.stages.sharing import hands_of
+from diffsci.stages.trained import trained
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +122,7 @@ def opened(folder: Path, overrides: Sequence[str] = ()) -> tuple[Surrogate, conf
     file = folder / CONFIG
     if not file.exists():
         raise StorageError(f"{folder}: no trained model here; let `diffsci run` finish training")
-    loaded = config.load(file, list(overrides))
-    if loaded.pipeline.sample is None:
-        loaded = config.load(file, ["sample={}", *overrides])
+    loaded = trained(file, overrides)
     section = loaded.pipeline.sample
     assert section is not None
     model = read_surrogate(folder, loaded.pipeline)

@@ -138,3 +138,26 @@ def test_a_step_that_is_too_large_is_told():
 def test_bad_values_are_refused(changes, message):
     with pytest.raises(FieldError, match=message):
         KuramotoSivashinsky(**changes)
+
+
+@pytest.mark.slow
+def test_the_standard_deviation_of_the_climate():
+    """1.31 +- 0.02 over 128 trajectories of 40 frames that are 10 time units apart."""
+    u = KuramotoSivashinsky(trajectories=128, frames=40, output_step=10.0)().u
+    assert abs(u.std().item() - 1.31) < 0.02
+
+
+@pytest.mark.slow
+def test_the_leading_exponent():
+    """0.085 +- 0.01 a time unit: how fast 32 pairs of states part, rescaled every 10 time units."""
+    solver = KuramotoSivashinsky(output_step=10.0)
+    u = solver.integrate(solver.initial(np.arange(32)), frames=2, interval=200.0)[:, 1]
+    size, growths = 1e-6, []
+    apart = torch.randn(u.shape, dtype=torch.float64)
+    for number in range(60):
+        apart = size * apart / apart.square().mean(dim=-1, keepdim=True).sqrt()
+        both = solver.integrate(torch.cat([u, u + apart]), frames=2)[:, 1]
+        u, apart = both[:32], both[32:] - both[:32]
+        if number >= 10:  # The first directions are not yet the fastest growing ones.
+            growths.append((apart.square().mean(dim=-1).sqrt() / size).log().mean().item() / 10)
+    assert abs(np.mean(growths) - 0.085) < 0.01

@@ -1,6 +1,7 @@
 """What README and docs tell a reader to type is tried here, as it stands there."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -129,3 +130,15 @@ def test_links_and_commands_exist(page):
     for path in re.findall(r"\b(?:pipelines|configs)/[\w/]+\.yaml", text):
         if path != "pipelines/mine.yaml":
             assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_of_commands_exist(page):
+    """Each command that a page tells to type is parsed as it stands there; nothing is run."""
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = re.search(r"(?:^|bin/)diffsci ([a-z].*)$", line)
+            if words is None or "..." in line or "$" in line:
+                continue
+            name, *arguments = shlex.split(words[1], comments=True)
+            main.commands[name].make_context(name, arguments)

@@ -7,7 +7,7 @@ same noise, so that what all of them find hard cancels in the difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,7 @@ def rungs(samplers: Sequence[str], calls: Sequence[int]) -> list[Rung]:
     return list(found.values())
 
 
-def _within(kind: type[Sampler], most: int) -> Sampler | None:
+def _within(kind: Callable[..., Sampler], most: int) -> Sampler | None:
     """The sampler of this kind with most steps that makes no more calls; none where there is none.
 
     Those that need a table of the variance are left out: it has to be estimated first.

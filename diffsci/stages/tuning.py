@@ -123,7 +123,7 @@ def _opened(run: Path, asked: Asked) -> tuple[Surrogate, Evaluation, str]:
     evaluation = cases_given(
         fields, data.task, data.domain, model.statistics, leads=section.leads, cases=asked.cases
     )
-    plain: dict[str, Any] = {**loaded.plain["sample"], "sampler": None}  # type: ignore[dict-item]
+    plain: dict[str, Any] = {**loaded.plain["sample"], "sampler": None}
     weights = sha256_of(run / "model" / WEIGHTS)
     return model, evaluation, digest_of([weights, plain, fields.digest, asked.cases])
 

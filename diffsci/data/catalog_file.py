@@ -91,15 +91,19 @@ def _providers(value: object, path: Path) -> tuple[str, ...]:
     return tuple(strict.text(item, path, "providers") for item in named)
 
 
+_NUMBERS = ("fill", "minimum", "maximum")
+
+
 def _variable(value: object, path: Path, where: str) -> Variable:
     plain = strict.mapping(value, path, where)
     strict.only_keys(plain, list(Variable.__dataclass_fields__), path, where)
     vector = plain.pop("vector", None)
     if vector is not None and not isinstance(vector, bool):
         raise DataError(f"{path}: {where}.vector: got {vector!r}, expected true or false")
-    fill = plain.pop("fill", None)
-    if fill is not None and (isinstance(fill, bool) or not isinstance(fill, int | float)):
-        raise DataError(f"{path}: {where}.fill: got {fill!r}, expected a number")
+    numbers = {key: _number(plain.pop(key, None), path, f"{where}.{key}") for key in _NUMBERS}
+    low, high = numbers["minimum"], numbers["maximum"]
+    if low is not None and high is not None and low >= high:
+        raise DataError(f"{path}: {where}.minimum: got {low:g}, expected less than {high:g}")
     texts: dict[str, Any] = {
         key: strict.text(item, path, f"{where}.{key}") for key, item in plain.items()
     }
@@ -107,7 +111,13 @@ def _variable(value: object, path: Path, where: str) -> Variable:
         raise DataError(
             f"{path}: {where}.missing: got {texts['missing']!r}, expected {' or '.join(MISSING)}"
         )
-    return Variable(vector=vector, fill=None if fill is None else float(fill), **texts)
+    return Variable(vector=vector, **numbers, **texts)
+
+
+def _number(value: object, path: Path, where: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise DataError(f"{path}: {where}: got {value!r}, expected a number")
+    return None if value is None else float(value)
 
 
 def _sides(value: object, path: Path, dim: str) -> tuple[str, str]:

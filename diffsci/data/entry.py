@@ -48,6 +48,8 @@ class Variable:
         missing: What a NaN means, one of `MISSING`.
         fill: Number that stands for a missing value, in the file's units, where the file does not
             declare it.
+        minimum: Least value that is possible, in `units`: sampled states are kept above it.
+        maximum: Largest value that is possible.
     """
 
     units: str | None = None
@@ -57,6 +59,8 @@ class Variable:
     vector: bool | None = None
     missing: str = "forbidden"
     fill: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ _AXIS = {
     "y": {"axis": "Y"},
     "z": {"axis": "Z"},
 }
+_BOUNDS = ("valid_min", "valid_max")
 PRESSURE = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
 
 
@@ -47,7 +48,8 @@ def build(
     for name, (axes, block, attributes) in stacking.spread(
         np.asarray(values, dtype=np.float32), channels, stack, grid.dims
     ).items():
-        variable = xr.Variable([dims.get(axis, axis) for axis in axes], block, attributes)
+        bounds = {key: np.float32(attributes[key]) for key in _BOUNDS if key in attributes}
+        variable = xr.Variable([dims.get(axis, axis) for axis in axes], block, attributes | bounds)
         if not cases.leads:
             variable = variable.isel({lead_dim: 0})
         if members is None:

@@ -133,6 +133,9 @@ def in_units(
     for key in _KEPT:
         if declared and getattr(declared, key):
             attributes[key] = getattr(declared, key)
+    for key, bound in (("valid_min", "minimum"), ("valid_max", "maximum")):
+        if declared and getattr(declared, bound) is not None:
+            attributes[key] = str(getattr(declared, bound))
     if declared and declared.vector is not None:
         attributes["vector"] = "true" if declared.vector else "false"
     elif variable.attrs.get("vector") in ("true", "false"):
@@ -214,7 +217,7 @@ def gather(
         scan.add(values, variable)
         scan.tell(report)
         blocks.append(values)
-        kept = (*_KEPT, "vector", "missing")
+        kept = (*_KEPT, "vector", "missing", "valid_min", "valid_max")
         attributes = tuple((k, str(variable.attrs[k])) for k in kept if k in variable.attrs)
         if levels != [None]:
             attributes += tuple((LEVEL + k, str(v)) for k, v in ds[stack].attrs.items())

@@ -1,7 +1,8 @@
 """Bounds: the least and the largest value that a variable can have, kept in every state.
 
-They are declared by the data (CF attributes `valid_min` and `valid_max`) or by its catalog entry. A
-state is brought within them before it is fed back and before it is stored.
+They are declared by the catalog entry (`minimum` and `maximum` of a variable), and stand in stores
+as the CF attributes `valid_min` and `valid_max`. A state is brought within them before it is fed
+back and before it is stored.
 """
 
 from __future__ import annotations

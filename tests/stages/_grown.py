@@ -6,6 +6,7 @@ whether the store is that of one that was left alone.
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from diffsci.errors import StorageError
 from diffsci.forecasting import work
 from tests import tiny_runs
 from tests.stages import test_sampling as stores
@@ -90,6 +92,28 @@ def at_places(root, whole, steps):
     return {"kills": found, "same": tiny_runs.tree(store) == whole, "left": left(store)}
 
 
+def full(root, whole, members, limit):
+    """No file may grow beyond a size, as on a full disk; then there is room again."""
+    store, log = root / f"full-{limit}.zarr", root / f"full-{limit}.log"
+    write(store, 4, log)  # what is there already
+    before = tiny_runs.tree(store)
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            write(store, members, log)
+        except StorageError as error:
+            (root / "told").write_text(str(error)[:limit])
+            os._exit(error.exit_code)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    untouched = tiny_runs.tree(store) == before
+    again, _ = gone_on(store, members, log)
+    told = (root / "told").read_text()
+    same = tiny_runs.tree(store) == whole
+    return {"codes": [code, again], "told": told, "untouched": untouched, "same": same}
+
+
 def left(store):
     return sorted(path.name for path in store.parent.iterdir() if path.name.startswith("."))
 
@@ -138,5 +162,8 @@ if __name__ == "__main__":
             "compaction": [in_compaction(base, expected, members, turn) for turn in range(10)],
         }
     else:
-        result = {"places": at_places(base, expected, (4, 7))}
+        result = {
+            "places": at_places(base, expected, (4, 7)),
+            "full": [full(base, expected, 7, limit) for limit in (500, 2500)],
+        }
     print(json.dumps(result))

@@ -21,13 +21,25 @@ def told(folder, *arguments):
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def test_killed_at_every_place_in_turn_while_it_is_made_and_while_it_grows(tmp_path):
-    found = told(tmp_path)["places"]
-    kills = {each["place"]: each["code"] for each in found["kills"]}
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return told(tmp_path_factory.mktemp("grown"))
+
+
+def test_killed_at_every_place_in_turn_while_it_is_made_and_while_it_grows(found):
+    kills = {each["place"]: each["code"] for each in found["places"]["kills"]}
     assert set(kills.values()) == {-9}, kills
-    assert [each for each in found["kills"] if each["again"]] == []
-    assert found["same"]
-    assert found["left"] == []
+    assert [each for each in found["places"]["kills"] if each["again"]] == []
+    assert found["places"]["same"]
+    assert found["places"]["left"] == []
+
+
+def test_a_full_disk_is_told_and_what_is_there_stays(found):
+    for each in found["full"]:
+        assert each["codes"] == [5, 0]
+        assert each["told"].startswith("no space to write ")
+        assert each["untouched"]
+        assert each["same"]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 from diffsci import config, families
-from diffsci.errors import StorageError
+from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ledger import Ledger
 from diffsci.forecasting.places import Place
@@ -303,3 +303,49 @@ def test_sampling_again_into_another_folder_locks_that_folder(tmp_path, monkeypa
     for word in ("forecast", "truth"):
         with pytest.raises(StorageError, match="is the run's own; it grows by `diffsci run"):
             resample(loaded, folder, folder / f"{word}.zarr")
+
+
+def test_bounds_of_the_catalog_hold_in_the_store(tmp_path):
+    """An entry that says that the waves lie within -0.2 and 0.2; without it they do not."""
+    file = tiny_runs.make(tmp_path, "pde")
+    (tmp_path / "data_catalog").mkdir()
+    entry = tmp_path / "data_catalog" / "bounded.yaml"
+    entry.write_text(
+        f"source: {{path: {tmp_path / 'waves.zarr'}}}\n"
+        "variables: {u: {units: '1', minimum: -0.2, maximum: 0.2}}\n"
+    )
+    file.write_text(file.read_text().replace("  source: waves.zarr\n", "  entry: bounded\n"))
+    quick = ("evaluate=null", "train.steps=1", "sample.cases=2")
+    folder = tiny_runs.run(file, *quick, out=tmp_path / "run")
+    with open_store(folder / "forecast.zarr") as found:
+        assert found.u.attrs["valid_max"] == np.float32(0.2)
+        # Within, and at them up to the rounding of normalised float32.
+        assert np.float32(0.2) - 1e-6 < float(found.u.max()) <= np.float32(0.2)
+        assert np.float32(-0.2) <= float(found.u.min()) < np.float32(-0.2) + 1e-6
+    entry.write_text(entry.read_text().replace("-0.2", "0.3"))
+    with pytest.raises(
+        DataError, match=r"variables\.u\.minimum: got 0\.3, expected less than 0\.2"
+    ):
+        tiny_runs.run(file, *quick, out=tmp_path / "other")
+
+
+def test_what_is_held_does_not_grow_with_leads_or_members(tmp_path, monkeypatch):
+    """The largest array that goes to the writer, with windows of a few kilobytes."""
+    from diffsci.forecasting import units, work
+
+    monkeypatch.setattr(units, "UNIT_BYTES", 2000)
+    monkeypatch.setattr(units, "_ROWS_BYTES", 1000)
+    real, sizes = work.Writing.write, []
+
+    def write(self, first, values):
+        sizes.append(values.nbytes)
+        real(self, first, values)
+
+    monkeypatch.setattr(work.Writing, "write", write)
+    largest = []
+    for number, (members, leads) in enumerate([(4, 8), (4, 32), (24, 8)]):
+        sizes.clear()
+        forecast(tmp_path / f"{number}.zarr", cases=[0], members=members, leads=leads, batch=16)
+        largest.append(max(sizes))
+    assert max(largest) <= 2000
+    assert min(largest) > 1000  # and no smaller than need be

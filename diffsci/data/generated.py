@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import inspect
-import json
 import logging
 import os
-import shutil
 import typing
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diffsci import families
-from diffsci.data.catalog import Entry
+from diffsci import families, yamltext
+from diffsci.data import making
+from diffsci.data.catalog import Entry, entries, load_entry
 from diffsci.errors import ConfigError, DataError, FieldError, StorageError
 from diffsci.solvers.base import Solver
 
@@ -34,34 +31,83 @@ def solver(entry: Entry) -> Solver:
     Raises:
         DataError: For an unknown solver, an unknown key, or a value out of range.
     """
-    told = dict(entry.source.generator or {})
+    return built(entry.source.generator or {}, f"{entry.yaml}: source.generator")
+
+
+def built(told: dict[str, Any], where: str) -> Solver:
+    """A solver by its word `use` and its fields.
+
+    Args:
+        told: As the catalog has it.
+        where: File and key, for messages.
+
+    Raises:
+        DataError: For an unknown solver, an unknown key, or a value out of range.
+    """
+    told = dict(told)
     try:
         kind = families.load("solvers", told.pop("use"))
     except ConfigError as error:
-        raise DataError(f"{entry.yaml}: source.generator: {error}") from error
+        raise DataError(f"{where}: {error}") from error
     known = {field.name: field for field in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for key, value in told.items():
-        where = f"{entry.yaml}: source.generator.{key}"
         if key not in known:
             raise DataError(
-                f"{where}: unknown key{families.did_you_mean(key, known)}; "
+                f"{where}.{key}: unknown key{families.did_you_mean(key, known)}; "
                 f"there are {', '.join(known)}"
             )
-        values[key] = _typed(value, hints[key], where)
+        values[key] = _typed(value, hints[key], f"{where}.{key}")
     try:
         made: Solver = kind(**values)
         return made
     except FieldError as error:
-        raise DataError(f"{entry.yaml}: source.generator.{error}") from error
+        raise DataError(f"{where}.{error}") from error
+
+
+def asked(name: str, overrides: Sequence[str], roots: tuple[Path, ...] = ()) -> Solver:
+    """The solver of a catalog entry, or one by its word, with some fields changed.
+
+    Args:
+        name: Of an entry that is generated, or of a solver.
+        overrides: `KEY=VALUE` texts.
+        roots: Folders that may hold a `data_catalog`.
+
+    Raises:
+        ConfigError: For a name that is neither, or a text that is no `KEY=VALUE`.
+        DataError: For an unknown key, or a value out of range.
+    """
+    changes = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"{text!r}: expected KEY=VALUE, such as trajectories=8")
+        changes[key] = yamltext.read(value, text, lines=False).plain()
+    known = families.names("solvers")
+    if name in known:
+        return built({"use": name, **changes}, f"solver {name}")
+    if name not in entries(roots) and "/" not in name and not name.endswith((".yaml", ".yml")):
+        near = families.did_you_mean(name, (*entries(roots), *known))
+        raise ConfigError(
+            f"{name}: neither a catalog entry nor a solver{near}; solvers are {', '.join(known)}"
+        )
+    entry = load_entry(name, roots)
+    if entry.source.generator is None:
+        raise ConfigError(
+            f"{name}: is read from {entry.location}, no solver makes it; "
+            f"solvers are {', '.join(known)}"
+        )
+    return built({**entry.source.generator, **changes}, f"{entry.yaml}: source.generator")
 
 
 def _typed(value: object, hint: object, where: str) -> object:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(value)
+    if typing.get_origin(hint) is tuple:
+        # One number stands for a list of one.
+        items = value if isinstance(value, list) else [value]
+        return tuple(_typed(item, typing.get_args(hint)[0], where) for item in items)
     if hint in (int, float, str, bool) and type(value) is not hint:
         raise DataError(f"{where}: got {value!r}, expected {getattr(hint, '__name__', hint)}")
     return value
@@ -69,22 +115,14 @@ def _typed(value: object, hint: object, where: str) -> object:
 
 def store_path(made_by: Solver) -> Path:
     """Where a solver's data is kept: named by a digest of its parameters and code."""
-    # The folder's private files too: a change in a shared stepper changes the data.
-    code = Path(inspect.getfile(type(made_by)))
-    seed = hashlib.sha256(json.dumps(_parameters(made_by), sort_keys=True).encode())
-    for source in sorted({code, *code.parent.glob("_*.py")}):
-        seed.update(source.read_bytes())
-    return folder() / f"{families.name_of(made_by)}-{seed.hexdigest()[:20]}.zarr"
-
-
-def _parameters(made_by: Solver) -> dict[str, Any]:
-    return {f.name: getattr(made_by, f.name) for f in dataclasses.fields(made_by)}  # type: ignore[arg-type]
+    return folder() / f"{families.name_of(made_by)}-{making.digest(made_by)[:20]}.zarr"
 
 
 def store(entry: Entry) -> Path:
     """The Zarr store of a generated entry, made now if it is not there yet.
 
     Raises:
+        DataError: When a parameter shows to be out of range as the solver starts.
         StorageError: When the cache folder cannot be written.
     """
     made_by = solver(entry)
@@ -92,22 +130,10 @@ def store(entry: Entry) -> Path:
     if target.exists():
         return target
     log.info("data: making %s once; it is kept in %s", entry.name, target.parent)
-    partial = target.with_name(f".{target.stem}.{os.getpid()}.partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            # Not in the text of Zarr v3 yet; without it every reader warns.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not")
-            made_by().to_zarr(partial, mode="w", consolidated=True)
-        partial.rename(target)
-    except OSError as error:
-        # Another process may have finished the same store first: renaming onto a full folder fails.
-        if target.exists():
-            return target
-        raise StorageError(
-            f"{target.parent}: cannot keep generated data there ({error.strerror or error}); "
-            "set DIFFSCI_CACHE to a folder with room"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        making.make(made_by, target)
+    except FieldError as error:
+        raise DataError(f"{entry.yaml}: source.generator.{error}") from error
+    except StorageError as error:
+        raise StorageError(f"{error}; or set DIFFSCI_CACHE to a folder with room") from error
     return target

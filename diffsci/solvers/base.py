@@ -35,6 +35,9 @@ _RESOLVED = 1e-2
 class Solver(ABC):
     """A family member: frozen dataclass of the PDE's parameters, resolution and the set's size."""
 
+    trajectories: int
+    """How many it makes."""
+
     @abstractmethod
     def __call__(self) -> xr.Dataset:
         """Labelled float32 trajectories, dims `sample, time, *space`; deterministic from `seed`.

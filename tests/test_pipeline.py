@@ -63,7 +63,8 @@ def test_a_run_leaves_its_folder_complete(made, kind):
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
         "config.yaml", "run.json", "metrics.jsonl", "objective.json", "checkpoints", "model",
-        "forecast.zarr", "truth.zarr", "scores.csv", "scores.json", "figures", "report.html",
+        "forecast.zarr", "truth.zarr", "scores.csv", "scores.json", "cases.nc", "figures",
+        "report.html",
     }  # fmt: skip
     found = record(folder)
     assert found["status"] == "done"

@@ -39,7 +39,7 @@ MEMBERS = 4
 
 def sample_maps(results: Results, channel: int) -> Figure:
     """The picture of samples that fits the data, for one channel."""
-    results = _sliced(results)
+    results = sliced(results)
     flat = len(results.grid.dims) == 1
     if results.leads is not None and flat and len(results.leads) > 1:
         return _space_time(results, channel)
@@ -50,7 +50,7 @@ def sample_maps(results: Results, channel: int) -> Figure:
     return _fields(results, channel)
 
 
-def _sliced(results: Results) -> Results:
+def sliced(results: Results) -> Results:
     """The last two space dims, at the middle of those before them."""
     while len(results.grid.dims) > 2:
         grid = results.grid

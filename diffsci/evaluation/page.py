@@ -82,10 +82,11 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def picture(path: Path, caption: str, alternative: str) -> str:
-    """A PNG inside the page, with a caption of finished HTML."""
+    """A PNG or GIF inside the page, with a caption of finished HTML."""
+    kind = path.suffix.removeprefix(".")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alternative)}">'
+        f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(alternative)}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 

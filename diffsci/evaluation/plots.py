@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib import rc_context
 
 from diffsci.evaluation import curves, maps
+from diffsci.evaluation.animation import animate
 from diffsci.evaluation.canvas import STYLE, Results, save
 from diffsci.evaluation.table import Scores
 
@@ -16,6 +17,7 @@ NAMES = (
     "member_spread.png",
     "rank_histogram.png",
     "spectra.png",
+    "members.gif",
 )
 """Files that `figures` writes, in the order of the report; what a run cannot have is left out."""
 
@@ -43,4 +45,7 @@ def figures(folder: Path, results: Results, scores: Scores) -> dict[str, Path]:
         for name, drawing in made.items():
             if drawing is not None:
                 drawn[name] = save(drawing, folder / name)
+        moving = animate(results, 0, folder / "members.gif")
+        if moving is not None:
+            drawn["members.gif"] = moving
     return drawn

@@ -58,6 +58,11 @@ CAPTIONS = {
         "below, their ratio. Less than 1 at high wavenumbers means blurred members, more means "
         "noise. The mean is removed and a Hann window applied along axes that are not periodic."
     ),
+    "members.gif": (
+        "<b>Lead after lead.</b> The truth, the ensemble mean and some members of one case. "
+        "Members should move as the truth does, each its own way; the mean grows smooth as they "
+        "part."
+    ),
 }
 """How to read each figure; finished HTML."""
 
@@ -102,6 +107,10 @@ def write_report(
     return path
 
 
+_WIDE = ("sample_maps", "scores_by_lead", "members.")
+"""How the names of figures begin that take the whole width."""
+
+
 def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
     """The wide ones one below the other, then the rest side by side."""
     wide: list[str] = []
@@ -111,7 +120,9 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
         variable = name.removeprefix("sample_maps_").removesuffix(".png")
         other = words if variable == Path(name).stem else f"Samples of {variable}"
         shown = picture(source, CAPTIONS.get(name, f"<b>{escape(other)}.</b>"), words)
-        (wide if name.startswith(("sample_maps", "scores_by_lead")) else narrow).append(shown)
+        (wide if name.startswith(("sample_maps", "scores_by_lead", "members.")) else narrow).append(
+            shown
+        )
     yield from wide
     if narrow:
         yield f'<div class="side">{"".join(narrow)}</div>'

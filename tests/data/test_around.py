@@ -84,9 +84,7 @@ def test_the_days_mean_is_the_insolation_formula():
 
 
 def test_forcings_are_refused_by_name():
-    with pytest.raises(
-        ConfigError, match="got 'hour_of_dya'.*did you mean 'hour_of_day'"
-    ):
+    with pytest.raises(ConfigError, match="got 'hour_of_dya'.*did you mean 'hour_of_day'"):
         Weather(forcings=("hour_of_dya",))
     with pytest.raises(ConfigError, match="each of them once"):
         Weather(forcings=("hour_of_day", "hour_of_day"))

@@ -46,7 +46,7 @@ def read(path):
     """The page, once it is known that nothing in it points outside."""
     text = path.read_text(encoding="utf-8")
     page = Reader(text)
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in page.sources)
     assert "script" not in page.tags
     assert "url(" not in text and "@import" not in text
     return page
@@ -95,7 +95,7 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     assert "fair form" in text
     assert "model (5 members)" in text and "persistence (1 member)" in text
     assert "crpss_vs_persistence" in text
-    assert len(page.sources) == 5
+    assert len(page.sources) == 6
     row = made.row("model", "air_temperature", "crps")
     assert f"{row.value:.4g}" in page.best
     assert f"[{row.low:.4g}, {row.high:.4g}]" in text
@@ -124,8 +124,8 @@ def test_a_comparison_shows_what_differs_and_what_is_best(tmp_path):
     assert "model.width" in text and "model.depth" not in text and "train.lr" in text
     assert "The runs are scored" not in text
     assert "Scores by lead" in text
-    # Five figures of each run and the common curves.
-    assert len(page.sources) == 11
+    # Six figures of each run and the common curves.
+    assert len(page.sources) == 13
 
 
 def test_a_comparison_of_unlike_runs_says_so(tmp_path):

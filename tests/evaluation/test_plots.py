@@ -36,11 +36,16 @@ def test_every_kind_of_data_is_drawn(kind, tmp_path):
     expected = set(NAMES)
     if found.leads is None or len(found.leads) == 1:
         expected.discard("scores_by_lead.png")
+    if found.leads is None or len(found.leads) < 3:
+        expected.discard("members.gif")
     if kind == "one member":
         expected -= {"member_spread.png", "rank_histogram.png"}
     assert set(drawn) == expected
     for path in drawn.values():
         head = path.read_bytes()[:24]
+        if path.suffix == ".gif":
+            assert head[:6] == b"GIF89a"
+            continue
         assert head[:8] == b"\x89PNG\r\n\x1a\n"
         width, height = struct.unpack(">II", head[16:])
         assert 400 < width < 2400

@@ -100,7 +100,9 @@ def _variable(value: object, path: Path, where: str) -> Variable:
     vector = plain.pop("vector", None)
     if vector is not None and not isinstance(vector, bool):
         raise DataError(f"{path}: {where}.vector: got {vector!r}, expected true or false")
-    numbers = {key: _number(plain.pop(key, None), path, f"{where}.{key}") for key in _NUMBERS}
+    numbers: dict[str, Any] = {
+        key: _number(plain.pop(key, None), path, f"{where}.{key}") for key in _NUMBERS
+    }
     low, high = numbers["minimum"], numbers["maximum"]
     if low is not None and high is not None and low >= high:
         raise DataError(f"{path}: {where}.minimum: got {low:g}, expected less than {high:g}")

@@ -349,7 +349,9 @@ def _system_metrics(run_id: str, uri: str, resumed: bool) -> SystemMetricsMonito
 
 def _lasting(error: Exception) -> bool:
     """Whether trying again cannot help: a refused value, or a file that is not there."""
-    status = getattr(error, "get_http_status_code", None)
+    asked = getattr(error, "get_http_status_code", None)
+    # Uploads of files fail by the errors of the library below, which hold the answer.
+    status = asked() if asked else getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
-        return 400 <= int(status()) < 500 and int(status()) != 429
+        return int(status) == 501 or (400 <= int(status) < 500 and int(status) not in (408, 429))
     return isinstance(error, FileNotFoundError | PermissionError | ValueError | TypeError)

@@ -15,16 +15,19 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from diffsci import config, families, pipeline, tracking
-from diffsci.errors import ConfigError, DataError, DiffsciError, NumericsError, StorageError
+from diffsci.errors import ConfigError, DiffsciError, StorageError
 from diffsci.evaluation import compare as comparison
 from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
 from diffsci.points import Point
+from diffsci.stages import jobs as jobs_of
 from diffsci.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ def run(
     out: Path | None = None,
     dry_run: bool = False,
     only: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    jobs: int = 1,
+    command: Callable[[Path, str], Sequence[str]] | None = None,
 ) -> Path:
     """Run every point that is not done.
 
@@ -45,6 +51,10 @@ def run(
         out: The sweep's folder; by default `runs/<name>`.
         dry_run: Build and check every point, and read no data.
         only: Names of points; none takes all.
+        allow: As `pipeline.run` takes it, for every point.
+        jobs: Points at once, each in a process of its own.
+        command: Arguments of Python that run one point, from the sweep's folder and its name;
+            needed for several jobs.
 
     Returns:
         The sweep's folder.
@@ -67,13 +77,20 @@ def run(
     failed: dict[str, DiffsciError] = {}
     tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
     try:
-        for number, (point, child) in enumerate(children, start=1):
-            log.info("sweep: point %d of %d, %s", number, len(children), point.name)
-            try:
-                pipeline.run(child, folder / point.name, tags=tags)
-            except DiffsciError as error:
-                failed[point.name] = error
-                log.error("sweep: %s failed: %s", point.name, error)
+        if jobs > 1:
+            assert command is not None
+            _write(folder, loaded.points, record, failed)  # the run that theirs are nested in
+            names = [point.name for point, _ in children]
+            threads = max(1, (os.cpu_count() or 1) // min(jobs, len(names)))
+            own = loaded.pipeline.runtime.threads != "auto" or "OMP_NUM_THREADS" in os.environ
+            given = (folder, jobs, None if own else threads)
+            ends = jobs_of.run(names, partial(command, folder), *given)
+        else:
+            ends = _in_turn(children, folder, tags, allow)
+        for name, error in ends:
+            if error is not None:
+                failed[name] = error
+                log.error("sweep: %s failed: %s", name, error)
             _write(folder, loaded.points, record, failed)
         done = [point.name for point in loaded.points if point.name not in failed]
         _compare(folder, done, tracker)
@@ -85,8 +102,27 @@ def run(
         first = next(iter(failed.values()))
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())
         count = f"{len(failed)} of {len(children)} points of the sweep failed"
-        raise _kind(first)(f"{count} ({told}); the same command tries them again")
+        raise jobs_of.kind_of(first.exit_code)(
+            f"{count} ({told}); the same command tries them again"
+        )
     return folder
+
+
+def _in_turn(
+    children: Sequence[tuple[Point, config.Loaded]],
+    folder: Path,
+    tags: Mapping[str, str],
+    allow: Sequence[str],
+) -> Iterator[tuple[str, DiffsciError | None]]:
+    """Each point when it has ended, with what it failed by."""
+    for number, (point, child) in enumerate(children, start=1):
+        log.info("sweep: point %d of %d, %s", number, len(children), point.name)
+        try:
+            pipeline.run(child, folder / point.name, tags=tags, allow=allow)
+        except DiffsciError as error:
+            yield point.name, error
+        else:
+            yield point.name, None
 
 
 def _chosen(points: tuple[Point, ...], only: Sequence[str]) -> tuple[Point, ...]:
@@ -97,12 +133,6 @@ def _chosen(points: tuple[Point, ...], only: Sequence[str]) -> tuple[Point, ...]
             near = families.did_you_mean(name, known)
             raise ConfigError(f"--point {name}: no such point{near}; there are {', '.join(known)}")
     return tuple(point for point in points if not only or point.name in only)
-
-
-def _kind(error: DiffsciError) -> type[DiffsciError]:
-    """The kind whose exit code is the error's."""
-    kinds = (ConfigError, DataError, NumericsError, StorageError)
-    return next((kind for kind in kinds if isinstance(error, kind)), DiffsciError)
 
 
 def _record(folder: Path, loaded: config.Loaded) -> dict[str, Any]:

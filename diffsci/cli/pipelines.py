@@ -25,6 +25,14 @@ from diffsci.errors import ConfigError, DataError
 @click.option(
     "--point", "points", metavar="NAME", multiple=True, help="Only this point of a sweep."
 )
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="N",
+    help="Points of a sweep at once, each in a process of its own.",
+)
 @verbose
 def run(
     pipeline: Path,
@@ -33,6 +41,7 @@ def run(
     dry_run: bool,
     allow: tuple[str, ...],
     points: tuple[str, ...],
+    jobs: int,
 ) -> None:
     """Run a pipeline file: train, sample, evaluate; goes on from what is already there.
 
@@ -40,7 +49,7 @@ def run(
     `sweep:` runs every point of it, and lays them side by side.
     """
     with stopping.listening(alone=not rank()):
-        folder = _run(pipeline, overrides, out, dry_run, points, allow)
+        folder = _run(pipeline, overrides, out, dry_run, points, allow, jobs)
     if rank() in ("", "0"):
         click.echo(f"{pipeline}: valid" if dry_run else folder)
 
@@ -52,18 +61,26 @@ def _run(
     dry_run: bool,
     points: tuple[str, ...],
     allow: tuple[str, ...],
+    jobs: int,
 ) -> Path:
     from diffsci import config
 
     loaded = config.load(pipeline, overrides)
     if loaded.points:
-        if allow:
-            raise click.UsageError("--allow is for single runs; give the point's own config.yaml")
         from diffsci import sweeping
 
-        return sweeping.run(loaded, out, dry_run, points)
-    if points:
-        raise click.UsageError(f"--point is for sweeps; {pipeline} has no key `sweep`")
+        if jobs > 1 and rank():
+            raise click.UsageError("--jobs is for one process; torchrun shares out each point")
+
+        def one(folder: Path, name: str) -> list[str]:
+            """Python's arguments for a point of this sweep."""
+            words = ["-m", "diffsci", "run", str(pipeline), *overrides, "--out", str(folder)]
+            return [*words, "--point", name, *(word for key in allow for word in ("--allow", key))]
+
+        return sweeping.run(loaded, out, dry_run, points, allow, jobs, one)
+    if points or jobs > 1:
+        word = "--point" if points else "--jobs"
+        raise click.UsageError(f"{word} is for sweeps; {pipeline} has no key `sweep`")
     from diffsci import pipeline as stages
 
     return stages.run(loaded, out, dry_run, allow=allow)

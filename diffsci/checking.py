@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,50 @@ def pictures(
         except DiffsciError:
             continue  # What is wrong with it is among the problems.
     return list(dict.fromkeys(drawn))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparing:
+    """How data is prepared; see `diffsci.data.preparing.Plan`."""
+
+    out: Path
+    domain: str | None = None
+    variables: tuple[str, ...] = ()
+    train: tuple[str, str] | None = None
+    workers: int = 1
+    memory: int = 2**30
+    dask: str | None = None
+
+
+def prepare(source: str, options: Preparing, roots: tuple[Path, ...] = ()) -> Path:
+    """The store that a source was prepared to.
+
+    Args:
+        source: Catalog entry, or path of data.
+        options: Where to, and how.
+        roots: Folders that may hold a `data_catalog`.
+    """
+    from diffsci import families
+    from diffsci.data import blocks, preflight, preparing, reader
+    from diffsci.sections import Part
+
+    entry = load_entry(source, roots)
+    if options.domain is not None:
+        domain = families.load("domains", options.domain)()
+    else:
+        with reader.open_raw(entry) as raw:
+            domain = preflight.infer_domain(raw, entry)
+    plan = blocks.Plan(
+        entry=entry,
+        domain=domain,
+        target=options.out,
+        train=None if options.train is None else Part(time=options.train),
+        variables=options.variables,
+        workers=options.workers,
+        memory=options.memory,
+        dask=options.dask,
+    )
+    return preparing.prepare(plan)
 
 
 def _check_pipeline(

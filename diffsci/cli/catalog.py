@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from diffsci.cli.border import verbose
@@ -59,4 +61,44 @@ def data_describe(path: str, domain: str | None) -> None:
         click.get_current_context().exit(DataError.exit_code)
 
 
-COMMANDS = (data,)
+@click.command()
+@click.argument("source")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The store to write.")
+@click.option("--domain", metavar="WORD", help="Read it as image, pde or weather.")
+@click.option("--variables", metavar="NAME,...", default="", help="Take only these.")
+@click.option("--train", nargs=2, metavar="FIRST LAST", help="Times whose statistics are taken.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--memory", type=click.IntRange(1), default=1024, show_default=True, help="MiB.")
+@click.option("--dask", metavar="ADDRESS", help="A dask scheduler, such as tcp://host:8786.")
+@verbose
+def prepare(
+    source: str,
+    out: Path,
+    domain: str | None,
+    variables: str,
+    train: tuple[str, str] | None,
+    workers: int,
+    memory: int,
+    dask: str | None,
+) -> None:
+    """Check data, take its statistics, and write it for training, in one pass.
+
+    For data larger than memory; smaller data needs none of it. Stopped, the same command goes on.
+    The store is read like any other: by its path, or in an entry.
+    """
+    from diffsci import checking
+    from diffsci.config import roots_of
+
+    options = checking.Preparing(
+        out=out,
+        domain=domain,
+        variables=tuple(name.strip() for name in variables.split(",") if name.strip()),
+        train=train or None,
+        workers=workers,
+        memory=memory * 2**20,
+        dask=dask,
+    )
+    click.echo(checking.prepare(source, options, roots_of()))
+
+
+COMMANDS = (data, prepare)

@@ -5,7 +5,8 @@ A block may be all of it. What is told at the end is the same however the values
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -127,6 +128,33 @@ class Scan:
                     variable=self.name,
                 )
                 return
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pattern"}
+        told["suspects"] = [[value, *found] for value, found in self.suspects.items()]
+        told["pattern"] = None if self.pattern is None else self.pattern.tolist()
+        return told
+
+    @classmethod
+    def merged(cls, name: str, parts: list[dict[str, Any]]) -> Scan:
+        """The scan of blocks that `to_dict` told, in their order."""
+        whole = cls(name=name, missing=parts[0]["missing"], unit=parts[0]["unit"])
+        for part in parts:
+            whole.size += part["size"]
+            whole.bad += part["bad"]
+            whole.low, whole.high = min(whole.low, part["low"]), max(whole.high, part["high"])
+            for key in ("first", "moved", "empty"):
+                setattr(whole, key, getattr(whole, key) or part[key])
+            for value, count, where in part["suspects"]:
+                known = whole.suspects.get(value, (0, where))
+                whole.suspects[value] = (known[0] + count, known[1])
+            if part["pattern"] is not None:
+                pattern = np.array(part["pattern"], dtype=bool)
+                whole.pattern = pattern if whole.pattern is None else whole.pattern
+                if not whole.moved and (pattern != whole.pattern).any():
+                    whole.moved = "a later block"
+        return whole
 
     @property
     def constant(self) -> float | None:

@@ -56,7 +56,7 @@ def scanned(canonical: xr.Dataset, domain: Domain, source: str, report: Report) 
         source: For messages.
         report: Where faults are told.
     """
-    domain.fields(_hollow(canonical), source, report)
+    domain.fields(hollow(canonical), source, report)
     found = []
     for name in names(canonical):
         variable = canonical[name]
@@ -73,7 +73,7 @@ def scanned(canonical: xr.Dataset, domain: Domain, source: str, report: Report) 
     return found
 
 
-def _hollow(canonical: xr.Dataset) -> xr.Dataset:
+def hollow(canonical: xr.Dataset) -> xr.Dataset:
     """The same axes with next to no values."""
     space = {d for name in names(canonical) for d in canonical[name].dims} - set(_LEADS)
     few = canonical.isel({dim: slice(0, 2) for dim in space})
@@ -81,6 +81,6 @@ def _hollow(canonical: xr.Dataset) -> xr.Dataset:
         name: (few[name].dims, np.zeros(few[name].shape, dtype=np.float32), {"units": "1"})
         for name in names(canonical)
     }
-    hollow = few.drop_vars(list(zeros)).assign(zeros)
-    hollow.attrs = dict(canonical.attrs)
-    return hollow
+    made = few.drop_vars(list(zeros)).assign(zeros)
+    made.attrs = dict(canonical.attrs)
+    return made

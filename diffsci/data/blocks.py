@@ -1,0 +1,154 @@
+"""Blocks of a data set that is being prepared: a shard of each variable, done by one worker.
+
+A worker opens the source itself, reads its block, scans, sums and writes it, and notes what it
+found in a file of its own: what is noted is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from diffsci.data import reader, stacking, streaming
+from diffsci.data.catalog import Entry
+from diffsci.data.domains.base import Domain
+from diffsci.data.problems import Report
+from diffsci.data.scanning import Scan
+from diffsci.data.sums import Sums
+from diffsci.sections import Part
+
+NOTES = ".prepare"
+"""Folder of the notes, in the store that is being written."""
+
+LEADS = ("sample", "time")
+
+_MOST_STEPS = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be written.
+
+    Args:
+        entry: The source.
+        domain: What it is read as.
+        train: The part whose statistics are taken; none takes all.
+        variables: Take only these; empty takes all.
+        target: The store.
+        workers: Processes.
+        memory: Bytes that all workers together may hold, about.
+        dask: Address of a scheduler; none starts processes here.
+    """
+
+    entry: Entry
+    domain: Domain
+    target: Path
+    train: Part | None = None
+    variables: tuple[str, ...] = ()
+    workers: int = 1
+    memory: int = 2**30
+    dask: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """One block: a range of samples and one of times.
+
+    Args:
+        number: Place in the order.
+        samples: First and one after the last; none where there are no samples.
+        times: The same of times.
+    """
+
+    number: int
+    samples: tuple[int, int] | None
+    times: tuple[int, int] | None
+
+    def of(self, dims: Sequence[object]) -> dict[str, slice]:
+        """The selection, for a variable with these dims."""
+        told = {"sample": self.samples, "time": self.times}
+        return {d: slice(*r) for d, r in told.items() if r is not None and d in dims}
+
+
+def boxes_of(canonical: xr.Dataset, plan: Plan) -> list[Box]:
+    """Blocks whose values, three times over, fit into a worker's share of the memory."""
+    sizes = {dim: canonical.sizes.get(dim, 0) for dim in LEADS}
+    count = max(1, sizes["sample"]) * max(1, sizes["time"])
+    one = max(1, streaming.size(canonical) // count)
+    steps = max(1, min(plan.memory // (3 * max(1, plan.workers)) // one, _MOST_STEPS))
+    row = max(1, sizes["time"])
+    found: list[tuple[tuple[int, int] | None, tuple[int, int] | None]] = []
+    if steps >= row and sizes["sample"]:
+        for first in range(0, sizes["sample"], steps // row):
+            last = min(first + steps // row, sizes["sample"])
+            found.append(((first, last), (0, sizes["time"]) if sizes["time"] else None))
+    else:
+        for sample in range(max(1, sizes["sample"])):
+            for first in range(0, sizes["time"], steps):
+                of_sample = (sample, sample + 1) if sizes["sample"] else None
+                found.append((of_sample, (first, min(first + steps, sizes["time"]))))
+    return [Box(number=n, samples=s, times=t) for n, (s, t) in enumerate(found)]
+
+
+def write_block(
+    plan: Plan, partial: Path, box: Box, trained: tuple[tuple[int, int] | None, ...]
+) -> int:
+    """Read, scan, sum and write one block, and note it; its number.
+
+    Args:
+        plan: The whole.
+        partial: The store.
+        box: The block.
+        trained: Samples and times whose statistics are taken.
+    """
+    raw = reader.open_raw(plan.entry)
+    try:
+        canonical = plan.domain.canonical(raw, plan.entry, Report("", []), plan.variables)
+        note = {
+            name: _write_one(canonical[name], name, partial, box, trained)
+            for name in streaming.names(canonical)
+        }
+    finally:
+        raw.close()
+    path = partial / NOTES / f"{box.number}.json"
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(note))
+    fresh.rename(path)
+    return box.number
+
+
+def _write_one(
+    variable: xr.DataArray,
+    name: str,
+    partial: Path,
+    box: Box,
+    trained: tuple[tuple[int, int] | None, ...],
+) -> dict[str, Any]:
+    chosen = box.of(variable.dims)
+    part = variable.isel(chosen)
+    with np.errstate(over="ignore"):
+        raw = stacking.physical(np.asarray(part.values), variable.attrs)
+        values = raw.astype(np.float32)
+    scan = Scan(name=name, missing=str(variable.attrs.get("missing", "forbidden")))
+    lead = [dim for dim in LEADS if dim not in part.dims]
+    labelled = part.copy(data=values).expand_dims(lead).transpose(*LEADS, ...)
+    scan.add(labelled.values, labelled)
+    zarr.open_array(partial / name, mode="r+")[
+        tuple(chosen.get(str(dim), slice(None)) for dim in variable.dims)
+    ] = values
+    inside: dict[str, slice] = {}
+    for dim, span in zip(LEADS, trained, strict=True):
+        if span is not None and dim in chosen:
+            first = chosen[dim].start
+            inside[dim] = slice(max(span[0] - first, 0), max(span[1] - first, 0))
+    sums = Sums.of(labelled.isel(inside).values)
+    found = scan.to_dict()
+    return {"sums": sums.to_dict(), "scan": found}

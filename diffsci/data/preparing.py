@@ -2,8 +2,8 @@
 
 The store is the canonical data set as Zarr v3: a field to a chunk, hundreds of them to a shard,
 each with its crc32c, so that any reader of Zarr opens it, and the usual one gives the tensors of
-the source. A block is a shard of each variable: it is read, scanned, summed and written by one task of
-dask, and noted when it is done, so that a run that was stopped goes on. Sums of blocks are put
+the source. A block is a shard of each variable: it is read, scanned, summed and written by one
+task of dask, and noted when it is done, so that a stopped run goes on. Sums of blocks are put
 together in their order: numbers do not depend on how many workers there were.
 """
 

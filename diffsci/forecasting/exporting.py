@@ -7,9 +7,6 @@ each is written once.
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from diffsci.files import replace_file, replace_folder
 from diffsci.forecasting.layouts import LAYOUTS, LEAD, Layout, layout_of
 from diffsci.forecasting.names import Vocabulary, renaming
 from diffsci.forecasting.statistics_products import Products
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store import open_store, quiet
 from diffsci.forecasting.views import View, by_valid_time, store_of, view
 
 log = logging.getLogger(__name__)
@@ -105,19 +102,20 @@ def _each_start(
     place: Path,
 ) -> None:
     """A NetCDF file for each start, with the valid time along `time`."""
-    starts = [one_start(ds, number) for number in range(ds.sizes["time"])]
+    count = ds.sizes["time"]
     if place.suffix == ".nc":
-        if len(starts) > 1:
+        if count > 1:
             raise ConfigError(
-                f"--out {place}: the store has {len(starts)} starts, and a file holds one; "
+                f"--out {place}: the store has {count} starts, and a file holds one; "
                 "give a folder's name, without .nc"
             )
-        write_netcdf(view(starts[0], layout, vocabulary, products), place)
+        write_netcdf(view(one_start(ds, 0), layout, vocabulary, products), place)
         return
     with replace_folder(place) as fresh:
-        for number, one in enumerate(starts):
+        for number in range(count):
             stamp = stamps.name(ds["time"].values[number]).replace(":", "")
-            made = view(one, layout, vocabulary, products)
+            # Made when its turn comes: xarray keeps what was read as long as the start lives.
+            made = view(one_start(ds, number), layout, vocabulary, products)
             write_netcdf(made, fresh / f"{stamp}.nc")
 
 
@@ -149,7 +147,7 @@ def write_zarr(made: View, place: Path) -> None:
             for name, variable in template.data_vars.items()
         }
     )
-    with replace_folder(place) as fresh, _quiet():
+    with replace_folder(place) as fresh, quiet():
         encoding = {
             str(n): {"chunks": _chunks(v, made.chunks), "_FillValue": np.float32(np.nan)}
             for n, v in lazy.data_vars.items()
@@ -171,15 +169,6 @@ def write_zarr(made: View, place: Path) -> None:
 
 def _where(variable: xr.DataArray, region: dict[str, slice]) -> tuple[slice, ...]:
     return tuple(region.get(str(dim), slice(None)) for dim in variable.dims)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Zarr v3 has no consolidated metadata in its text yet; every reader of the field wants it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="zarr")
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            yield
 
 
 def _chunks(variable: xr.DataArray, sizes: dict[str, int]) -> tuple[int, ...]:

@@ -184,8 +184,23 @@ def _std(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _quantile(shares: tuple[float, ...]) -> Callable[[np.ndarray, int], np.ndarray]:
+    """As `numpy.nanquantile` has them, which goes cell by cell and takes far longer."""
+
     def of(values: np.ndarray, axis: int) -> np.ndarray:
-        return np.asarray(np.nanquantile(values, shares, axis=axis))
+        # NaN is sorted to the end: what counts are the first so many of each cell.
+        ordered = np.sort(values, axis=axis)
+        last = np.maximum(np.isfinite(values).sum(axis=axis, keepdims=True) - 1, 0)
+        found = []
+        for share in shares:
+            place = share * last
+            low = np.floor(place).astype(np.intp)
+            high = np.minimum(low + 1, last)
+            one, other = (np.take_along_axis(ordered, at, axis) for at in (low, high))
+            part, gap = place - low, other - one
+            # The end that is nearer is the one that is added to, so that both ends are exact.
+            mixed = np.where(part < 0.5, one + gap * part, other - gap * (1 - part))
+            found.append(mixed.squeeze(axis))
+        return np.stack(found)
 
     return of
 

@@ -1,6 +1,7 @@
 """Statistics over members: against numpy on the whole, and against a law that is known."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -99,3 +100,18 @@ def test_what_the_store_cannot_give_is_refused(tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             export(place, None, tmp_path / "p.zarr", products=Products.of(text))
+
+
+def test_quantiles_are_those_of_numpy_with_and_without_gaps():
+    values = np.random.default_rng(4).normal(280, 5, (7, 300)).astype("f8")
+    gappy = np.where(np.random.default_rng(5).random(values.shape) < 0.3, np.nan, values)
+    gappy[:, 0] = np.nan
+    shares = (0.0, 0.05, 0.25, 0.5, 0.9, 1.0)
+    for each in (values, gappy):
+        ds = xr.Dataset({"t": (("number", "x"), each)})
+        text = "quantiles=" + "/".join(map(str, shares))
+        found = Products.of(text)(ds)["t_quantile"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            exact = np.nanquantile(each, shares, axis=0)
+        np.testing.assert_allclose(found, exact, rtol=2e-7)  # float32

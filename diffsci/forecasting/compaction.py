@@ -260,8 +260,8 @@ class Compaction:
                 if stop > unit.start:
                     found = unit.values(place, leads, channels)
                     values[row, unit.start : stop] = found[: stop - unit.start]
-            for member in range(self.target.members):
-                if (key, member) in self._failed:
+            for case, member in self._failed:
+                if case == key:
                     values[row, member] = np.nan
         return values
 

@@ -18,7 +18,7 @@ import numpy as np
 import zarr
 
 from diffsci.changes import changes
-from diffsci.errors import StorageError
+from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
@@ -191,9 +191,15 @@ def identity_of(model: Surrogate, engine: Engine, seed: int) -> dict[str, Any]:
 
 
 def conditions_of(given: Given) -> dict[str, str]:
-    """Digest of what is known of each case, by its key."""
-    found = {}
+    """Digest of what is known of each case, by its key.
+
+    Raises:
+        DataError: For two cases of one key: their members would have the same noise.
+    """
+    found: dict[str, str] = {}
     for index, key in enumerate(given.cases.keys):
+        if key in found:
+            raise DataError(f"case {key} is given twice; leave one of them out")
         parts = [given.known, given.scalars]
         parts += [] if given.observed is None else [given.observed.values]
         arrays = [part[index].numpy() for part in parts if part is not None]

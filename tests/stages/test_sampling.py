@@ -182,6 +182,11 @@ def test_a_store_of_another_model_and_of_other_data_is_refused(tmp_path):
         written(model, given, tmp_path / "f.zarr", 4, 64, 0)
 
 
+def test_a_case_that_is_given_twice_is_refused(tmp_path):
+    with pytest.raises(DataError, match="case 2020-01-01T06:00:00 is given twice"):
+        downscaled(tmp_path / "f.zarr", cases=[0, 1, 1])
+
+
 def test_a_store_that_others_made_is_refused(tmp_path):
     xr.Dataset({"x": ("t", np.zeros(3))}).to_zarr(tmp_path / "f.zarr", consolidated=False)
     before = tiny_runs.tree(tmp_path)

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
+from diffsci.data import generated
+from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.fitting import fit_statistics
+from diffsci.data.leaks import assert_no_leak
 from diffsci.data.reader import read
 from diffsci.data.statistics import Statistics
 from diffsci.data.times import regular_step
-from diffsci.data.windows import Evaluation, Examples, assert_no_leak, cases_given
+from diffsci.data.windows import Evaluation, Examples, cases_given
 from diffsci.errors import DataError
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Part, Pipeline
+from diffsci.solvers.base import Solver
 from diffsci.stages.rolling import rolled_leads
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,7 @@ class Prepared:
         evaluation: The test cases.
         ports: Channels and grid for the network.
         digests: Digest of each part.
+        solver: What made the test part, where a solver did.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Prepared:
     evaluation: Evaluation
     ports: Ports
     digests: dict[str, str]
+    solver: Solver | None = None
 
     @property
     def lead_unit(self) -> str:
@@ -157,7 +163,12 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         evaluation=evaluation,
         ports=ports,
         digests=digests,
+        solver=_solver(load_entry(data.split.test.entry or name, roots)),
     )
+
+
+def _solver(entry: Entry) -> Solver | None:
+    return None if entry.source.generator is None else generated.solver(entry)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,6 +204,7 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
         seed=pipeline.seed,
         members=_baseline_members(pipeline.sample.members),
         test=prepared.test,
+        solver=prepared.solver,
     )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from diffsci.data.fields import Cases, Fields
 from diffsci.errors import DataError
+from diffsci.solvers.base import Solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Problem:
         seed: Of every random choice.
         members: Members of random ensembles.
         test: The test fields; `past` gives what of them lies before the cases, and no more.
+        solver: What made the test data, where a solver did.
     """
 
     train: Fields
@@ -38,6 +40,7 @@ class Problem:
     seed: int
     members: int
     test: Fields | None = None
+    solver: Solver | None = None
 
     def past(self, back: tuple[int, ...]) -> Float[np.ndarray, "case frame ..."] | None:
         """Frames so many data steps before the last given one of each case, physical units.

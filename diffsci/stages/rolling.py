@@ -97,7 +97,11 @@ def rolled_leads(pipeline: Pipeline) -> int:
     if len(task.parts) > 1:
         expected = "null: where each step is drawn by itself, a draw does not go on from the last"
         raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
-    if rollout.backprop is not None and not pipeline.train.objective.direct:
-        expected = "null: no gradient goes back through the samples of a diffusion model"
-        raise FieldError("train.rollout.backprop", rollout.backprop, expected)
+    if not pipeline.train.objective.direct:
+        word = families.name_of(pipeline.train.objective)
+        expected = (
+            f"null: {word} trains a diffusion model, whose loss is not right for its own samples; "
+            "take objective crps or deterministic, or train.condition_noise"
+        )
+        raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
     return rollout.longest

@@ -249,7 +249,7 @@ class _Run:
         dtype, like = batch.target.dtype, self.loss.objective.noise_like(batch.target)
         leads = section.leads_at(self.step)
         steps = [draws, *(self._draws("lead", lead) for lead in range(1, leads))]
-        numbers = drawn([(d.stratified(dtype), d) for d in steps], like, self.loss.objective)
+        numbers = drawn([(d.stratified(dtype), d) for d in steps], like)
         batch = augment.augment(batch, section, self.grid, draws)
         found = backward(
             self.averaged_loss,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import Losses, losses
-from diffsci.diffusion.objectives.base import Objective
+from diffsci.diffusion.objectives.base import Direct, Objective
 from diffsci.training.rollout import Stepper, rolled
 
 
@@ -37,8 +37,7 @@ class Loss(nn.Module):
         self, batch: Batch, uniform: Float[Tensor, "batch ..."], noise: Float[Tensor, "batch ..."]
     ) -> Losses:
         """See `losses`; `rolled`, where there are random numbers of several steps."""
-        given = (self.denoiser, batch, self.objective)
         if uniform.ndim == 1:
-            return losses(*given, uniform, noise)
-        assert self.stepper is not None
-        return rolled(*given, self.stepper, uniform, noise, self.backprop)
+            return losses(self.denoiser, batch, self.objective, uniform, noise)
+        assert self.stepper is not None and isinstance(self.objective, Direct)
+        return rolled(self.denoiser, batch, self.objective, self.stepper, noise, self.backprop)

@@ -5,15 +5,15 @@ So later steps are trained on too: the known frames of a step are those of the d
 of the steps before, and its target is what leads from there to the truth. The loss is the mean over
 the steps.
 
-- Of a direct model each member goes its own way, with its own random vector in each step, and the
-  score compares the members of each step with the truth.
-- Of a diffusion model each step is trained at a level of its own. It goes on from a sample that is
-  made by a few calls, without gradient. A single estimate at pure noise is no replacement: levels
-  so high are hardly ever trained at, and what it gives is far from any state.
+Each member goes its own way, with its own random vector in each step, and the score compares the
+members of each step with the truth: it is proper for the law of each step.
 
-Of a direct model the gradient goes back through at most `backprop` steps: after each so many, the
-errors count as given. With 1, no step is blamed for what it does to the next, which learns to mend
-it; so it is for diffusion models.
+It is not for diffusion models, whose loss pairs one sample with the truth. Given what came before,
+the two are independent, so the next step would learn the law of the truth given a state that says
+less of it: wider than it is, and wider again with each turn. Measured, it diverges.
+
+The gradient goes back through at most `backprop` steps: after each so many, the errors count as
+given. With 1, no step is blamed for what it does to the next, which learns to mend it.
 
 Source: Brandstetter et al. (2022), arXiv:2202.03376, for going on from a state without its
 gradient (the pushforward trick).
@@ -29,16 +29,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.batch import Batch
-from diffsci.diffusion.augmentation import descent, pure_noise
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.diffusion.objective import Losses, losses, mean_over_cells
-from diffsci.diffusion.objectives.base import Direct, Objective
-from diffsci.diffusion.samplers.base import Watched
-from diffsci.diffusion.samplers.dpmpp import DPMpp
+from diffsci.diffusion.objective import Losses, mean_over_cells
+from diffsci.diffusion.objectives.base import Direct
 from diffsci.training.order import Draws
-
-SAMPLER = DPMpp(steps=4)
-"""Makes the states that a diffusion model goes on from; it draws no noise but the first."""
 
 
 @runtime_checkable
@@ -55,88 +49,39 @@ class Stepper(Protocol):
 
 
 def drawn(
-    steps: Sequence[tuple[Float[Tensor, " batch"], Draws]], like: Tensor, objective: Objective
+    steps: Sequence[tuple[Float[Tensor, " batch"], Draws]], like: Tensor
 ) -> tuple[Float[Tensor, "batch *lead"], Float[Tensor, "batch ..."]]:
     """Random numbers of a loss; of several forecast steps, along an axis after that of examples.
-
-    Noise is that of the losses, then that of the samples between the steps.
 
     Args:
         steps: Of each, the numbers that choose the levels, and the source of noise.
         like: What noise is to be like.
-        objective: What is trained for.
     """
     fields = [draws.normal(like) for _, draws in steps]
     if len(steps) == 1:
         return steps[0][0], fields[0]
-    if not objective.direct:
-        fields += [draws.normal(like) for _, draws in steps[1:]]
     return torch.stack([uniform for uniform, _ in steps], dim=1), torch.stack(fields, dim=1)
 
 
 def rolled(
     denoiser: Denoiser,
     batch: Batch,
-    objective: Objective,
+    objective: Direct,
     stepper: Stepper,
-    uniform: Float[Tensor, "batch lead"],
-    noise: Float[Tensor, "batch draw ..."],
+    noise: Float[Tensor, "batch lead member random"],
     backprop: int | None,
 ) -> Losses:
-    """The mean loss of the steps of each example; error and level are those of the first.
+    """The mean loss of the steps of each example.
 
     Args:
         denoiser: The model.
         batch: With as many `later` steps as there are leads, or more.
         objective: What is trained for.
         stepper: Of the task.
-        uniform: As `drawn`.
         noise: As `drawn`.
         backprop: Steps that the gradient goes back through; none for all.
     """
-    if isinstance(objective, Direct):
-        return _of_members(denoiser, batch, objective, stepper, uniform.shape[1], noise, backprop)
-    leads, found = uniform.shape[1], []
-    errors: list[Tensor] = []
-    for lead, true in enumerate((batch, *batch.later[: leads - 1])):
-        given = stepper.moved(true, errors) if errors else true
-        found.append(losses(denoiser, given, objective, uniform[:, lead], noise[:, lead]))
-        if lead + 1 < leads:
-            off = _sample(denoiser, given, noise[:, leads + lead]) - given.target
-            errors = [*errors, *stepper.errors(off)]
-    loss = torch.stack([each.loss for each in found]).mean(dim=0)
-    return Losses(loss, found[0].error, found[0].log_sigma)
-
-
-@torch.no_grad()
-def _sample(
-    denoiser: Denoiser, given: Batch, noise: Float[Tensor, "batch channel *space"]
-) -> Float[Tensor, "batch channel *space"]:
-    """Of the scaled target, by few calls; what is not finite shows in the loss of the next step."""
-
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        estimate: Tensor = denoiser(x_t, t, given.condition, given.scalars)
-        return estimate
-
-    schedule = denoiser.schedule
-    x_1 = pure_noise(schedule, denoiser.shaped(noise)).to(given.target)
-    path = descent(schedule, SAMPLER.steps, SAMPLER.spacing, x_1)
-    signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
-    x_0 = SAMPLER.walk(Watched(denoise), path, x_1, lambda like, _: like)
-    return x_0 / signal_scale.to(x_0)
-
-
-def _of_members(
-    denoiser: Denoiser,
-    batch: Batch,
-    objective: Direct,
-    stepper: Stepper,
-    leads: int,
-    noise: Float[Tensor, "batch lead member random"],
-    backprop: int | None,
-) -> Losses:
-    """Each member of each example is a row of its own."""
-    count, found = objective.count, []
+    leads, count, found = noise.shape[1], objective.count, list[Tensor]()
     rows = torch.arange(len(batch), device=batch.target.device).repeat_interleave(count)
     members, errors = batch.take(rows), list[Tensor]()
     for lead, true in enumerate((members, *members.later[: leads - 1])):

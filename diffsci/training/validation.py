@@ -134,7 +134,7 @@ def validation_loss(
         draws = [Draws(*each, count=size, rows=rows, device=device) for each in words]
         dtype, like = batch.target.dtype, loss.objective.noise_like(batch.target)
         uniform = [open_interval(level[block][rows], dtype).to(device) for level in levels]
-        numbers = drawn(list(zip(uniform, draws, strict=True)), like, loss.objective)
+        numbers = drawn(list(zip(uniform, draws, strict=True)), like)
         losses = loss(batch, *numbers).loss
         sums += torch.stack([losses.sum(), losses.new_tensor(len(losses))]).to(sums)
     loss.train(training)

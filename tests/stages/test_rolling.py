@@ -109,10 +109,9 @@ def test_the_errors_of_a_rollout_are_those_of_the_engine(task):
     std = torch.as_tensor(statistics.target_std)
     errors = (states - truth).reshape(leads, channels, -1) / std.reshape(1, channels, -1)
     batch = examples.batch(np.array([0]))
-    numbers = torch.full((1, leads), 0.5), torch.zeros(1, leads, 1, 0)
     stepper = TaskStepper.of(examples)
     with torch.no_grad():
-        found = rolled(denoiser, batch, Deterministic(), stepper, *numbers, None)
+        found = rolled(denoiser, batch, Deterministic(), stepper, torch.zeros(1, leads, 1, 0), None)
     assert found.loss.item() == pytest.approx((errors**2).mean().item(), rel=1e-4)
 
 
@@ -121,9 +120,9 @@ def loaded(tmp_path_factory):
     return config.load(tiny_runs.make(tmp_path_factory.mktemp("pde"), "pde"))
 
 
-def rolling(loaded, **rollout):
-    pipeline = loaded.pipeline
-    return replace(pipeline, train=replace(pipeline.train, rollout=Rollout(**rollout)))
+def rolling(loaded, objective=None, **rollout):
+    train = replace(loaded.pipeline.train, rollout=Rollout(**rollout))
+    return replace(loaded.pipeline, train=replace(train, objective=objective or Deterministic()))
 
 
 def test_prepared_examples_hold_the_later_steps_and_costs_count_them(loaded):
@@ -147,10 +146,8 @@ def test_what_makes_no_rollout_is_refused(loaded, tmp_path):
     each = replace(each, data=replace(each.data, task=Forecast(ahead=2, draw="each")))
     with pytest.raises(FieldError, match=r"train\.rollout: .*each step is drawn by itself"):
         prepare(each, loaded.roots)
-    with pytest.raises(
-        FieldError, match=r"train\.rollout\.backprop: got 1, expected null: no grad"
-    ):
-        prepare(rolling(loaded, leads=2, backprop=1), loaded.roots)
+    with pytest.raises(FieldError, match=r"train\.rollout: .*edm trains a diffusion model"):
+        prepare(rolling(loaded, loaded.pipeline.train.objective, leads=2), loaded.roots)
     images = config.load(tiny_runs.make(tmp_path, "image"))
     with pytest.raises(FieldError, match=r"train\.rollout: .*the task generate makes no forecast"):
         prepare(rolling(images, leads=2), images.roots)

@@ -36,13 +36,14 @@ def write_cases(folder: Path, scores: Scores, keys: Sequence[str]) -> Path:
     variables = {}
     for word in scores.scores:
         found = [
-            np.stack([scores.statistics[name, channel, word] for channel in scores.variables])
+            [scores.statistics[name, channel, word] for channel in scores.variables]
             for name in scores.forecasts
         ]
         # The ranks of ensembles of several sizes could not be stacked, either.
-        if all(values.shape[-1] <= _MOST for values in found):
+        shapes = {values.shape for line in found for values in line}
+        if len(shapes) == 1 and next(iter(shapes))[-1] <= _MOST:
             dims = ("forecast", "variable", "lead", "case", f"{word}_statistic")
-            variables[word] = (dims, np.stack(found))
+            variables[word] = (dims, np.array(found))
     ds = xr.Dataset(
         variables,
         {

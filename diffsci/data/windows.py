@@ -1,4 +1,4 @@
-"""Windows: training examples as tensors, evaluation cases, and the leak check.
+"""Windows: training examples as tensors, and evaluation cases.
 
 Small data lives in memory as normalised float32 tensors; a batch is then one gather. What a
 single-frame task derives from a state (its condition, its scaled target) is made once.
@@ -7,7 +7,6 @@ single-frame task derives from a state (its condition, its scaled target) is mad
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,6 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from diffsci.batch import Batch
-from diffsci.data import times as stamps
 from diffsci.data.around import Around
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Fields
@@ -285,39 +283,3 @@ def _nameless(cases: Cases) -> Cases:
         trajectories=np.arange(len(cases)),
         times=cases.times[:0],
     )
-
-
-def assert_no_leak(train: Fields, test: Fields) -> None:
-    """Refuse a test part that holds a field of the training part, bit for bit.
-
-    Raises:
-        DataError: Naming both, how many fields, and the first of them.
-    """
-    known = set(_hashes(train))
-    leaked = [place for key, place in _hashes(test).items() if key in known]
-    if not leaked:
-        return
-    first, last = (_name(test, *place) for place in (leaked[0], leaked[-1]))
-    raise DataError(
-        f"{test.source}: {len(leaked)} of {len(test.trajectories) * len(test.times)} test fields "
-        f"equal a training field of {train.source} bit for bit, the first at {first}, the last at "
-        f"{last}; choose another `split.test`"
-    )
-
-
-def _name(fields: Fields, trajectory: int, time: int) -> str:
-    words = [f"sample {fields.trajectories[trajectory]}"] if len(fields.trajectories) > 1 else []
-    if len(fields.times) > 1 or not words:
-        words.append(f"time {stamps.name(fields.times[time])}")
-    return ", ".join(words)
-
-
-def _hashes(fields: Fields) -> dict[bytes, tuple[int, int]]:
-    """Hash of each field that is not constant, and where it is."""
-    found = {}
-    for trajectory, series in enumerate(fields.values):
-        for time, state in enumerate(series):
-            if np.nanmin(state) < np.nanmax(state):
-                key = hashlib.blake2b(np.ascontiguousarray(state).data, digest_size=16).digest()
-                found[key] = (trajectory, time)
-    return found

@@ -13,11 +13,12 @@ from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.domains.weather import Weather
 from diffsci.data.fields import Channel
 from diffsci.data.fitting import fit_statistics
+from diffsci.data.leaks import assert_no_leak
 from diffsci.data.moments import Moments
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import Examples, assert_no_leak
+from diffsci.data.windows import Examples
 from diffsci.diffusion import objective
 from diffsci.errors import DataError
 from diffsci.evaluation import masking

@@ -7,11 +7,12 @@ import torch
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.fitting import fit_statistics
+from diffsci.data.leaks import assert_no_leak
 from diffsci.data.tasks.base import windows
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import Examples, assert_no_leak, cases_given, choose_rows
+from diffsci.data.windows import Examples, cases_given, choose_rows
 from diffsci.errors import DataError
 from tests.data import makers
 

@@ -1,5 +1,7 @@
 """The registry: a model that went in comes out the same, without any pickle on the way."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -141,12 +143,13 @@ def test_addresses_names_and_stores_that_are_none(registered, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []  # looking makes no database
 
 
-def test_an_untracked_run_has_nothing_to_belong_to(tmp_path):
-    tiny_runs.run(
-        tiny_runs.make(tmp_path, "pde"), "evaluate=null", "sample=null", out=tmp_path / "r"
-    )
+def test_an_untracked_run_has_nothing_to_belong_to(registered, tmp_path):
+    shutil.copytree(registered[0] / "run", tmp_path / "run")
+    record = tiny_runs.record(tmp_path / "run")
+    del record["mlflow"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(StorageError, match="is not tracked by MLflow"):
-        register(tmp_path / "r", "waves", None)
+        register(tmp_path / "run", "waves", None)
 
 
 def test_a_registry_that_fails_is_a_warning(tmp_path, caplog):

@@ -241,7 +241,12 @@ def test_gaps_of_the_truth_are_allowed_by_declaration_alone():
 
 
 @pytest.mark.parametrize(
-    ("kind", "task"), [("static", "downscale"), ("static", "weather"), ("moving", "weather")]
+    ("kind", "task"),
+    [
+        pytest.param("static", "downscale", marks=pytest.mark.slow),
+        ("static", "weather"),
+        pytest.param("moving", "weather", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_on_data_with_gaps(kind, task, tmp_path):
     file = tiny_runs.make(tmp_path, task)

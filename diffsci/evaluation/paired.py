@@ -130,11 +130,11 @@ def _difference(
     series = two[:, 0] - one[:, 0]
     length = resampling.block_length(series)
     more = resampling.stretch(series, length, confidence)
-    drawn = resampling.weights(len(series), _RESAMPLES, length, seed, more)
+    drawn = resampling.weights(len(series), _RESAMPLES, length, seed)
     start = float(measure.value(one.mean(axis=0)))
     value = float(measure.value(two.mean(axis=0))) - start
-    # Equal runs have no interval: stretched weights may leave a root of less than 0 otherwise.
-    resampled = np.nan_to_num(measure.value(drawn @ two) - measure.value(drawn @ one), nan=value)
+    resampled = measure.value(drawn @ two) - measure.value(drawn @ one)
+    resampled = value + more * (resampled - value)
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     beyond = min((resampled <= 0).mean(), (resampled >= 0).mean())

@@ -61,7 +61,7 @@ def block_length(series: Float[np.ndarray, " case"]) -> int:
 
 
 def stretch(series: Float[np.ndarray, " case"], length: int, confidence: float) -> float:
-    """How much farther from the mean resamples should lie; 1 where cases are independent.
+    """How much farther from a score its resamples should lie; 1 where cases are independent.
 
     Args:
         series: One number a case, in the order of their times.
@@ -108,7 +108,7 @@ def _autoregression(r: Float[np.ndarray, " lag"], count: int) -> tuple[int, floa
 
 
 def weights(
-    cases: int, resamples: int, length: int, seed: int, stretched: float = 1.0
+    cases: int, resamples: int, length: int, seed: int
 ) -> Float[np.ndarray, "resample case"]:
     """How much each case counts in each resample; rows sum to 1.
 
@@ -117,23 +117,14 @@ def weights(
         resamples: How many.
         length: Of a block of neighbouring cases; the last one is followed by the first.
         seed: Of the draws.
-        stretched: By how much they are drawn away from equal weights; a weight may be negative.
     """
     random = np.random.default_rng(seed)
     if length == 1:
         drawn = random.multinomial(cases, np.full(cases, 1 / cases), size=resamples)
-        return _away(drawn / cases, stretched)
+        return np.asarray(drawn / cases)
     blocks = -(-cases // length)
     starts = random.integers(cases, size=(resamples, blocks))
     rows = (starts[:, :, None] + np.arange(length)) % cases
     rows = rows.reshape(resamples, -1)[:, :cases] + cases * np.arange(resamples)[:, None]
     counts = np.bincount(rows.ravel(), minlength=resamples * cases).reshape(resamples, cases)
-    return _away(counts / cases, stretched)
-
-
-def _away(found: np.ndarray, stretched: float) -> np.ndarray:
-    """Farther from equal weights; the same bits where nothing is stretched."""
-    if stretched == 1:
-        return found
-    equal = 1 / found.shape[1]
-    return np.asarray(equal + stretched * (found - equal))
+    return np.asarray(counts / cases)

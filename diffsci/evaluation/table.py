@@ -41,6 +41,7 @@ class Scores:
         resamples: Weight of each case in each bootstrap resample; rows sum to 1.
         confidence: Share of the interval.
         block: Neighbouring cases that are drawn together; see `resampling.py`.
+        stretch: By how much intervals are wider than the resamples.
     """
 
     rows: tuple[Row, ...]
@@ -50,6 +51,7 @@ class Scores:
     resamples: Float[np.ndarray, "resample case"]
     confidence: float
     block: int = 1
+    stretch: float = 1.0
 
     @property
     def forecasts(self) -> tuple[str, ...]:
@@ -95,7 +97,8 @@ class Scores:
                     measure.value(self.resamples @ ours) / measure.value(self.resamples @ theirs)
                 )
             like = self.row(forecast, variable, score)
-            low, high = _interval(float(value), drawn, self.confidence, like.count)
+            way = (self.confidence, self.stretch)
+            low, high = _interval(float(value), drawn, way, like.count)
             name = f"{score}s_vs_{baseline}"
             rows.append(replace(like, score=name, value=float(value), low=low, high=high, unit="1"))
         return tuple(rows)
@@ -188,10 +191,11 @@ def evaluate(
                 score = measures[word]
                 line = replace(blank, score=word, unit=score.unit(channel.unit))
                 lines.append((line, score, values))
-    weights, length = _weights(statistics, resamples, confidence, seed)
+    length, more = _blocks(statistics, confidence)
+    weights = resampling.weights(cases, resamples, length, seed)
     rows: list[Row] = []
     for line, score, values in lines:
-        rows += _rows(line, score, values, leads, weights, confidence)
+        rows += _rows(line, score, values, leads, weights, (confidence, more))
     return Scores(
         rows=tuple(rows),
         statistics=statistics,
@@ -200,28 +204,23 @@ def evaluate(
         resamples=weights,
         confidence=confidence,
         block=length,
+        stretch=more,
     )
 
 
-def _weights(
-    statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]],
-    resamples: int,
-    confidence: float,
-    seed: int,
-) -> tuple[Float[np.ndarray, "resample case"], int]:
-    """One set of resamples for all scores, in blocks as long as the first one needs; the length.
+def _blocks(
+    statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]], confidence: float
+) -> tuple[int, float]:
+    """Length of blocks and stretch of intervals, by the first score; of several the largest.
 
-    The same for every forecast, or differences would not be paired; of several, the longest.
+    The same for every forecast, or differences would not be paired.
     """
     first = next(iter(statistics))[2]
     series = [
         values[:, :, 0].mean(axis=0) for (_, _, word), values in statistics.items() if word == first
     ]
-    lengths = [resampling.block_length(one) for one in series]
-    length = max(lengths)
-    more = max(resampling.stretch(one, length, confidence) for one in series)
-    cases = len(series[0])
-    return resampling.weights(cases, resamples, length, seed, more), length
+    length = max(resampling.block_length(one) for one in series)
+    return length, max(resampling.stretch(one, length, confidence) for one in series)
 
 
 def _statistics(
@@ -249,7 +248,7 @@ def _rows(
     statistics: Float[np.ndarray, "lead case statistic"],
     leads: Sequence[float | int] | None,
     weights: Float[np.ndarray, "resample case"],
-    confidence: float,
+    way: tuple[float, float],
 ) -> list[Row]:
     """The row over all leads, then one per lead."""
     sets: list[tuple[float | None, np.ndarray]] = [(None, statistics.mean(axis=0))]
@@ -257,13 +256,13 @@ def _rows(
     rows = []
     for lead, found in sets:
         value = float(score.value(found.mean(axis=0)))
-        low, high = _interval(value, score.value(weights @ found), confidence, len(found))
+        low, high = _interval(value, score.value(weights @ found), way, len(found))
         rows.append(replace(blank, lead=lead, value=value, low=low, high=high))
     return rows
 
 
 def _interval(
-    value: float, drawn: Float[np.ndarray, " resample"], confidence: float, cases: int
+    value: float, drawn: Float[np.ndarray, " resample"], way: tuple[float, float], cases: int
 ) -> tuple[float, float]:
     """Bias-corrected percentile interval; undefined with one case: all resamples are the same.
 
@@ -275,10 +274,12 @@ def _interval(
     """
     if cases < 2 or not (np.isfinite(drawn).all() and math.isfinite(value)):
         return math.nan, math.nan
+    confidence, stretched = way
     below = float((drawn < value).mean() + (drawn == value).mean() / 2)
     edge = 0.5 / len(drawn)
     normal = NormalDist()
     shift = 2 * normal.inv_cdf(min(max(below, edge), 1 - edge))
     tail = normal.inv_cdf((1 - confidence) / 2)
     low, high = np.quantile(drawn, [normal.cdf(shift + tail), normal.cdf(shift - tail)])
-    return min(float(low), value), max(float(high), value)
+    low, high = (value + stretched * (float(end) - value) for end in (low, high))
+    return min(low, value), max(high, value)

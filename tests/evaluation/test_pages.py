@@ -46,7 +46,10 @@ def read(path):
     """The page, once it is known that nothing in it points outside."""
     text = path.read_text(encoding="utf-8")
     page = Reader(text)
-    assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in page.sources)
+    assert all(
+        source.startswith(("data:image/png;base64,", "data:image/gif;base64,"))
+        for source in page.sources
+    )
     assert "script" not in page.tags
     assert "url(" not in text and "@import" not in text
     return page

@@ -72,7 +72,15 @@ def test_a_variable_that_is_not_there():
         kept_of(Storing(accuracy={"q": 1.0}), ["t"], {"t": 0.0})
 
 
-@pytest.mark.parametrize("fields", [{"precision": "bits:0"}, {"precision": "bits:23"}, {"precision": "half"}, {"accuracy": {"t": 0.0}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"precision": "bits:0"},
+        {"precision": "bits:23"},
+        {"precision": "half"},
+        {"accuracy": {"t": 0.0}},
+    ],
+)
 def test_settings_that_mean_nothing(fields):
     with pytest.raises(FieldError):
         Storing(**fields)

@@ -14,6 +14,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 import xarray as xr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from diffsci.data import lazy
 from diffsci.data import times as stamps
@@ -113,7 +114,7 @@ def _fields(header: _Header) -> dict[str, tuple[Any, Any]]:
 
 
 def _header(path: Path) -> _Header:
-    with netCDF4.Dataset(path) as file:
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
         variables, small = {}, {}
         for name, found in file.variables.items():
@@ -269,7 +270,7 @@ def _piece(header: _Header, name: str, like: xr.Variable) -> xr.Variable:
 
     def read(key: lazy.Key) -> np.ndarray:
         kept = tuple(d for d, k in zip(dims, key, strict=True) if isinstance(k, slice))
-        with netCDF4.Dataset(header.path) as file:
+        with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(header.path) as file:
             file.set_auto_maskandscale(False)
             raw = xr.Variable(kept, np.asarray(file[name][key]), attributes)
         plain = xr.conventions.decode_cf_variable(name, raw, decode_times=False)

@@ -17,6 +17,7 @@ from typing import Any
 import netCDF4
 import numpy as np
 import xarray as xr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from diffsci.serving.refusals import Refusal
 
@@ -68,7 +69,7 @@ def unpacked(body: Path, kind: str, folder: Path, limit: int) -> Path:
 def _require_small(body: Path, limit: int) -> None:
     """Refuse a small file that says it holds much: what is not written in it is filled up."""
     try:
-        with netCDF4.Dataset(body) as file:
+        with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(body) as file:
             for name, variable in file.variables.items():
                 size = math.prod(map(int, variable.shape)) * 8
                 if size > limit:

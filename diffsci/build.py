@@ -30,6 +30,10 @@ class Pending:
     node: Node
 
 
+_LONGEST_LIST = 150
+"""Letters of a list of words in a message."""
+
+
 def hints(cls: type) -> dict[str, Any]:
     """Type hints of a dataclass; families' bases, imported for type checking, count as `object`."""
     module = vars(sys.modules[cls.__module__])
@@ -194,7 +198,11 @@ def _member(family: str, default: str | None, node: Node, lazy: bool) -> object:
         raise fault(use, f"required key is missing, expected {wanted}")
     if use.value not in known:
         near = families.did_you_mean(use.value, known) if isinstance(use.value, str) else ""
-        text = f"got {show(use.value)}, expected one of the {family}: {', '.join(known)}{near}"
+        # Of a large family the near ones are enough.
+        listed = ", ".join(known)
+        if len(listed) > _LONGEST_LIST:
+            listed = f"`diffsci list {family}` shows all {len(known)}"
+        text = f"got {show(use.value)}, expected one of the {family}: {listed}{near}"
         if isinstance(use.value, str) and not use.value.isidentifier():
             text += " (a bare name: a file never imports code; see `--plugin`)"
         raise fault(use, text, key=node.key)

@@ -103,7 +103,12 @@ def keys(family: str, name: str) -> dict[str, str] | None:
     found = _parsed(family, name)
     if found is None:
         return None
-    lines = [line for line in found.body if isinstance(line, ast.AnnAssign)]
+    # A kind may have fields of its own, which come first; one told again keeps its place.
+    kinds = _derived(_folder(family) / "base.py", {FAMILIES[family][1]})
+    above = {base.id for base in found.bases if isinstance(base, ast.Name)}
+    classes = [kind for kind in kinds if kind.name in above and kind.decorator_list]
+    body = [line for one in (*classes, found) for line in one.body]
+    lines = [line for line in body if isinstance(line, ast.AnnAssign)]
     named = [(line.target, ast.unparse(line.annotation)) for line in lines]
     return {
         target.id: annotation

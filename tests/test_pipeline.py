@@ -25,8 +25,8 @@ STORES = {
 }
 BASELINES = {
     "downscale": {"interpolation"},
-    "weather": {"climatology", "persistence"},
-    "pde": {"climatology", "persistence"},
+    "weather": {"climatology", "damped_anomaly", "persistence"},
+    "pde": {"climatology", "damped_anomaly", "linear_extrapolation", "persistence"},
     "image": {"gaussian"},
 }
 

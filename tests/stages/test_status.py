@@ -123,7 +123,7 @@ def test_sync_sends_what_mlflow_lacks_once(tmp_path, monkeypatch):
     """The store is away at the start; then it is there, with a hole."""
     monkeypatch.chdir(tmp_path)
     file = tiny_runs.make(tmp_path, "downscale")
-    # By its whole path: MLflow keeps a store it has opened by its address, whatever folder it is in.
+    # By its whole path: MLflow keeps open what it knows by its address, whatever folder it is in.
     store = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
     loaded = config.load(file, [*QUICK, "train.log_every=1", "tracking.enabled=true", store])
     real = tracking.start

@@ -96,26 +96,27 @@ def _norm(look: ScalarMappable) -> Normalize:
 
 
 def _fields(results: Results, channel: int) -> Figure:
-    """Two lines a case: the fields, and below them what each adds to the given field."""
+    """Two lines a case: the fields, and below them how far each is from the first."""
     leads = results.leads or (0.0,)
     if len(leads) > 1:
         places = [(len(results.truth) // 2, lead) for lead in spread_cases(len(leads), 3)]
     else:
         places = [(case, 0) for case in spread_cases(len(results.truth), 2)]
     count = min(MEMBERS, results.model.shape[1])
-    titles = ["given", "truth", "ensemble mean", *(f"member {m + 1}" for m in range(count))]
+    # Where nothing was given, all is laid against the truth.
+    first = ["truth"] if results.given is None else ["given", "truth"]
+    titles = [*first, "ensemble mean", *(f"member {m + 1}" for m in range(count))]
     lines = []
     for case, lead in places:
         members = results.model[case, :, lead, channel].astype(np.float64)
         truth = results.truth[case, lead, channel]
-        given = np.full_like(truth, np.nan)
-        if results.given is not None:
-            given = results.given[case, channel]
+        given = truth if results.given is None else results.given[case, channel]
         name = results.key(case)
         if len(leads) > 1:
             name += f"\nlead {leads[lead]:g} {results.lead_unit}"
         deviation = members.std(axis=0, ddof=1) if len(members) > 1 else np.full_like(truth, np.nan)
-        lines.append((name, deviation, given, [truth, members.mean(axis=0), *members[:count]]))
+        shown = [] if results.given is None else [truth]
+        lines.append((name, deviation, given, [*shown, members.mean(axis=0), *members[:count]]))
     return _draw_fields(results, channel, titles, lines)
 
 
@@ -147,7 +148,7 @@ def _draw_fields(
                 bottom = place == len(lines) - 1 and down == 1
                 panel(axes, field, grid, look, left=column == 0, bottom=bottom)
                 if place == 0:
-                    below = "spread" if column == 0 else f"{titles[column]} − given"
+                    below = "spread" if column == 0 else f"{titles[column]} − {titles[0]}"
                     axes.set_title(titles[column] if down == 0 else below)
                 if column == 0 and down == 0:
                     axes.set_ylabel(name)
@@ -155,7 +156,7 @@ def _draw_fields(
     for look, start, end, text, beyond in (
         (value, 0, third, item.name, "neither"),
         (wide_spread, third, 2 * third, "spread (standard deviation)", "max"),
-        (extra, 2 * third, columns, "difference from given", "both"),
+        (extra, 2 * third, columns, f"difference from {titles[0]}", "both"),
     ):
         bar = made.add_subplot(layout[-1, start:end])
         label = with_unit(text, item.unit)

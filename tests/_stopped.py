@@ -94,6 +94,7 @@ def killed(file, root, whole):
         out = root / place.replace(":", "-").replace(".", "-")
         codes = [call(file, out, failpoint=place)]
         before = list((out / ".forecast.zarr.work").glob("unit-*.json"))
+        saved = [int(p.name[-8:]) for p in (out / "checkpoints").glob("step-*")]
         codes.append(call(file, out, counts=root / "counts.json"))
         passed = json.loads((root / "counts.json").read_text())
         debris = [p.name for p in out.rglob(".*") if p.name != ".lock"]
@@ -101,6 +102,7 @@ def killed(file, root, whole):
         found[place] = {
             "codes": codes,
             "committed": len(before),
+            "saved": max(saved, default=0),
             "steps": passed.get("train.step", 0),
             "blocks": passed.get("store.block", 0),
             "debris": [name for name in debris if not name.startswith(".z")],

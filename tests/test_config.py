@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -367,9 +366,7 @@ def test_a_doubling_chain_of_files_ends(write):
     for number in range(40):
         write(f"extends: [f{number + 1}.yaml, f{number + 1}.yaml]", f"f{number}.yaml")
     write("seed: 1", "f40.yaml")
-    start = time.perf_counter()
-    refusal(write("extends: f0.yaml", "start.yaml"))
-    assert time.perf_counter() - start < 5
+    assert refusal(write("extends: f0.yaml", "start.yaml"))  # 2 ** 40 files, were each read anew
 
 
 def test_the_place_in_a_message_is_the_file_that_gave_the_key(write):
@@ -577,18 +574,15 @@ def test_mutations_are_refused_by_name(write, case):
 def test_files_that_are_no_pipeline(tmp_path, content, expected):
     path = tmp_path / "f.yaml"
     path.write_bytes(content)
-    start = time.perf_counter()
     assert expected in refusal(path)
-    assert time.perf_counter() - start < 5.0  # 0.1 without the suite's type checks
 
 
-def test_an_alias_bomb_is_refused_at_once(write):
+def test_an_alias_bomb_is_refused_unwritten(write):
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     for before, name in zip("abcdefghi", "bcdefghij", strict=True):
         lines.append(f"{name}: &{name} [{', '.join(f'*{before}' for _ in range(9))}]")
-    start = time.perf_counter()
+    # Written out, it has 9 ** 10 values, and the test would not end.
     assert "aliases written out" in refusal(write("\n".join(lines)))
-    assert time.perf_counter() - start < 1.0
 
 
 def test_a_chain_of_aliases_cannot_nest_deeper_than_text(write):
@@ -601,23 +595,21 @@ def test_plain_aliases_are_read(write):
     assert config.load(write(text)).pipeline.sample.members == 3
 
 
-def test_nothing_heavy_is_imported_for_plain_errors_and_they_are_quick(write):
+def test_nothing_heavy_is_imported_for_plain_errors(write):
     """Names, keys and plain types are checked before torch, which takes a second, is imported."""
     plain = ["train.lrx=1", "train.lr=x", "sample.sampler=dimm", "sample.sampler.stepz=1"]
     code = (
-        "import sys, time; from diffsci import config\n"
+        "import sys; from diffsci import config\n"
         "for o in sys.argv[2:]:\n"
-        "    start = time.perf_counter()\n"
         "    try: config.load(sys.argv[1], [o])\n"
-        "    except config.ConfigError as error: print(time.perf_counter() - start)\n"
+        "    except config.ConfigError: print('refused')\n"
         "print(*(m for m in ('torch', 'xarray', 'mlflow', 'numpy') if m in sys.modules))"
     )
     command = [sys.executable, "-c", code, str(write(GOOD)), *plain]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    *seconds, heavy = done.stdout.split("\n")[:-1]
+    *refused, heavy = done.stdout.split("\n")[:-1]
     assert heavy == ""
-    assert len(seconds) == len(plain)
-    assert max(map(float, seconds)) < 0.5
+    assert refused == ["refused"] * len(plain)
 
 
 @pytest.mark.skipif(os.environ.get("HOME") is None, reason="needs a variable to look for")
@@ -744,8 +736,18 @@ def changed(plain, path, change):
     return copy
 
 
+@pytest.fixture(scope="module")
+def new_keys():
+    """Of each shipped pipeline: the keys that none before it has."""
+    known, new = set(), {}
+    for shipped in SHIPPED:
+        keys = set(paths_of(config.load(shipped).plain))
+        new[shipped], known = keys - known, known | keys
+    return new
+
+
 @pytest.mark.parametrize("shipped", SHIPPED, ids=lambda path: path.stem)
-def test_each_shipped_pipeline_loads_and_every_mutation_of_it_is_refused(shipped, tmp_path):
+def test_each_shipped_pipeline_loads_and_every_mutation_is_refused(shipped, new_keys, tmp_path):
     loaded = config.load(shipped)
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml(loaded.plain))
@@ -757,13 +759,11 @@ def test_each_shipped_pipeline_loads_and_every_mutation_of_it_is_refused(shipped
     def mistype(mapping, key):
         mapping[key] = [{"q": 1}] if not isinstance(mapping[key], list) else {"q": 1}
 
-    count = 0
+    assert len(new_keys[SHIPPED[0]]) >= 20
     for change in (misspell, mistype):
-        for keys in paths_of(loaded.plain):
+        for keys in sorted(new_keys[shipped]):
             path.write_text(config.to_yaml(changed(loaded.plain, keys, change)))
             message = refusal(path)
             assert message.startswith(f"{path}:"), keys
             assert ".".join(keys).removesuffix(".use") in message
             assert "\n" not in message
-            count += 1
-    assert count >= 40

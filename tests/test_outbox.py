@@ -1,3 +1,4 @@
+import statistics
 import threading
 import time
 
@@ -43,10 +44,12 @@ def test_what_waited_through_an_outage_is_sent_once(monkeypatch):
     receiver = Receiver()
     receiver.away = True
     box = receiver.box()
-    started = time.perf_counter()
+    lasted = []
     for number in range(100):
+        started = time.perf_counter()
         box.put([number])
-    assert time.perf_counter() - started < 0.5  # 5 ms for each put would be seen
+        lasted.append(time.perf_counter() - started)
+    assert statistics.median(lasted) < 0.005  # half the pause; others may have the processor
     time.sleep(0.1)
     assert receiver.errors and not receiver.got
     receiver.away = False
@@ -61,7 +64,7 @@ def test_closing_while_the_receiver_is_away_ends_in_time_and_counts_the_loss():
     box.put([1, 2, 3])
     started = time.perf_counter()
     assert box.close(0.5) == 3
-    assert time.perf_counter() - started < 1.6
+    assert time.perf_counter() - started < 10  # it is tried for a minute otherwise
 
 
 def test_a_receiver_that_hangs_holds_nobody():
@@ -70,7 +73,7 @@ def test_a_receiver_that_hangs_holds_nobody():
     box.put([1])
     started = time.perf_counter()
     assert box.close(0.2) == 1
-    assert time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started < 10  # it hangs for 20
     release.set()
 
 

@@ -77,6 +77,7 @@ def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> 
         return  # a model of one call sees no noise
     chosen = np.linspace(0, len(examples) - 1, min(len(examples), _SEEN)).round().astype(np.int64)
     targets = examples.batch(chosen).target
+    names = names * (targets.shape[1] // len(names))  # of each step of a block
     schedule = pipeline.model.schedule
     cleanest = level(schedule, ends(schedule)[1])
     found = warning(

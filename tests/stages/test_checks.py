@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from diffsci import config
+from diffsci.diffusion.smallest_scale import Scale
 from diffsci.errors import ConfigError, FieldError
-from diffsci.stages.checks import check, faults
+from diffsci.stages import checks
+from diffsci.stages.checks import check, faults, warnings
 from diffsci.stages.prepare import prepare
 from tests import tiny_runs
 
@@ -124,3 +126,19 @@ def test_a_network_for_other_dims_is_told_by_its_section(kinds):
     pipeline = config.load(file).pipeline
     told = [str(fault) for fault in faults(pipeline, four, (), 1000)]
     assert any(text.startswith("model.network: got 4, expected a grid of 1, 2") for text in told)
+
+
+def test_the_smallest_scale_is_looked_for_in_every_step_of_a_block(tmp_path, monkeypatch):
+    loaded = config.load(tiny_runs.make(tmp_path, "weather"), ["data.task.ahead=2"])
+    prepared = prepare(loaded.pipeline, loaded.roots)
+    names = prepared.channel_names
+
+    def smallest(targets, basis, names):
+        seen.append((targets.shape[1], names))
+        return Scale(std=1e-9, channel=names[-1], band=3, wavelength=1.0)
+
+    seen = []
+    monkeypatch.setattr(checks, "smallest_scale", smallest)
+    (told,) = warnings(loaded.pipeline, prepared.examples, names)
+    assert seen == [(2 * len(names), names + names)]
+    assert names[-1] in told

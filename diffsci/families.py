@@ -27,6 +27,7 @@ FAMILIES = {
     "samplers": ("diffsci.diffusion.samplers", "Sampler"),
     "guidance": ("diffsci.diffusion.guidance", "Guidance"),
     "operators": ("diffsci.diffusion.operators", "Operator"),
+    "constraints": ("diffsci.constraints", "Constraint"),
     "noises": ("diffsci.diffusion.noises", "NoiseShape"),
     "networks": ("diffsci.networks", "Network"),
     "scores": ("diffsci.evaluation.scores", "Score"),

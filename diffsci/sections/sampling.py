@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 from diffsci.errors import require
 from diffsci.members import member
+from diffsci.members import members as several
 from diffsci.sections.storing import Storing
 
 if TYPE_CHECKING:
+    from diffsci.constraints.base import Constraint
     from diffsci.diffusion.guidance.base import Guidance
     from diffsci.diffusion.noises.base import NoiseShape
     from diffsci.diffusion.operators.base import Operator
@@ -88,6 +90,7 @@ class Sample:
             a sample by a single call.
         guidance: Changes the denoiser, where wanted.
         observed: What is observed of the truth, for guidance that draws samples to observations.
+        constraints: What every state meets: kept in each estimate, and exactly in each state.
         leads: Forecast steps, where the task has leads.
         every: Take every n-th possible start of each trajectory of the test part.
         cases: At most so many cases, evenly spread; none takes all.
@@ -105,6 +108,7 @@ class Sample:
     sampler: Sampler | None = member("samplers", "dpmpp", optional=True)
     guidance: Guidance | None = member("guidance", optional=True)
     observed: Observing | None = None
+    constraints: tuple[Constraint, ...] = several("constraints")
     leads: int = 1
     every: int = 1
     cases: int | None = None

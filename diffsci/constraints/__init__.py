@@ -1,0 +1,1 @@
+"""Constraints: conditions that every state must meet, kept exactly while sampling."""

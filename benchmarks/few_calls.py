@@ -29,7 +29,7 @@ import torch
 import diffsci
 from diffsci import families
 from diffsci.diffusion.augmentation import level, step_times
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.runtime import Device
 from diffsci.stages.prepare import prepare
 

@@ -34,7 +34,7 @@ from diffsci.data.tasks.downscale import Downscale
 from diffsci.diffusion.augmentation import pure_noise
 from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.dpmpp import DPMpp
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.work import Writing
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device

@@ -136,7 +136,7 @@ def load(run: Path | str) -> Surrogate:
         StorageError: When there is no whole model.
     """
     from diffsci.forecasting.model_folder import CONFIG, check_manifest
-    from diffsci.forecasting.surrogate import read_surrogate
+    from diffsci.forecasting.opening import read_surrogate
 
     given = Path(run)
     folder = given / "model" if (given / "model").is_dir() else given

@@ -9,9 +9,10 @@ import xarray as xr
 
 from diffsci.data.catalog import Entry
 from diffsci.errors import ConfigError
-from diffsci.forecasting.conditions import Given, given_for
+from diffsci.forecasting.conditions import given_for
 from diffsci.forecasting.durations import leads_of
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.starts import given_from
 from diffsci.forecasting.surrogate import Surrogate
 

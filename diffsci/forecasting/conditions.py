@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +12,13 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.catalog import Entry, Source
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.times import regular_step
-from diffsci.data.windows import Evaluation
 from diffsci.errors import DataError
-from diffsci.forecasting.observations import Observations, of_truth
+from diffsci.forecasting.given import Given
+from diffsci.forecasting.matching import canonical_of, fields_of
 from diffsci.grid import Grid
-from diffsci.sections import Observing
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -34,48 +33,6 @@ _CLASS = "label="
 """How the scalar of a class begins."""
 
 Condition = xr.Dataset | xr.DataArray | Sequence[object] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What is known of some cases, ready for the engine.
-
-    Args:
-        cases: Their labels.
-        known: Normalised, as `Task.observe` gives it; none for `generate`.
-        scalars: Encoded, one row per case.
-        observed: What guides their samples, where anything does.
-        ensemble: Whether `known` has an axis of members after that of the cases: member k begins
-            from state k, and where there are fewer, from the first again.
-    """
-
-    cases: Cases
-    known: Tensor | None
-    scalars: Tensor | None
-    observed: Observations | None = None
-    ensemble: bool = False
-
-    def of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
-        """What is known of each row: place of its case, and number of its member."""
-        if self.known is None:
-            return None
-        cases = [case for case, _ in pairs]
-        if not self.ensemble:
-            return self.known[cases]
-        return self.known[cases, [member % self.known.shape[1] for _, member in pairs]]
-
-    @classmethod
-    def of_tests(cls, evaluation: Evaluation, observing: Observing | None) -> Given:
-        """The test cases, with observations of their truth where these are asked for."""
-        observed = None
-        if observing is not None:
-            observed = of_truth(observing, evaluation.truth, evaluation.cases)
-        return cls(
-            cases=evaluation.cases,
-            known=evaluation.given,
-            scalars=evaluation.scalars,
-            observed=observed,
-        )
 
 
 def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
@@ -116,50 +73,6 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     if model.pipeline.data.task.has_leads:
         return _history(model, fields, states, leads)
     return _seen(model, fields, states)
-
-
-def canonical_of(model: Surrogate, raw: xr.Dataset, entry: Entry) -> xr.Dataset:
-    """A user's data as the domain has it, to be in the model's units.
-
-    Args:
-        model: What it is for.
-        raw: Under the names of the model's variables.
-        entry: What else is known of it.
-
-    Raises:
-        DataError: For a variable without units, or whatever the domain refuses.
-    """
-    for channel in model.channels:
-        found = raw.get(channel.variable)
-        if found is not None and channel.unit != "1" and "units" not in found.attrs:
-            raise DataError(
-                f"{entry.location}: variable {channel.variable} has no units; the model's are "
-                f"{channel.unit}: set `.attrs['units']`, which arithmetic in xarray drops"
-            )
-    boundary = dict(zip(model.grid.dims, model.grid.boundary, strict=True))
-    entry = replace(
-        entry,
-        variables={c.variable: Variable(units=c.unit, missing=c.missing) for c in model.channels},
-        boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
-    )
-    return model.pipeline.data.domain.canonical(raw, entry)
-
-
-def fields_of(model: Surrogate, canonical: xr.Dataset, entry: Entry) -> Fields:
-    """What `canonical_of` gave, or a selection of it, with the model's channels in their order.
-
-    Raises:
-        DataError: For a NaN, or a channel that is not there.
-    """
-    fields = model.pipeline.data.domain.fields(canonical, entry.location)
-    names = [channel.name for channel in fields.channels]
-    wanted = [channel.name for channel in model.channels]
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise DataError(f"{entry.location}: lacks {', '.join(missing)}; it has {', '.join(names)}")
-    order = [names.index(name) for name in wanted]
-    grid = replace(fields.grid, boundary=model.grid.boundary)
-    return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)
 
 
 def _same_place(found: Grid, wanted: Grid, share: float = _CELL_SHARE) -> bool:

@@ -20,31 +20,20 @@ from diffsci.data.around import Around
 from diffsci.data.inputs import Inputs
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
-from diffsci.diffusion.augmentation import pure_noise
-from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.diffusion.guidance.base import ConditionalDenoise, Guidance, Observed
+from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.base import Sampler
-from diffsci.diffusion.variance import Calibrated, VarianceTable
+from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.bounds import Bounds
+from diffsci.forecasting.drawing import Drawing, Seen
 from diffsci.forecasting.failing import Failure, Failures, Limit
 from diffsci.forecasting.perturbing import Perturbation
 from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
 from diffsci.runtime import Device, as_written
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Given:
-    """What the network is given for one draw of some rows: see `Inputs`."""
-
-    condition: Tensor | None
-    scalars: Tensor | None
-    forced: Tensor
-    part: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,20 +193,21 @@ class Engine:
         self, rows: Rows, known: Tensor | None, part: int, lead: int, seed: int
     ) -> Float[Tensor, "row step channel *space"]:
         """The states of one draw within their bounds, the first of them at this lead."""
-        given = self._given(rows, known, part, lead)
+        seen = self._seen(rows, known, part, lead)
         leads = (lead,) * len(rows)
         noise = MemberNoise(seed=seed, cases=rows.cases, members=rows.members, leads=leads)
-        state = self._state(self._draw(given, noise, rows, lead), given)
+        drawing = self._drawing
+        state = drawing.state(drawing.sample(seen, noise, rows, lead), seen)
         states = state.reshape(len(rows), -1, self.channels, *self.grid.sizes)
         return self.bounds.keep(states, self.statistics)
 
-    def _given(self, rows: Rows, known: Tensor | None, part: int, lead: int) -> _Given:
+    def _seen(self, rows: Rows, known: Tensor | None, part: int, lead: int) -> Seen:
         """What the network is given for one draw."""
         own = None if rows.scalars is None else rows.scalars.to(self.device.name)
         times = None if rows.times is None else rows.times[:, lead : lead + self.task.emits]
         like = torch.empty(len(rows), 0, device=self.device.name)
         forced = self._inputs.forced(times, like)
-        return _Given(
+        return Seen(
             condition=self._inputs.condition(known, times, part),
             scalars=self._inputs.scalars(own, forced, part),
             forced=forced,
@@ -234,76 +224,9 @@ class Engine:
         around = Around(forcings=self.forcings, grid=self.grid)
         return Inputs(task=self.task, around=around, statistics=self.statistics)
 
-    def _state(self, sample: Tensor, given: _Given) -> Float[Tensor, "row channel *space"]:
-        """The normalised states of a sample of the scaled target."""
-        target = self.statistics.unscale_target(sample, given.condition, given.forced, given.part)
-        return self.task.restore(target, given.condition)
-
-    def _draw(self, given: _Given, member_noise: MemberNoise, rows: Rows, lead: int) -> Tensor:
-        """Samples of the scaled target."""
-        count = self.channels * self.task.emits
-        like = torch.empty(len(rows), count, *self.grid.sizes, device=self.device.name)
-        if self.sampler is None:
-            return self._at_once(given, member_noise, like)
-        whole: ConditionalDenoise = self._estimate
-        conditional = whole if self.tiles is None else self.tiles.over(whole)
-        if self.guidance is not None:
-            observed = self._observed(rows, lead, given, like)
-            conditional = self.guidance(conditional, self.denoiser.schedule, observed)
-        seen = self.statistics.scale_condition(given.condition)
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return conditional(x_t, t, seen, given.scalars)
-
-        def noise(like: Tensor, index: int) -> Tensor:
-            return self.denoiser.shaped(member_noise(like, index))
-
-        # The data's own part of x_1 has mean zero and is drowned by the noise.
-        schedule = self.denoiser.schedule
-        x_1 = pure_noise(schedule, noise(like, 0))
-        known = denoise
-        if self.variance is not None:
-            known = Calibrated(denoise, self.variance, self._basis)
-        # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
-        signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
-        return self.sampler(known, schedule, x_1, noise) / signal_scale
-
-    def _at_once(self, given: _Given, member_noise: MemberNoise, like: Tensor) -> Tensor:
-        """Samples of the scaled target by one call each; a member is a random vector."""
-        count = self.denoiser.random
-        random = member_noise(like.new_empty(len(like), count), 0) if count else None
-
-        def made(x: Tensor, _: Tensor, condition: Tensor | None, scalars: Tensor | None) -> Tensor:
-            found: Tensor = self.denoiser.direct(x, condition, scalars, random)
-            return found
-
-        conditional = made if self.tiles is None else self.tiles.over(made)
-        seen = self.statistics.scale_condition(given.condition)
-        return conditional(torch.zeros_like(like), like.new_zeros(()), seen, given.scalars)
-
-    def _estimate(
-        self, x_t: Tensor, t: Tensor, condition: Tensor | None, scalars: Tensor | None
-    ) -> Tensor:
-        estimate: Tensor = self.denoiser(x_t, t, condition, scalars)
-        return estimate
-
-    def _observed(self, rows: Rows, lead: int, given: _Given, like: Tensor) -> Observed | None:
-        """What is observed of the rows at a lead, as an observation of the scaled target."""
-        if rows.observed is None:
-            return None
-        shape = (-1, *[1] * len(self.grid.sizes))
-        mean = torch.as_tensor(self.statistics.state_mean).reshape(shape)
-        std = torch.as_tensor(self.statistics.state_std).to(like).reshape(shape)
-
-        def anomaly(sample: Tensor) -> Tensor:
-            return self._state(sample, given) * std
-
-        return rows.observed.at_lead(lead, anomaly, mean, like)
-
     @cached_property
-    def _basis(self) -> Basis:
-        # Kept: its matrices and bands are the same for every lead and batch.
-        return Basis.of(self.grid)
+    def _drawing(self) -> Drawing:
+        return Drawing(self)
 
 
 def _failure(rows: Rows, row: int, lead: int, variable: str, why: str) -> Failure:

@@ -20,9 +20,9 @@ import zarr
 from diffsci.changes import changes
 from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.bounds import Bounds
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.training.ema import weights_of

@@ -20,13 +20,9 @@ from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.fields import Fields
 from diffsci.errors import DataError
-from diffsci.forecasting.conditions import (
-    Given,
-    canonical_of,
-    fields_of,
-    given_for,
-    given_of,
-)
+from diffsci.forecasting.conditions import given_for, given_of
+from diffsci.forecasting.given import Given
+from diffsci.forecasting.matching import canonical_of, fields_of
 from diffsci.forecasting.surrogate import Surrogate
 
 _ISO = re.compile(

@@ -11,13 +11,14 @@ from pathlib import Path
 from diffsci import config, families
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.errors import ConfigError, DiffsciError, StorageError
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.durations import leads_of
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.starts import given_from
 from diffsci.forecasting.store import require_name
-from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
 from diffsci.run_folder import roots_of_run
 from diffsci.stages.checks import of_sampling

@@ -12,9 +12,9 @@ from jaxtyping import Bool
 
 from diffsci.errors import StorageError
 from diffsci.forecasting.compaction import Compaction, Old, recover, with_failures
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger, conditions_of, identity_of
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.store import require_name

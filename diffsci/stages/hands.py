@@ -13,8 +13,8 @@ from typing import Any
 
 from diffsci import stopping
 from diffsci.errors import ConfigError
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.units import Unit
 from diffsci.forecasting.work import Writing

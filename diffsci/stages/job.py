@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from diffsci import stopping
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.rollout import Rollout
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.template import part_of

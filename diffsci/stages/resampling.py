@@ -13,11 +13,12 @@ from diffsci.data.fields import Fields
 from diffsci.data.reader import read
 from diffsci.data.windows import Evaluation, Examples, cases_given
 from diffsci.errors import StorageError
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.store import require_name
-from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
 from diffsci.runtime import Device
 from diffsci.stages import sharing

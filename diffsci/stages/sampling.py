@@ -10,8 +10,8 @@ import numpy as np
 
 from diffsci.data.fields import Cases
 from diffsci.errors import NumericsError
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.store import write_whole
 from diffsci.forecasting.surrogate import Surrogate

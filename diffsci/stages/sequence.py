@@ -1,7 +1,4 @@
-"""One call of `run` on one folder: the stages in order, each recorded, tracked and resumable.
-
-Longer than 300 lines, because all that the stages hand on to each other is here.
-"""
+"""One call of `run` on one folder: the stages in order, each recorded, tracked and resumable."""
 
 from __future__ import annotations
 
@@ -13,31 +10,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import diffsci
-from diffsci import config, families, journal, tracking
+from diffsci import config
 from diffsci.changes import changes, refuse_changes
 from diffsci.errors import DataError, StorageError
 from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.store import open_store
-from diffsci.forecasting.surrogate import Surrogate, read_surrogate
-from diffsci.journal import Journal
-from diffsci.run_folder import STAGES, RunFolder
+from diffsci.forecasting.surrogate import Surrogate
+from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
 from diffsci.stages import checks, following, registering, scoring, telling
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.growing import is_same
-from diffsci.stages.journalled import Journalled
 from diffsci.stages.learning import learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
 from diffsci.stages.sharing import hands_of
 from diffsci.stages.starting import begin_of
-from diffsci.stages.syncing import PARAMS
+from diffsci.stages.tracked import tracked
 from diffsci.tracker import NullTracker, Tracker
 from diffsci.training import distributed, memory
 
@@ -75,7 +70,7 @@ class Sequence:
                 log.warning("%s", found)
             self.folder.record["lead_unit"] = prepared.lead_unit
             self.folder.save()
-            tracker = self._tracker(prepared)
+            tracker = tracked(self.loaded, self.folder, prepared, self.tags)
             self._stages(prepared, device, tracker)
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "stopped"
@@ -151,41 +146,6 @@ class Sequence:
                 if store.exists():
                     remove_folder(store)
         folder.record["data"] = digests
-
-    def _tracker(self, prepared: Prepared) -> Tracker:
-        """MLflow's run: a new one, or the one that this folder began."""
-        pipeline, plain = self.loaded.pipeline, self.loaded.plain
-        allowed = self.folder.record.get("allowed", ())
-        tags = {
-            "diffsci.pipeline": pipeline.name,
-            "diffsci.adapter": families.name_of(pipeline.data.domain),
-            "diffsci.task": families.name_of(pipeline.data.task),
-            "diffsci.stage": ",".join(s for s in STAGES if getattr(pipeline, s) is not None),
-            "diffsci.data_digest": prepared.digests["train"],
-            "diffsci.version": diffsci.__version__,
-            "diffsci.lead_unit": telling.lead_step_unit(prepared),
-            **{f"diffsci.allowed.{c['key']}": f"{c['old']} -> {c['new']}" for c in allowed},
-            **self.tags,
-        }
-        name, task = f"{pipeline.name}-s{pipeline.seed}", families.name_of(pipeline.data.task)
-        told = {"run_name": name, "experiment": f"{prepared.name}-{task}", "tags": tags}
-        self.folder.record["tracked"] = told
-        sent = tracking.start(
-            pipeline.tracking,
-            run_name=name,
-            experiment=f"{prepared.name}-{task}",
-            params={key: plain[key] for key in PARAMS},
-            tags=tags,
-            run_id=self.folder.record.get("mlflow", {}).get("run_id"),
-            dataset=(prepared.name, prepared.name, prepared.train.digest),
-        )
-        self.folder.save()
-        tracker = Journalled(Journal(self.path / journal.NAME), sent)
-        if tracker.run_id:
-            self.folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
-            self.folder.save()
-        tracker.artifact(self.path / "config.yaml")
-        return tracker
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

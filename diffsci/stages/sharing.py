@@ -14,11 +14,12 @@ from typing import Any
 
 from diffsci import config
 from diffsci.errors import DataError
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger, conditions_of
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.places import Place
-from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.template import Template
 from diffsci.forecasting.units import Unit
 from diffsci.run_folder import RunFolder

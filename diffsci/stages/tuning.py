@@ -25,9 +25,10 @@ from diffsci.data.windows import Evaluation, cases_given
 from diffsci.errors import ConfigError
 from diffsci.evaluation import canvas
 from diffsci.files import sha256_of, write_json, write_text
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG, WEIGHTS, keep_choice
-from diffsci.forecasting.surrogate import Surrogate, read_surrogate
+from diffsci.forecasting.opening import read_surrogate
+from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
 from diffsci.run_folder import digest_of, roots_of_run
 from diffsci.stages import ladder

@@ -13,8 +13,8 @@ from diffsci import config
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting import checksums
 from diffsci.forecasting.compaction import Old
-from diffsci.forecasting.conditions import Given
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.rollout import Rollout

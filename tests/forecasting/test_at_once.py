@@ -15,7 +15,7 @@ from diffsci.diffusion.operators.points import Points
 from diffsci.errors import ConfigError, NumericsError
 from diffsci.forecasting.ensemble import Rows
 from diffsci.forecasting.observations import Observations
-from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.networks.unet import UNet
 from diffsci.sections import Tiles
 from tests.forecasting import makers

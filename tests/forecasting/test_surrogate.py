@@ -11,7 +11,7 @@ from diffsci.data.tasks.downscale import Downscale, coarse_grid
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.forecasting.model_folder import check_manifest
-from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.forecasting.opening import read_surrogate
 from tests.forecasting import makers
 
 

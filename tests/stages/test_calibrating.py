@@ -16,7 +16,7 @@ from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.diffusion.samplers.ancestral import Ancestral
 from diffsci.diffusion.schedules.edm import EDM
 from diffsci.errors import ConfigError
-from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
 from diffsci.stages.calibrating import calibrated

@@ -12,7 +12,7 @@ from diffsci import config, runtime
 from diffsci.diffusion.objective import PairRow, pair
 from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.errors import ConfigError
-from diffsci.forecasting.surrogate import read_surrogate
+from diffsci.forecasting.opening import read_surrogate
 from diffsci.runtime import CompileError, Device
 from diffsci.stages.learning import build, learn
 from diffsci.stages.prepare import prepare

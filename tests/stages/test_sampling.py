@@ -11,7 +11,7 @@ import zarr
 
 from diffsci import config, families
 from diffsci.errors import DataError, StorageError
-from diffsci.forecasting.conditions import Given
+from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.store import open_store

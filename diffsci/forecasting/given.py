@@ -1,0 +1,55 @@
+"""What is known of some cases before an ensemble of them is made, ready for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffsci.data.fields import Cases
+from diffsci.data.windows import Evaluation
+from diffsci.forecasting.observations import Observations, of_truth
+from diffsci.sections import Observing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is known of some cases, ready for the engine.
+
+    Args:
+        cases: Their labels.
+        known: Normalised, as `Task.observe` gives it; none for `generate`.
+        scalars: Encoded, one row per case.
+        observed: What guides their samples, where anything does.
+        ensemble: Whether `known` has an axis of members after that of the cases: member k begins
+            from state k, and where there are fewer, from the first again.
+    """
+
+    cases: Cases
+    known: Tensor | None
+    scalars: Tensor | None
+    observed: Observations | None = None
+    ensemble: bool = False
+
+    def of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+        """What is known of each row: place of its case, and number of its member."""
+        if self.known is None:
+            return None
+        cases = [case for case, _ in pairs]
+        if not self.ensemble:
+            return self.known[cases]
+        return self.known[cases, [member % self.known.shape[1] for _, member in pairs]]
+
+    @classmethod
+    def of_tests(cls, evaluation: Evaluation, observing: Observing | None) -> Given:
+        """The test cases, with observations of their truth where these are asked for."""
+        observed = None
+        if observing is not None:
+            observed = of_truth(observing, evaluation.truth, evaluation.cases)
+        return cls(
+            cases=evaluation.cases,
+            known=evaluation.given,
+            scalars=evaluation.scalars,
+            observed=observed,
+        )

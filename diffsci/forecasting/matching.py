@@ -1,0 +1,59 @@
+"""A user's labelled data under a model's names, units and order, with the model's gaps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from diffsci.data.catalog import Entry, Variable
+from diffsci.data.fields import Fields
+from diffsci.errors import DataError
+
+if TYPE_CHECKING:
+    from diffsci.forecasting.surrogate import Surrogate
+
+
+def canonical_of(model: Surrogate, raw: xr.Dataset, entry: Entry) -> xr.Dataset:
+    """A user's data as the domain has it, to be in the model's units.
+
+    Args:
+        model: What it is for.
+        raw: Under the names of the model's variables.
+        entry: What else is known of it.
+
+    Raises:
+        DataError: For a variable without units, or whatever the domain refuses.
+    """
+    for channel in model.channels:
+        found = raw.get(channel.variable)
+        if found is not None and channel.unit != "1" and "units" not in found.attrs:
+            raise DataError(
+                f"{entry.location}: variable {channel.variable} has no units; the model's are "
+                f"{channel.unit}: set `.attrs['units']`, which arithmetic in xarray drops"
+            )
+    boundary = dict(zip(model.grid.dims, model.grid.boundary, strict=True))
+    entry = replace(
+        entry,
+        variables={c.variable: Variable(units=c.unit, missing=c.missing) for c in model.channels},
+        boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
+    )
+    return model.pipeline.data.domain.canonical(raw, entry)
+
+
+def fields_of(model: Surrogate, canonical: xr.Dataset, entry: Entry) -> Fields:
+    """What `canonical_of` gave, or a selection of it, with the model's channels in their order.
+
+    Raises:
+        DataError: For a NaN, or a channel that is not there.
+    """
+    fields = model.pipeline.data.domain.fields(canonical, entry.location)
+    names = [channel.name for channel in fields.channels]
+    wanted = [channel.name for channel in model.channels]
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise DataError(f"{entry.location}: lacks {', '.join(missing)}; it has {', '.join(names)}")
+    order = [names.index(name) for name in wanted]
+    grid = replace(fields.grid, boundary=model.grid.boundary)
+    return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)

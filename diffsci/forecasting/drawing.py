@@ -14,7 +14,9 @@ from diffsci.diffusion.augmentation import pure_noise
 from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.guidance.base import ConditionalDenoise, Observed
 from diffsci.diffusion.noise import MemberNoise
+from diffsci.diffusion.samplers.base import Denoise
 from diffsci.diffusion.variance import Calibrated
+from diffsci.forecasting.held import Held
 from diffsci.forecasting.rows import Rows
 
 if TYPE_CHECKING:
@@ -30,12 +32,14 @@ class Seen:
         scalars: All of them.
         forced: Those that are forcings.
         part: Which of the task's parts is drawn.
+        held: What is known of the states already.
     """
 
     condition: Float[Tensor, "row given *space"] | None
     scalars: Float[Tensor, "row scalar"] | None
     forced: Float[Tensor, "row forcing"]
     part: int
+    held: Held | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +77,29 @@ class Drawing:
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return conditional(x_t, t, condition, seen.scalars)
 
+        estimate: Denoise = denoise
+        if seen.held is not None:
+            estimate = seen.held.over(denoise, self._target(seen.held, seen))
+
         def noise(like: Tensor, index: int) -> Tensor:
             return engine.denoiser.shaped(member_noise(like, index))
 
         # The data's own part of x_1 has mean zero and is drowned by the noise.
         schedule = engine.denoiser.schedule
         x_1 = pure_noise(schedule, noise(like, 0))
-        estimate = denoise
         if engine.variance is not None:
-            estimate = Calibrated(denoise, engine.variance, self._basis)
+            estimate = Calibrated(estimate, engine.variance, self._basis)
         # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
         signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
         return engine.sampler(estimate, schedule, x_1, noise) / signal_scale
+
+    def _target(self, held: Held, seen: Seen) -> Float[Tensor, "row target *space"]:
+        """The scaled target whose states hold what is known; `restore` adds to it cell by cell."""
+        values = held.values.flatten(1, 2)
+        start = self.engine.task.restore(torch.zeros_like(values), seen.condition)
+        return self.engine.statistics.scale_target(
+            values - start, seen.condition, seen.forced, seen.part
+        )
 
     def _at_once(self, seen: Seen, member_noise: MemberNoise, like: Tensor) -> Tensor:
         """Samples of the scaled target by one call each; a member is a random vector."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diffsci.data.around import Around
@@ -29,6 +29,7 @@ from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.drawing import Drawing, Seen
 from diffsci.forecasting.failing import Failure, Failures, Limit
+from diffsci.forecasting.held import Held
 from diffsci.forecasting.perturbing import Perturbation
 from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
@@ -149,6 +150,7 @@ class Engine:
         known = None if rows.given is None else rows.given.to(self.device.name)
         if self.perturb is not None and known is not None:
             known = self.bounds.keep(self.perturb(known, rows, seed), self.statistics)
+            known = known if self._gaps is None else known.masked_fill(self._gaps, 0.0)
         for origin in range(0, leads, self.task.block):
             states = []
             for part, steps in enumerate(self.task.parts):
@@ -199,7 +201,8 @@ class Engine:
         drawing = self._drawing
         state = drawing.state(drawing.sample(seen, noise, rows, lead), seen)
         states = state.reshape(len(rows), -1, self.channels, *self.grid.sizes)
-        return self.bounds.keep(states, self.statistics)
+        states = self.bounds.keep(states, self.statistics)
+        return states if seen.held is None else seen.held.kept(states)
 
     def _seen(self, rows: Rows, known: Tensor | None, part: int, lead: int) -> Seen:
         """What the network is given for one draw."""
@@ -212,7 +215,21 @@ class Engine:
             scalars=self._inputs.scalars(own, forced, part),
             forced=forced,
             part=part,
+            held=self._held(rows),
         )
+
+    def _held(self, rows: Rows) -> Held | None:
+        """What is known of the states of one draw."""
+        if self._gaps is None:
+            return None
+        shape = (len(rows), self.task.emits, *self._gaps.shape)
+        return Held(cells=self._gaps, values=torch.zeros(shape, device=self.device.name))
+
+    @cached_property
+    def _gaps(self) -> Bool[Tensor, "channel *space"] | None:
+        """Cells that never count; none where all do."""
+        seen = self.statistics.seen
+        return torch.as_tensor(~seen, device=self.device.name) if seen.size else None
 
     @cached_property
     def limits(self) -> Limit:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from diffsci.data.catalog import Entry, Variable
 from diffsci.data.fields import Fields
@@ -56,4 +58,32 @@ def fields_of(model: Surrogate, canonical: xr.Dataset, entry: Entry) -> Fields:
         raise DataError(f"{entry.location}: lacks {', '.join(missing)}; it has {', '.join(names)}")
     order = [names.index(name) for name in wanted]
     grid = replace(fields.grid, boundary=model.grid.boundary)
-    return replace(fields, values=fields.values[:, :, order], channels=model.channels, grid=grid)
+    values = _with_gaps(model, fields.values[:, :, order], entry.location)
+    return replace(fields, values=values, channels=model.channels, grid=grid)
+
+
+def _with_gaps(
+    model: Surrogate, values: Float[np.ndarray, "trajectory time channel *space"], source: str
+) -> Float[np.ndarray, "trajectory time channel *space"]:
+    """Values with NaN at the cells that never count, and where the gaps of a file may lie.
+
+    Raises:
+        DataError: For a gap that the training part did not have, which the model would fill.
+    """
+    seen = model.statistics.seen
+    if not seen.size or values.shape[2:] != seen.shape:
+        return values
+    for number, channel in enumerate(model.channels):
+        more = np.isnan(values[:, :, number]) & seen[number]
+        if channel.missing == "static" and more.any():
+            place = ", ".join(
+                f"{dim}={at[i]:g}"
+                for dim, at, i in zip(
+                    model.grid.dims, model.grid.coordinates, np.argwhere(more)[0][2:], strict=True
+                )
+            )
+            raise DataError(
+                f"{source}: variable {channel.name} is missing at {place}, where the training part "
+                "has values, and its gaps are static: fill them, or train on data with these gaps"
+            )
+    return np.where(seen, values, np.float32(np.nan))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from diffsci.data import generated
 from diffsci.data.catalog import Entry, load_entry
@@ -183,6 +184,7 @@ class Known:
         step: One data step: nanoseconds for dates, else in the unit of its time; none where there
             is a single time.
         time_unit: Unit of float times.
+        seen: Cells that count at some time; none where all do.
     """
 
     source: str
@@ -191,6 +193,7 @@ class Known:
     scalar_names: tuple[str, ...]
     step: float | None
     time_unit: str
+    seen: Bool[np.ndarray, "channel *space"] | None = None
 
     @classmethod
     def of(cls, fields: Fields) -> Known:
@@ -205,6 +208,7 @@ class Known:
             scalar_names=fields.scalar_names,
             step=None if step is None else float(step),
             time_unit=fields.time_unit,
+            seen=fields.seen if fields.gappy else None,
         )
 
 
@@ -245,6 +249,7 @@ def require_alike(known: Known, other: Fields, word: str, *, steps: bool) -> Non
                 f"{other.source}: {dim} differs by up to {apart:g} between the {word} part and "
                 f"training ({known.source}); regrid one of them"
             )
+    _require_same_gaps(known, found, word)
     if steps and known.step and found.step:
         # Months of a calendar have 28 to 31 days; all else agrees to a thousandth.
         months = not known.time_unit and known.step >= _MONTH
@@ -255,4 +260,22 @@ def require_alike(known: Known, other: Fields, word: str, *, steps: bool) -> Non
                 f"{other.source}: its times are {found.step / scale:g} {unit} apart in the {word} "
                 f"part, those of training ({known.source}) {known.step / scale:g} {unit}; "
                 "a forecast model knows one step alone, so select times at that step"
+            )
+
+
+def _require_same_gaps(known: Known, other: Known, word: str) -> None:
+    """Refuse static gaps elsewhere than in training: a model holds them where they were.
+
+    Raises:
+        DataError: Naming the variable, and how many cells.
+    """
+    if known.seen is None or other.seen is None:
+        return
+    for number, channel in enumerate(known.channels):
+        odd = int((known.seen[number] != other.seen[number]).sum())
+        if channel.missing == "static" and odd:
+            raise DataError(
+                f"{other.source}: variable {channel.name} has other gaps in the {word} part than "
+                f"in training ({known.source}), at {odd} cells, and they are static; mask both "
+                "alike, or declare `missing: moving`"
             )

@@ -113,6 +113,7 @@ def opened(loaded: config.Loaded, run: Path) -> tuple[Surrogate, Fields]:
         scalar_names=model.scalar_names,
         step=model.step,
         time_unit=model.time_unit,
+        seen=model.statistics.seen if model.statistics.seen.size else None,
     )
     require_alike(known, test, "test", steps=data.task.has_leads)
     return model, test

@@ -2,8 +2,9 @@
 
 It works beside the store and takes its place at the end; so until then the store is what it was. A
 kill at any instruction loses at most one block of cases. Values that were in the store before are
-carried over as they are stored, those of units are encoded now: two stores that were asked for the
-same come out the same, byte for byte, however they grew.
+carried over as they are stored, whole blocks of them as files (see `carrying.py`), those of units
+are encoded now: two stores that were asked for the same come out the same, byte for byte, however
+they grew.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import numpy as np
 import zarr
 
 from diffsci import stopping
-from diffsci.errors import StorageError
 from diffsci.files import failpoint
+from diffsci.forecasting.carrying import Old
 from diffsci.forecasting.ledger import Ledger
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.store import quiet
@@ -27,45 +28,6 @@ from diffsci.forecasting.template import Template, part_of
 from diffsci.forecasting.work import Committed, Work, work_place
 
 _WHOLE, _HEAD, _READY, _DONE = "whole.zarr", "whole.json", "publish.json", "published.json"
-
-
-@dataclass(frozen=True)
-class Old:
-    """A store as it was before.
-
-    Args:
-        place: Where it is.
-        ledger: What it holds.
-    """
-
-    place: Place
-    ledger: Ledger
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Place of each case by its key."""
-        return {key: row for row, key in enumerate(self.ledger.cases)}
-
-    @cached_property
-    def arrays(self) -> zarr.Group:
-        """Its arrays as they are stored."""
-        with quiet():
-            return zarr.open_group(self.place.address, mode="r")
-
-    def stored(self, name: str, index: tuple[slice | int, ...], case: str) -> np.ndarray:
-        """Stored values of one case.
-
-        Raises:
-            StorageError: For a damaged chunk.
-        """
-        array: Any = self.arrays[name]
-        try:
-            return np.asarray(array[index])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise StorageError(
-                f"{self.place}: {name} of case {case} is damaged ({error}); `diffsci verify` tells "
-                "all that is; sample into another store with --out"
-            ) from error
 
 
 def recover(store: Place) -> None:
@@ -189,11 +151,13 @@ class Compaction:
 
     def _write_block(self, number: int, first: int, after: int) -> None:
         """All values of some cases: whole chunks."""
+        keys = self._keys[first:after]
         for name in self.template.dims:
-            with self._whole.errors(), quiet():
-                for index, stored in self._chunks(name, first, after):
-                    array: Any = self._arrays[name]
-                    array[index] = stored
+            array: Any = self._arrays[name]
+            if self.old is None or not self.old.carry(self._whole, name, array, number, keys):
+                with self._whole.errors(), quiet():
+                    for index, stored in self._chunks(name, first, after):
+                        array[index] = stored
             self._secure(name, number)
 
     def _secure(self, name: str, number: int) -> None:

@@ -118,6 +118,24 @@ class Place:
         with self.errors(len(content)):
             self._files.pipe_file(str(there), content)
 
+    def take(self, name: str, other: Place, its: str) -> None:
+        """Have a file of another place under a name of this one, sharing its bytes where it can.
+
+        Raises:
+            StorageError: When it cannot be written.
+        """
+        here, there = self.inside(name), other.inside(its)
+        with self.errors():
+            if self.is_remote:
+                self._files.cp_file(str(there), str(here))
+                return
+            here.path.parent.mkdir(parents=True, exist_ok=True)
+            here.path.unlink(missing_ok=True)
+            try:
+                os.link(there.path, here.path)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(there.path, here.path)
+
     def remove_file(self, name: str) -> None:
         """Delete a file in it, where there is one."""
         there = self.inside(name)

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from diffsci.errors import StorageError
-from diffsci.forecasting.compaction import Compaction, Old, recover, with_failures
+from diffsci.forecasting.carrying import Old
+from diffsci.forecasting.compaction import Compaction, recover, with_failures
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.given import Given

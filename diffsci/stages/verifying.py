@@ -12,7 +12,7 @@ import numpy as np
 from diffsci import config
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting import checksums
-from diffsci.forecasting.compaction import Old
+from diffsci.forecasting.carrying import Old
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from diffsci.forecasting.store import require_name
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
 from diffsci.run_folder import roots_of_run
+from diffsci.stages import following, sharing
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble
-from diffsci.stages.sharing import hands_of
 from diffsci.stages.trained import trained
+from diffsci.training import distributed
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +91,30 @@ def sample_from(folder: Path, request: Request, out: Path | str | None) -> Path 
     roots = roots_of_run(loaded.origin, loaded.roots)
     entry = load_entry(request.source, roots)
     given = given_from(model, entry, request.starts, section.leads, training_entry(model, roots))
-    _say(model, given, entry)
     model = replace(model, provenance=model.provenance | {"diffsci_from": entry.name})
     name = f"forecast-{entry.name}-m{section.members}-s{section.seed}.zarr"
     store = out or (folder if model_folder != folder else Path()) / name
-    place = Place.of(store)
-    require_name(place)
+    require_name(Place.of(store))
+    with _together(model) as first:
+        if first:
+            _say(model, given, entry)
+            _write(model, given, store)
+        else:
+            sharing.follow(lambda _: (model, model.engine(), given))
+    return store
+
+
+def _together(model: Surrogate) -> AbstractContextManager[bool]:
+    """The processes that were started at once, where they are several; whether this is rank 0."""
+    if distributed.from_environment().world == 1:
+        return nullcontext(True)
+    return following.together(model.pipeline)
+
+
+def _write(model: Surrogate, given: Given, store: Path | str) -> None:
+    """The ensemble, by this process or by all that were started with it."""
+    section, place = model.pipeline.sample, Place.of(store)
+    assert section is not None
     if not place.is_remote:
         place.path.parent.mkdir(parents=True, exist_ok=True)
     with nullcontext() if place.is_remote else lock(place.path.parent, model.pipeline.name):
@@ -107,10 +126,9 @@ def sample_from(folder: Path, request: Request, out: Path | str | None) -> Path 
             seed=section.seed,
             batch=model.pipeline.runtime.batch,
             store=store,
-            hands=hands_of(model.pipeline.runtime),
+            hands=sharing.hands_of(model.pipeline.runtime),
         )
     log.info("sample: wrote %s", store)
-    return store
 
 
 def opened(folder: Path, overrides: Sequence[str] = ()) -> tuple[Surrogate, config.Loaded]:

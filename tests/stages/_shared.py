@@ -91,6 +91,12 @@ if __name__ == "__main__":
         if name == "stopped":
             result[name]["again"] = call([*common, "--out", store], base / name)["codes"]
         result[name]["same"] = tiny_runs.tree(store) == expected
+    # Initial conditions from a file.
+    source = ["sample", run, "sample.compute_batch=3", "--from", base / "waves.zarr", "--start", 1]
+    for name, world in (("file", 1), ("files", 2)):
+        result[name] = call([*source, "--out", base / f"{name}.zarr"], base / name, world)
+    alone, shared = (tiny_runs.tree(base / f"{name}.zarr") for name in ("file", "files"))
+    result["files"]["same"] = alone == shared
     # The processes that train sample, too.
     quick = (
         "train.steps=2",

@@ -1,5 +1,7 @@
 """Forecasts from files: the same bits as from the catalog, and every misfit refused by its name."""
 
+import dask
+import distributed
 import numpy as np
 import pytest
 import xarray as xr
@@ -185,6 +187,23 @@ def test_the_command(runs, tmp_path):
     ):
         failed = call(*arguments)
         assert failed.exit_code == code and message in failed.stderr, failed.stderr
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_dask_workers_take_units_of_a_file(runs, tmp_path):
+    data, folder = tiny_runs.weather(), runs("weather")
+    alone = sampled(folder, data, tmp_path, "2000-01-02", "2000-01-03", members=2)
+    (tmp_path / "dask").mkdir()
+    with (
+        dask.config.set({"distributed.worker.daemon": False}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+    ):
+        where = (f"runtime.dask={cluster.scheduler_address}",)
+        starts = ("2000-01-02", "2000-01-03")
+        made = sampled(folder, data, tmp_path / "dask", *starts, members=2, overrides=where)
+    xr.testing.assert_equal(made, alone)
 
 
 def test_only_sampling_can_be_other():

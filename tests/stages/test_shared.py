@@ -39,6 +39,13 @@ def test_three_processes_make_the_store_of_one(told):
     assert told["three"]["told"][1:] == ["", ""]
 
 
+def test_processes_share_what_a_file_gives(told):
+    assert told["file"]["codes"] == [0]
+    assert told["files"]["codes"] == [0, 0]
+    assert told["files"]["same"]
+    assert told["files"]["told"][1] == ""
+
+
 def test_the_units_of_a_dead_process_are_done_by_the_others(told):
     found = told["killed"]
     assert found["codes"] == [0, -9]

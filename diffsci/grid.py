@@ -5,7 +5,7 @@ Networks read the boundaries to pad, scores read the cell weights. Nothing else 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,51 @@ Boundary = Literal["periodic", "wall", "open", "zero", "pole"]
 Geometry = Literal["flat", "sphere"]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """Where the cells of a grid lie on the globe, whose dims are not latitude and longitude.
+
+    Args:
+        latitude: Of each centre, degrees north.
+        longitude: Of each centre, degrees east.
+        areas: Relative size of each cell.
+        mapping: CF attributes of the projection; empty where the grid has none.
+    """
+
+    latitude: Float[np.ndarray, "y x"]
+    longitude: Float[np.ndarray, "y x"]
+    areas: Float[np.ndarray, "y x"]
+    mapping: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def _key(self) -> tuple[bytes, ...]:
+        arrays = (self.latitude, self.longitude, self.areas)
+        return *(np.ascontiguousarray(a).tobytes() for a in arrays), repr(self.mapping).encode()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Places) and self._key == other._key
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        arrays = ("latitude", "longitude", "areas")
+        told = {name: getattr(self, name).tolist() for name in arrays}
+        return told | {"mapping": [list(pair) for pair in self.mapping]}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Places:
+        """What `to_dict` described."""
+        arrays = ("latitude", "longitude", "areas")
+        told = {name: np.array(plain[name], dtype=np.float64) for name in arrays}
+        return cls(**told, mapping=tuple((key, value) for key, value in plain["mapping"]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """Ordered space dims with sizes, coordinates, boundary per side and exact cell weights.
@@ -30,6 +75,8 @@ class Grid:
         units: Unit of each coordinate, such as `"degrees_north"`.
         boundary: `(low side, high side)` of each dim, in array order.
         geometry: `sphere` weighs cells by their area, `flat` by their extent.
+        places: Where cells lie on the globe, where dims are not latitude and longitude; their areas
+            are then the weights.
     """
 
     dims: tuple[str, ...]
@@ -37,6 +84,7 @@ class Grid:
     units: tuple[str, ...]
     boundary: tuple[tuple[Boundary, Boundary], ...]
     geometry: Geometry = "flat"
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         count = len(self.dims)
@@ -65,6 +113,9 @@ class Grid:
                     f"coordinate {dim} is not strictly monotonic and finite: sort it, or drop "
                     "duplicates"
                 )
+        if self.places is not None:
+            shape = self.places.areas.shape
+            require(shape == self.sizes, "places", shape, f"the shape of the grid, {self.sizes}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -88,6 +139,8 @@ class Grid:
     @cached_property
     def cell_weights(self) -> Float[np.ndarray, "*space"]:
         """Exact relative cell sizes, normalised to mean 1, float64."""
+        if self.places is not None:
+            return np.asarray(self.places.areas / self.places.areas.mean())
         weights = np.ones(self.sizes)
         for axis, dim in enumerate(self.dims):
             edges = self.bounds(dim)
@@ -98,9 +151,26 @@ class Grid:
             weights = weights * np.abs(np.diff(edges)).reshape(shape)
         return np.asarray(weights / weights.mean())
 
+    def same_place(self, other: Grid, share: float = 1e-3) -> bool:
+        """Whether another grid has the same cells, to a share of a cell."""
+        if self.dims != other.dims or self.sizes != other.sizes:
+            return False
+        for one, two in zip(self.coordinates, other.coordinates, strict=True):
+            cell = abs(two[1] - two[0]) if len(two) > 1 else 1.0
+            if np.abs(np.subtract(one, two)).max() > share * cell:
+                return False
+        if self.places is None or other.places is None:
+            return self.places is None and other.places is None
+        names = ("latitude", "longitude")
+        pairs = [(getattr(self.places, name), getattr(other.places, name)) for name in names]
+        # 1e-3 degrees: coordinates are often stored as float32.
+        return all(bool((np.abs((a - b + 180) % 360 - 180) < 1e-3).all()) for a, b in pairs)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        told: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        places = told.pop("places")
+        return told if places is None else told | {"places": places.to_dict()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Grid:
@@ -111,4 +181,5 @@ class Grid:
             units=tuple(plain["units"]),
             boundary=tuple((low, high) for low, high in plain["boundary"]),
             geometry=plain["geometry"],
+            places=Places.from_dict(plain["places"]) if "places" in plain else None,
         )

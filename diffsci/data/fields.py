@@ -85,6 +85,9 @@ class Fields:
         scalar_names: Their names; a one-hot class has `label=0`, `label=1`, ...
         source: Name of the catalog entry or path, for messages.
         digest: Hash of what was read, hex.
+        beside: Fields of a second data set at the same times, in the same channels and cells.
+        masks: Cells that are known, of which a task hides the others.
+        mask_at: Which of the masks belongs to each time; none where any does.
     """
 
     values: Float[np.ndarray, "trajectory time channel *space"]
@@ -98,6 +101,9 @@ class Fields:
     scalar_names: tuple[str, ...] = ()
     source: str = ""
     digest: str = ""
+    beside: Float[np.ndarray, "trajectory time channel *space"] | None = None
+    masks: Bool[np.ndarray, "mask *space"] | None = None
+    mask_at: Int[np.ndarray, " time"] | None = None
 
     @property
     def gappy(self) -> bool:

@@ -17,6 +17,11 @@ _AXIS = {
     "y": {"axis": "Y"},
     "z": {"axis": "Z"},
 }
+_KNOWN = {
+    "long_name": "whether the values of a cell were given",
+    "flag_values": np.array([0, 1], dtype=np.int8),
+    "flag_meanings": "asked given",
+}
 _BOUNDS = ("valid_min", "valid_max")
 PRESSURE = {"standard_name": "air_pressure", "units": "hPa", "positive": "down", "axis": "Z"}
 
@@ -59,8 +64,18 @@ def build(
         variable.encoding = {"dtype": "float32", "_FillValue": np.float32(np.nan)}
         ds[name] = variable
     for name, labels in cases.labels.items():
-        ds = ds.assign_coords({name: (case_dim, labels)})
-    return ds
+        if labels.ndim == 1:
+            ds = ds.assign_coords({name: (case_dim, labels)})
+    return ds.assign_coords(cell_labels(cases, case_dim, grid))
+
+
+def cell_labels(cases: Cases, case_dim: str, grid: Grid) -> dict[str, xr.Variable]:
+    """Labels of each case and cell, such as which of them were given, where the grid is theirs."""
+    return {
+        name: xr.Variable((case_dim, *grid.dims), labels, _KNOWN if name == "known" else {})
+        for name, labels in cases.labels.items()
+        if labels.shape[1:] == grid.sizes
+    }
 
 
 def _axes(

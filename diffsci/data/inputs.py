@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diffsci.data.around import Around
 from diffsci.data.fields import Fields
+from diffsci.data.seeing import Seeing, training_numbers
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.grid import Grid
@@ -118,22 +119,36 @@ class Inputs:
         """Targets and conditions of all windows, a block at a time, with the number of the part."""
         starts = windows(fields, self.task.frames)
         steps = np.arange(self.task.frames)
+        seeing = Seeing.of(fields, self.task, self.statistics)
         for first in range(0, len(starts), _BLOCK):
             rows = starts[first : first + _BLOCK]
             physical = fields.values[rows[:, :1], rows[:, 1:] + steps]
             window = torch.from_numpy(self.statistics.encode(physical))
+            seen = seeing(window, rows, training_numbers(rows))
             for part in range(len(self.task.parts)):
-                pair = self.pair(window, self.valid(fields.times, rows[:, 1], part), part)
+                pair = self.pair(window, self.valid(fields.times, rows[:, 1], part), part, seen)
                 if fields.gappy:
                     counts = self.counted(torch.from_numpy(np.isfinite(physical)), part)
                     pair = replace(pair, mask=counts)
                 yield part, pair
 
     def pair(
-        self, window: Float[Tensor, "n frame channel *space"], times: np.ndarray | None, part: int
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        times: np.ndarray | None,
+        part: int,
+        seen: Float[Tensor, "n shown channel *space"] | None = None,
     ) -> Pair:
-        """Target and condition of some windows, neither of them scaled."""
-        condition = self.condition(self.task.observe(window, self.grid), times, part)
+        """Target and condition of some windows, neither of them scaled.
+
+        Args:
+            window: Normalised states.
+            times: As for `condition`.
+            part: Which of the task's parts.
+            seen: The window as a task may look at it, see `Seeing`; none: it is the window.
+        """
+        given = self.task.observe(window if seen is None else seen, self.grid)
+        condition = self.condition(given, times, part)
         target = self.task.target(window, condition, part)
         return Pair(target=target, condition=condition, forced=self.forced(times, window[:, 0]))
 
@@ -148,8 +163,7 @@ class Inputs:
         """
         task = self.task
         last = max(task.given_frames - 1, 0)
-        frames = [last + task.step * lead for lead in task.parts[part]]
-        return there[:, frames if task.has_leads else [-1]].flatten(1, 2)
+        return there[:, [last + task.step * lead for lead in task.parts[part]]].flatten(1, 2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

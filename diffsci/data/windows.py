@@ -6,8 +6,7 @@ single-frame task derives from a state (its condition, its scaled target) is mad
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,9 +15,11 @@ from torch import Tensor
 
 from diffsci.batch import Batch
 from diffsci.data.around import Around
+from diffsci.data.asking import asked, nameless, steps_of
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.inputs import Inputs, condition_channels
+from diffsci.data.seeing import Seeing, number_of, training_numbers
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.errors import DataError
@@ -69,6 +70,7 @@ class Examples:
             )
         self.states = torch.from_numpy(statistics.encode(fields.values))
         self._there = None if fields.there is None else torch.from_numpy(fields.there)
+        self._seeing = Seeing.of(fields, task, statistics)
         self.scalars = _scalars(fields, statistics)
         # Of each part of the task, whose targets lie one after the other.
         shape = (len(task.parts), -1, *statistics.target_mean.shape[1:])
@@ -79,16 +81,22 @@ class Examples:
         self._ready: Batch | None = None
         given = condition_channels(task, around, self.states.shape[2])
         size = self.states.nbytes * (self.states.shape[2] + given) / self.states.shape[2]
-        if task.frames == 1 and size <= _PREPARE_BYTES:
+        if task.frames == 1 and not task.draws and size <= _PREPARE_BYTES:
             self._ready = self._prepare()
 
     def __len__(self) -> int:
-        return len(self.windows) * len(self.task.parts)
+        return len(self.windows) * len(self.task.parts) * max(1, self.task.draws)
 
     @property
     def channels(self) -> int:
         """Channels of a state."""
         return int(self.states.shape[2])
+
+    def seen(self, rows: Int[np.ndarray, "batch 2"]) -> Float[Tensor, "batch shown channel *space"]:
+        """What the task may look at of the windows that begin at these trajectories and times."""
+        trajectory, start = torch.from_numpy(rows).unbind(dim=1)
+        window = self.states[trajectory[:, None], start[:, None] + self._steps]
+        return self._seeing(window, rows, training_numbers(rows))
 
     @property
     def condition_channels(self) -> int:
@@ -103,28 +111,38 @@ class Examples:
     def batch(self, index: Int[np.ndarray, " batch"]) -> Batch:
         """The examples of these numbers: target of unit variance, condition, scalars.
 
-        All windows of the task's first part come first, then those of the next.
+        All windows of the task's first part come first, then those of the next; and all of them
+        again for each way to hide cells.
         """
         if self._ready is not None:
-            return _taken(self._ready, torch.from_numpy(np.array(index)))
+            return self._ready.take(torch.from_numpy(np.array(index)))
+        if self.task.draws:
+            draw, window = np.divmod(index, len(self.windows))
+            return self._make(self.windows[window], draw=draw)
         part, window = np.divmod(index, len(self.windows))
         if (part == part[:1]).all():
             return self._led(self.windows[window], int(part[0]) if len(part) else 0)
         order = np.argsort(part, kind="stable")
         made = [self._make(self.windows[window[part == one]], int(one)) for one in np.unique(part)]
-        return _taken(_joined(made), torch.from_numpy(np.argsort(order)))
+        return _joined(made).take(torch.from_numpy(np.argsort(order)))
 
     def _led(self, rows: Int[np.ndarray, "batch 2"], part: int) -> Batch:
         """With the later draws of its trajectory."""
         later = tuple(self._make(rows + np.array([0, ahead]), part) for ahead in self._ahead)
         first = self._make(rows, part)
-        return dataclasses.replace(first, later=later) if later else first
+        return replace(first, later=later) if later else first
 
-    def _make(self, rows: Int[np.ndarray, "batch 2"], part: int = 0) -> Batch:
+    def _make(
+        self,
+        rows: Int[np.ndarray, "batch 2"],
+        part: int = 0,
+        draw: Int[np.ndarray, " batch"] | int = 0,
+    ) -> Batch:
         trajectory, start = torch.from_numpy(rows).unbind(dim=1)
         window = self.states[trajectory[:, None], start[:, None] + self._steps]
         times = self.inputs.valid(self._times, rows[:, 1], part)
-        pair = self.inputs.pair(window, times, part)
+        seen = self._seeing(window, rows, training_numbers(rows, draw))
+        pair = self.inputs.pair(window, times, part, seen)
         target = self.statistics.anomaly(pair.target, pair.condition, pair.forced, part)
         own = None if self.scalars is None else self.scalars[trajectory]
         return Batch(
@@ -163,16 +181,6 @@ def _joined(batches: list[Batch]) -> Batch:
         condition=torch.cat(conditions) if conditions else None,
         scalars=torch.cat(scalars) if scalars else None,
         mask=torch.cat(masks) if masks else None,
-    )
-
-
-def _taken(batch: Batch, rows: Int[Tensor, " row"]) -> Batch:
-    """The examples at these places of a batch."""
-    return Batch(
-        target=batch.target[rows],
-        condition=None if batch.condition is None else batch.condition[rows],
-        scalars=None if batch.scalars is None else batch.scalars[rows],
-        mask=None if batch.mask is None else batch.mask[rows],
     )
 
 
@@ -221,13 +229,17 @@ class Evaluation:
         cases: What the case axis is.
         given: Normalised, what the task observes; none where nothing is given.
         scalars: Normalised scalars of each case; none where there are none.
-        truth: Physical units; the lead axis has length 1 where the task has none.
+        truth: Physical units; the lead axis has length 1 where the task has none. NaN where a value
+            was given, so that scores count what was asked for.
+        kept: Values that members have as they were given, physical units, NaN elsewhere; none
+            where nothing is kept.
     """
 
     cases: Cases
     given: Float[Tensor, "case ..."] | None
     scalars: Float[Tensor, "case parameter"] | None
     truth: Float32[np.ndarray, "case lead channel *space"]
+    kept: Float32[np.ndarray, "case channel *space"] | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -244,42 +256,45 @@ def cases_given(
 ) -> Evaluation:
     """The cases of the test part: labels, what is given, and the truth; see `choose_rows`."""
     rows = choose_rows(fields, task, leads, every, cases)
-    steps = tuple(task.step * n for n in range(1, leads + 1)) if task.has_leads else ()
+    steps = steps_of(task, leads)
     chosen = domain.cases(fields, rows, steps)
     gives = task.condition_channels(len(fields.channels)) > 0
     if not gives and fields.scalars is None:
-        chosen = _nameless(chosen)
+        chosen = nameless(chosen)
     scalars = _scalars(fields, statistics)
     ahead = np.array(steps or (0,), dtype=np.int64)
+    given = _given(fields, task, statistics, rows, chosen.keys)
+    truth, kept = fields.values[rows[:, :1], rows[:, 1:] + ahead], None
+    cells = task.kept(given, len(fields.channels)) if given is not None else None
+    if cells is not None:
+        truth, kept, chosen = asked(truth, cells.numpy(), chosen, fields.source)
     return Evaluation(
         cases=chosen,
-        given=_given(fields, task, statistics, rows),
+        given=given,
         scalars=None if scalars is None else scalars[torch.from_numpy(rows[:, 0])],
-        truth=fields.values[rows[:, :1], rows[:, 1:] + ahead],
+        truth=truth,
+        kept=kept,
     )
 
 
 def _given(
-    fields: Fields, task: Task, statistics: Statistics, rows: Int[np.ndarray, "case 2"]
+    fields: Fields,
+    task: Task,
+    statistics: Statistics,
+    rows: Int[np.ndarray, "case 2"],
+    keys: tuple[str, ...],
 ) -> Tensor | None:
     """What the task observes of the frames up to each row, and of nothing later."""
     back = np.arange(-max(task.given_frames - 1, 0), 1)
+    seeing = Seeing.of(fields, task, statistics)
     parts = []
     for first in range(0, len(rows), _BLOCK):
         block = rows[first : first + _BLOCK]
         physical = fields.values[block[:, :1], block[:, 1:] + back]
-        given = task.observe(torch.from_numpy(statistics.encode(physical)), fields.grid)
+        window = torch.from_numpy(statistics.encode(physical))
+        numbers = np.array([number_of(key) for key in keys[first : first + _BLOCK]])
+        given = task.observe(seeing(window, block, numbers), fields.grid)
         if given is None:
             return None
         parts.append(given)
     return torch.cat(parts)
-
-
-def _nameless(cases: Cases) -> Cases:
-    """Samples given nothing belong to no time: they are numbered."""
-    return dataclasses.replace(
-        cases,
-        keys=tuple(f"sample={number}" for number in range(len(cases))),
-        trajectories=np.arange(len(cases)),
-        times=cases.times[:0],
-    )

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from diffsci.data.asking import with_known
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.times import regular_step
@@ -69,8 +70,12 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     Raises:
         DataError: Naming what does not fit.
     """
+    task = model.pipeline.data.task
+    fields = task.on_grid(fields, model.grid)
     states = torch.from_numpy(model.statistics.encode(fields.values))
-    if model.pipeline.data.task.has_leads:
+    if task.draws:  # What is missing is what is asked for.
+        states = torch.where(torch.from_numpy(np.isnan(fields.values)), torch.nan, states)
+    if task.has_leads:
         return _history(model, fields, states, leads)
     return _seen(model, fields, states)
 
@@ -155,8 +160,12 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
     scalars = _scalars(model, fields)
     if scalars is not None:
         scalars = scalars[rows[:, 0]]
-    cases = model.pipeline.data.domain.cases(fields, rows, ())
-    return Given(cases=cases, known=known, scalars=scalars)
+    cases, kept = model.pipeline.data.domain.cases(fields, rows, ()), None
+    cells = None if known is None else task.kept(known, len(model.channels))
+    if cells is not None:
+        cases = with_known(cases, cells.numpy())
+        kept = np.where(cells.numpy(), fields.values.reshape(cells.shape), np.float32(np.nan))
+    return Given(cases=cases, known=known, scalars=scalars, kept=kept)
 
 
 def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.data.fields import Cases
@@ -24,6 +26,8 @@ class Given:
         observed: What guides their samples, where anything does.
         ensemble: Whether `known` has an axis of members after that of the cases: member k begins
             from state k, and where there are fewer, from the first again.
+        kept: Values that members have as they were given, physical units, NaN elsewhere; none
+            where nothing is kept.
     """
 
     cases: Cases
@@ -31,6 +35,21 @@ class Given:
     scalars: Tensor | None
     observed: Observations | None = None
     ensemble: bool = False
+    kept: np.ndarray | None = None
+
+    def with_kept(
+        self, pairs: Sequence[tuple[int, int]], values: Float[np.ndarray, "row lead channel *space"]
+    ) -> Float[np.ndarray, "row lead channel *space"]:
+        """Physical values of some rows, bit for bit as given where a value was given.
+
+        Args:
+            pairs: Place of the case, and number of the member, of each row.
+            values: What was sampled; NaN, where a member failed, stays NaN.
+        """
+        if self.kept is None:
+            return values
+        own = self.kept[[case for case, _ in pairs]][:, None]
+        return np.where(np.isnan(own) | np.isnan(values), values, own)
 
     def of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
         """What is known of each row: place of its case, and number of its member."""
@@ -52,4 +71,5 @@ class Given:
             known=evaluation.given,
             scalars=evaluation.scalars,
             observed=observed,
+            kept=evaluation.kept,
         )

@@ -242,6 +242,7 @@ def together(parts: Sequence[Given]) -> Given:
         raise DataError("two cases have one label: give each sample of the file its own")
     known = [part.known for part in parts if part.known is not None]
     scalars = [part.scalars for part in parts if part.scalars is not None]
+    kept = [part.kept for part in parts if part.kept is not None]
     labels = {
         name: np.concatenate([each.labels[name] for each in cases]) for name in cases[0].labels
     }
@@ -259,4 +260,5 @@ def together(parts: Sequence[Given]) -> Given:
         cases=joined,
         known=torch.cat(known) if known else None,
         scalars=torch.cat(scalars) if scalars else None,
+        kept=np.concatenate(kept) if kept else None,
     )

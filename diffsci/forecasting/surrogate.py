@@ -201,7 +201,7 @@ class Surrogate:
         """
         leads = max(1, len(given.cases.leads))
         states = engine.states(self.rows(given, pairs), leads, seed)
-        return self.physical(states.numpy())
+        return given.with_kept(pairs, self.physical(states.numpy()))
 
     def rows(self, given: Given, pairs: Sequence[tuple[int, int]]) -> Rows:
         """Members of some cases, for the engine.

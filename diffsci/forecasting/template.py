@@ -11,6 +11,7 @@ import xarray as xr
 from dask.array import full
 
 from diffsci.data.fields import Cases, Channel
+from diffsci.data.forecast_layout import cell_labels
 from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.places import Place
 from diffsci.forecasting.precision import Kept, kept_of
@@ -133,6 +134,7 @@ class Template:
             for name, coordinate in source.coords.items():
                 if bool(moving & set(coordinate.dims)) is wanted and name != "number":
                     ds = ds.assign_coords({name: coordinate.variable})
+        ds = ds.assign_coords(cell_labels(self.cases, self.case_dim, self.model.grid))
         number = np.arange(self.members, dtype=np.int32)
         ds = ds.assign_coords(number=("number", number, self._single["number"].attrs))
         for name, dims in self.dims.items():

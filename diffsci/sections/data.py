@@ -21,11 +21,13 @@ class Part:
         entry: Catalog entry or path; none takes that of `data`.
         time: First and last time stamp, both included, as ISO dates or numbers.
         samples: First trajectory and the one after the last.
+        beside: Second data set of the task for this part; none takes that of the task.
     """
 
     entry: str | None = None
     time: tuple[str | float, str | float] | None = None
     samples: tuple[int, int] | None = None
+    beside: str | None = None
 
     def __post_init__(self) -> None:
         if self.samples is not None:

@@ -35,6 +35,7 @@ def some(given: Given, first: int, after: int) -> Given:
         known=None if given.known is None else given.known[part],
         scalars=None if given.scalars is None else given.scalars[part],
         observed=None if given.observed is None else given.observed.take(part),
+        kept=None if given.kept is None else given.kept[part],
     )
 
 
@@ -128,5 +129,5 @@ def compute(
     rollout = Rollout(engine, model.rows(given, pairs), leads, seed)
     for first in range(0, leads, window):
         states = rollout.next(min(window, leads - first))
-        writer.put(writing.write, first, model.physical(states))
+        writer.put(writing.write, first, given.with_kept(pairs, model.physical(states)))
     writer.put(writing.commit, rollout.failures.all())

@@ -14,7 +14,7 @@ from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.leaks import assert_no_leak
-from diffsci.data.reader import read
+from diffsci.data.parts import read_part
 from diffsci.data.statistics import Statistics
 from diffsci.data.times import regular_step
 from diffsci.data.windows import Evaluation, Examples, cases_given
@@ -119,7 +119,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
     name = str(data.entry or data.source)
 
     def part(chosen: Part) -> Fields:
-        return read(name, data.domain, chosen, roots, data.variables)
+        return read_part(data, chosen, roots)
 
     train, test = part(data.split.train), part(data.split.test)
     valid = part(data.split.valid) if data.split.valid else None

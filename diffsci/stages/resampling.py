@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffsci import config
 from diffsci.data.fields import Fields
-from diffsci.data.reader import read
+from diffsci.data.parts import read_part
 from diffsci.data.windows import Evaluation, Examples, cases_given
 from diffsci.errors import StorageError
 from diffsci.forecasting.given import Given
@@ -103,9 +103,7 @@ def opened(loaded: config.Loaded, run: Path) -> tuple[Surrogate, Fields]:
     if section.needs_covariance and model.variance is None:
         model = _calibrated(model, loaded, run)
     model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
-    test = read(
-        str(data.entry or data.source), data.domain, data.split.test, loaded.roots, data.variables
-    )
+    test = read_part(data, data.split.test, loaded.roots)
     known = Known(
         source=f"the model in {run / 'model'}",
         channels=model.channels,
@@ -176,8 +174,7 @@ def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate
     """The model with its table, which is kept in the run's `model/` for the next time."""
     pipeline, data = loaded.pipeline, loaded.pipeline.data
     part = data.split.valid or data.split.train
-    name = str(part.entry or data.entry or data.source)
-    fields = read(name, data.domain, part, loaded.roots, data.variables)
+    fields = read_part(data, part, loaded.roots)
     examples = Examples(fields, data.task, model.statistics, data.domain.forcings)
     found = calibrated(model, examples, Device.of(pipeline.runtime))
     place = run / "model"

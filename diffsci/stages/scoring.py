@@ -248,11 +248,8 @@ def _training(
         return None, truth
     parts = []
     size = max(1, _BLOCK_BYTES // (bytes_per_window * task.frames))
-    steps = torch.arange(task.frames)
     for first in range(0, len(rows), size):
-        trajectory, start = torch.from_numpy(rows[first : first + size]).unbind(dim=1)
-        window = examples.states[trajectory[:, None], start[:, None] + steps]
-        given = task.observe(window, fields.grid)
+        given = task.observe(examples.seen(rows[first : first + size]), fields.grid)
         assert given is not None
         parts.append(_shown(pipeline, prepared, given))
     return np.concatenate(parts), truth

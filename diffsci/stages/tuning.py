@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib import rc_context
 
 from diffsci import families, stopping
-from diffsci.data.reader import read
+from diffsci.data.parts import read_part
 from diffsci.data.windows import Evaluation, cases_given
 from diffsci.errors import ConfigError
 from diffsci.evaluation import canvas
@@ -119,8 +119,7 @@ def _opened(run: Path, asked: Asked) -> tuple[Surrogate, Evaluation, str]:
         log.warning("tune: the pipeline has no data.split.valid; training cases are taken")
         part = data.split.train
     roots = roots_of_run(loaded.origin, loaded.roots)
-    name = str(part.entry or data.entry or data.source)
-    fields = read(name, data.domain, part, roots, data.variables)
+    fields = read_part(data, part, roots)
     evaluation = cases_given(
         fields, data.task, data.domain, model.statistics, leads=section.leads, cases=asked.cases
     )

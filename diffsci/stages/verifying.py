@@ -127,7 +127,7 @@ class _Again:
         old = Old(self.place, self.ledger)
         failed = {(each.case, each.member) for each in self.ledger.failed}
         for lead in range(self.ledger.leads):
-            values = self.model.physical(rollout.next(1))
+            values = given.with_kept(pairs, self.model.physical(rollout.next(1)))
             for row, (case, member) in enumerate(pairs):
                 key = given.cases.keys[case]
                 if (key, member) in failed:

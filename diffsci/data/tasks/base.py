@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from diffsci.data.fields import Channel, Fields
@@ -30,6 +30,18 @@ class Task(ABC):
 
     climate: bool = False
     """Whether mean and spread of each cell over the training part are given too."""
+
+    draws: int = 0
+    """Ways to hide cells of each training window; 0 where cells are never hidden."""
+
+    beside: str | None = None
+    """Entry or path of a second data set: its field at the same time comes first in what is seen.
+
+    It is on the target's grid, in the same channels.
+    """
+
+    masks: str | None = None
+    """Entry or path of a data set that says which cells are known."""
 
     step: int = 1
     """Frames of the data from one forecast step to the next."""
@@ -87,6 +99,30 @@ class Task(ABC):
     def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> Tensor | None:
         """What a user would know of a window: the history frames, the coarse field, or nothing."""
 
+    def hide(
+        self,
+        window: Float[Tensor, "n frame channel *space"],
+        numbers: Int[np.ndarray, " n"],
+        masks: Bool[Tensor, "n *space"] | None = None,
+    ) -> Float[Tensor, "n frame channel *space"]:
+        """A window with NaN where cells are hidden from whoever observes it.
+
+        Args:
+            window: Normalised states; NaN where they are missing.
+            numbers: By which each example's cells are drawn.
+            masks: Cells that are known, where a data set says so.
+        """
+        return window
+
+    def kept(self, given: Tensor | None, channels: int) -> Bool[Tensor, "n channel *space"] | None:
+        """Cells of the state that are given as they are, and so are not asked for; none: no such.
+
+        Args:
+            given: As `observe` has it.
+            channels: Of the state.
+        """
+        return None
+
     @abstractmethod
     def condition(
         self, given: Tensor | None, grid: Grid, part: int = 0
@@ -96,6 +132,18 @@ class Task(ABC):
     def given_grid(self, grid: Grid) -> Grid:
         """Where the values sit that a user hands over, for a target on `grid`: the same grid."""
         return grid
+
+    def on_grid(self, fields: Fields, grid: Grid) -> Fields:
+        """Fields as a user, or a second data set, has them, on the target's grid where they may be.
+
+        Args:
+            fields: On a grid of their own.
+            grid: The target's.
+
+        Raises:
+            DataError: Where they do not cover it.
+        """
+        return fields
 
     @abstractmethod
     def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:

@@ -3,13 +3,15 @@
 The coarse field is `A x`, with one matrix of cell-weighted block means per dim; the condition is
 `B A x`, with one matrix per dim that interpolates linearly from coarse centres (and on beyond the
 outermost centres, where an edge is not periodic). Both are built once per grid; together they are
-exact for linear fields. The model learns what is missing, `x - B A x`.
+exact for linear fields. The model learns what is missing, `x - B A x`. Where coarse fields come
+from a data set of their own, they are interpolated when they are read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.data.fields import Fields
+from diffsci.data.regridding import along, regridded, widths
 from diffsci.data.tasks.base import Task
 from diffsci.errors import DataError, require
 from diffsci.grid import Grid
@@ -24,9 +27,23 @@ from diffsci.grid import Grid
 
 @dataclass(frozen=True, kw_only=True)
 class Downscale(Task):
-    """Sample the fine field from its block means over `factor` cells along each space dim."""
+    """Sample the fine field from its block means, or from the coarse field of another data set.
+
+    Args:
+        factor: Cells along each space dim whose mean is given.
+        coarse: Entry or path of the data set that is given in place of block means, on any grid
+            that covers the fine one: fields of the same variables at the same times.
+        method: How its fields come to the fine grid: `linear` between centres, or `conservative`,
+            by the share of each fine cell in each coarse one.
+        learn: What is learnt: the `difference` from the interpolated field, the `state` itself, or
+            the `residual`, which is what a linear regression on the interpolated fields misses. It
+            has a mean of each cell, and slopes that all cells share.
+    """
 
     factor: int = 4
+    coarse: str | None = None
+    method: Literal["linear", "conservative"] = "linear"
+    learn: Literal["difference", "state", "residual"] = "difference"
 
     has_leads = False
     parts = ((0,),)
@@ -34,6 +51,18 @@ class Downscale(Task):
 
     def __post_init__(self) -> None:
         require(self.factor >= 2, "factor", self.factor, "2 or more")
+        alone = self.coarse is not None or self.method == "linear"
+        require(alone, "method", self.method, "linear, where block means are given, not `coarse`")
+
+    @property
+    def beside(self) -> str | None:  # type: ignore[override]
+        """The coarse data set."""
+        return self.coarse
+
+    @property
+    def regressed(self) -> bool:  # type: ignore[override]
+        """Whether targets are residuals."""
+        return self.learn == "residual"
 
     @property
     def frames(self) -> int:
@@ -48,7 +77,7 @@ class Downscale(Task):
     def check(self, fields: Fields) -> None:
         """Needs two blocks or more along each dim."""
         for dim, size in zip(fields.grid.dims, fields.grid.sizes, strict=True):
-            if size <= self.factor:
+            if size <= self.factor and self.coarse is None:
                 raise DataError(
                     f"{fields.source}: {size} cells along {dim} make one block of {self.factor}; "
                     f"lower `factor` below {size}"
@@ -58,25 +87,36 @@ class Downscale(Task):
         """One interpolated field for each channel."""
         return channels
 
+    def on_grid(self, fields: Fields, grid: Grid) -> Fields:
+        """See `Task.on_grid`: a coarse field is interpolated."""
+        if self.coarse is None or fields.grid.same_place(grid):
+            return fields
+        values = regridded(fields.values, fields.grid, grid, self.method, fields.source)
+        return replace(fields, values=values, grid=grid)
+
     def observe(
         self, window: Float[Tensor, "n frame channel *space"], grid: Grid
     ) -> Float[Tensor, "n channel *coarse"]:
-        """The block means."""
+        """The block means, or the interpolated field of the coarse data set."""
+        if self.coarse is not None:
+            return window[:, 0]
         return _apply(window[:, 0], _block_means(grid, self.factor))
 
     def condition(
         self, given: Tensor | None, grid: Grid, part: int = 0
     ) -> Float[Tensor, "n given *space"] | None:
-        """The block means, interpolated to the fine grid."""
+        """What is given, interpolated to the fine grid."""
         assert given is not None
-        return _apply(given, _interpolation(grid, self.factor))
+        return (
+            given if self.coarse is not None else _apply(given, _interpolation(grid, self.factor))
+        )
 
     def given_grid(self, grid: Grid) -> Grid:
         """The grid of the block means."""
-        return coarse_grid(grid, self.factor)
+        return grid if self.coarse is not None else coarse_grid(grid, self.factor)
 
     def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
-        """The interpolated block means."""
+        """The interpolated field."""
         return self.condition(given, grid)
 
     def target(
@@ -85,16 +125,18 @@ class Downscale(Task):
         condition: Tensor | None,
         part: int = 0,
     ) -> Float[Tensor, "n channel *space"]:
-        """What the interpolation misses."""
+        """What the interpolation misses, or the state."""
         assert condition is not None
-        return window[:, 0] - condition
+        state = window[:, 0]
+        return state - condition[:, : state.shape[1]] if self.learn == "difference" else state
 
     def restore(
         self, target: Float[Tensor, "n channel *space"], condition: Tensor | None
     ) -> Float[Tensor, "n channel *space"]:
-        """The interpolation and what it missed."""
+        """The state."""
         assert condition is not None
-        return condition + target
+        missed = self.learn == "difference"
+        return condition[:, : target.shape[1]] + target if missed else target
 
     def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
         """Nothing to advance: there are no leads."""
@@ -105,19 +147,11 @@ def _starts(size: int, factor: int) -> np.ndarray:
     return np.arange(0, size, factor)
 
 
-def _widths(grid: Grid, dim: str) -> Float[np.ndarray, " cell"]:
-    """Size of each cell along one dim; cell weights are their product over the dims."""
-    edges = grid.bounds(dim)
-    if grid.geometry == "sphere" and dim == "latitude":
-        edges = np.sin(np.deg2rad(edges))
-    return np.abs(np.diff(edges))
-
-
 def coarse_grid(grid: Grid, factor: int) -> Grid:
     """The grid of the block means; a centre is the weighted mean of its cells' coordinates."""
     coordinates = []
     for dim, values in zip(grid.dims, grid.coordinates, strict=True):
-        weight, starts = _widths(grid, dim), _starts(len(values), factor)
+        weight, starts = widths(grid, dim), _starts(len(values), factor)
         moment = np.add.reduceat(weight * np.asarray(values), starts)
         coordinates.append(tuple((moment / np.add.reduceat(weight, starts)).tolist()))
     return Grid(
@@ -134,7 +168,7 @@ def _block_means(grid: Grid, factor: int) -> tuple[Tensor, ...]:
     """One matrix per dim, coarse x fine: rows are weights that sum to 1 over each block."""
     matrices = []
     for dim, size in zip(grid.dims, grid.sizes, strict=True):
-        weight, starts = _widths(grid, dim), _starts(size, factor)
+        weight, starts = widths(grid, dim), _starts(size, factor)
         matrix = np.zeros((len(starts), size))
         for row, start in enumerate(starts):
             block = weight[start : start + factor]
@@ -147,27 +181,7 @@ def _block_means(grid: Grid, factor: int) -> tuple[Tensor, ...]:
 def _interpolation(grid: Grid, factor: int) -> tuple[Tensor, ...]:
     """One matrix per dim, fine x coarse: linear between the two nearest coarse centres."""
     coarse = coarse_grid(grid, factor)
-    matrices = []
-    for dim, sides, fine, centres in zip(
-        grid.dims, grid.boundary, grid.coordinates, coarse.coordinates, strict=True
-    ):
-        at, nodes = np.asarray(fine), np.asarray(centres)
-        if nodes[0] > nodes[-1]:
-            at, nodes = -at, -nodes
-        columns = np.arange(len(nodes))
-        if "periodic" in sides:
-            edges = grid.bounds(dim)
-            period = abs(float(edges[-1] - edges[0]))
-            nodes = np.concatenate([[nodes[-1] - period], nodes, [nodes[0] + period]])
-            columns = np.concatenate([[columns[-1]], columns, [columns[0]]])
-        matrix = np.zeros((len(at), len(centres)))
-        low = np.clip(np.searchsorted(nodes, at, side="right") - 1, 0, len(nodes) - 2)
-        share = (at - nodes[low]) / (nodes[low + 1] - nodes[low])
-        rows = np.arange(len(at))
-        np.add.at(matrix, (rows, columns[low]), 1 - share)
-        np.add.at(matrix, (rows, columns[low + 1]), share)
-        matrices.append(torch.from_numpy(matrix))
-    return tuple(matrices)
+    return tuple(torch.from_numpy(along(coarse, grid, dim, "linear")) for dim in grid.dims)
 
 
 def _apply(

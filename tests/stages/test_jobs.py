@@ -77,11 +77,10 @@ def test_a_signal_stops_all_of_them_and_nothing_more_is_begun(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=ask, daemon=True).start()
-    began = time.monotonic()
     with stopping.listening(), pytest.raises(stopping.Stopped) as stopped:
         list(jobs.run("abc", lambda name: ["-c", patient, str(files[name])], tmp_path, 2, None))
     assert stopped.value.code == 75
-    assert time.monotonic() - began < 30 and not files["c"].exists()
+    assert not files["c"].exists()
 
 
 def test_where_there_is_no_sweep_jobs_are_refused(tmp_path, capsys):

@@ -111,7 +111,7 @@ def test_a_resumed_run_has_no_gap_and_no_doubled_point_in_its_journal(tmp_path):
         [
             (e.step, e.values["train/loss"])
             for e in journal.read(f / journal.NAME)
-            if len(e.values) > 1
+            if "train/loss" in e.values
         ]
         for f in (whole, again)
     ]

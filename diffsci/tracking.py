@@ -1,4 +1,4 @@
-"""Tracking: what a run tells MLflow, and why MLflow can never hurt it. The only importer of mlflow.
+"""Tracking: how a run in MLflow is opened, and why MLflow can never hurt the run.
 
 The run folder is the record; MLflow is a view of it for comparing runs. Every method returns at
 once: a thread sends what was handed over, in batches, and tries again while a server is away. What
@@ -7,32 +7,23 @@ goes wrong is said in one warning, and the run goes on.
 The charts page makes a section of each prefix of the metrics' names up to the last `/`; one value
 is a bar, several steps are a line. Hence `train/loss` (step: optimiser step), `test/crps` (once),
 and `test_by_lead/crps` (step: lead, its unit in a tag), never `crps_6h`.
-
-Longer than 300 lines, because everything that needs mlflow is here.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import json
 import logging
 import os
 import re
 import threading
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
-from diffsci.journal import Line
-from diffsci.outbox import Outbox
 from diffsci.sections import Tracking
 from diffsci.tracker import NullTracker, Status, Tracker
-from diffsci.tracking_names import code_tags, flatten, metric_name, reason, redact
+from diffsci.tracking_names import code_tags, flatten, reason, redact
+from diffsci.tracking_sending import MlflowTracker
 from diffsci.tracking_store import Store, repair
 from diffsci.ui import serve as ui
 
@@ -40,9 +31,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    from mlflow.entities import Run
 
 __all__ = ["NullTracker", "Status", "Tracker", "flatten", "start", "ui"]
 
@@ -50,121 +39,6 @@ log = logging.getLogger(__name__)
 
 LOCAL_SECONDS = 60.0  # a new database takes one, on a busy machine ten
 SERVER_SECONDS = 20.0
-FINISH_SECONDS = 15.0
-
-_SERIES = ("train/", "val/")
-
-
-class MlflowTracker(Tracker):
-    """A run in an MLflow store; made by `start`."""
-
-    def __init__(self, client: MlflowClient, run: Run, store: Store, resumed: bool) -> None:
-        self.run_id: str = run.info.run_id
-        self.address = store.page(run.info.experiment_id)
-        self._client = client
-        self._files = _repository(store, run.info.artifact_uri, client, self.run_id)
-        self._history: dict[str, dict[int, float]] | None = {} if resumed else None
-        self._monitor = _system_metrics(self.run_id, store.uri, resumed)
-        self._warned = self._finished = False
-        self._outbox: Outbox[Any] = Outbox(self._send, _lasting, self._say)
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Values at one step."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        batch = [Metric(metric_name(k), float(v), now, int(step)) for k, v in values.items()]
-        self._outbox.put(batch)
-
-    def artifact(self, path: Path, under: str = "") -> None:
-        """A file, at the artifact root or under a folder; it must stay until `finish`."""
-        self._later(partial(self._files.log_artifact, str(path), under or None))
-
-    def note(self, text: str) -> None:
-        """The run's description, in Markdown."""
-        tag = partial(self._client.set_tag, self.run_id, "mlflow.note.content")
-        self._later(partial(tag, redact(text)[:8000]))
-
-    def fill(self, lines: Sequence[Line]) -> int:
-        """Send points of a journal that the store lacks, at once; returns how many there were.
-
-        Raises:
-            Exception: Whatever the store says.
-        """
-        from mlflow.entities import Metric
-
-        # A later line tells of the same point anew: scores that were made again.
-        told = {
-            (metric_name(k), each.step): (v, each) for each in lines for k, v in each.values.items()
-        }
-        there: dict[str, set[int]] = {}
-        for key in {key for key, _ in told}:
-            points = self._client.get_metric_history(self.run_id, key)
-            there[key] = {point.step for point in points}
-        lacks = [
-            Metric(key, value, line.time, step)
-            for (key, step), (value, line) in told.items()
-            if step not in there[key]
-        ]
-        for first in range(0, len(lacks), 1000):
-            self._client.log_batch(self.run_id, metrics=lacks[first : first + 1000])
-        return len(lacks)
-
-    def finish(self, status: Status = "FINISHED") -> None:
-        """Send what is left, for some seconds at most, and close the run; again does nothing."""
-        if self._finished:
-            return
-        self._finished = True
-        if self._monitor is not None:
-            # Not by the outbox: what waits there before it may never go.
-            stop = threading.Thread(target=self._monitor.finish, daemon=True)
-            stop.start()
-            stop.join(3.0)
-        self._later(partial(self._client.set_terminated, self.run_id, status))
-        lost = self._outbox.close(FINISH_SECONDS)
-        if lost:
-            log.warning("MLflow: %d items could not be sent; the run folder has everything", lost)
-
-    def _later(self, call: Callable[[], object]) -> None:
-        self._outbox.put([call])
-
-    def _send(self, messages: list[Any]) -> int:
-        """Send the metrics that come first, in one call, or else the one call that comes first."""
-        if callable(messages[0]):
-            messages[0]()
-            return 1
-        metrics = list(itertools.takewhile(lambda message: not callable(message), messages))
-        fresh = [metric for metric in metrics if not self._known(metric)]
-        if fresh:
-            self._client.log_batch(self.run_id, metrics=fresh)
-        return len(metrics)
-
-    def _known(self, metric: Metric) -> bool:
-        """Whether a resumed run has this point already: sent again, its curve would run back."""
-        if self._history is None:
-            return False
-        if metric.key not in self._history:
-            points = self._client.get_metric_history(self.run_id, metric.key)
-            self._history[metric.key] = {point.step: point.value for point in points}
-        past = self._history[metric.key]
-        if metric.key.startswith(_SERIES):
-            return bool(past) and metric.step <= max(past)
-        # Scores are made anew when a later stage changed: then the new value is the one to show.
-        return metric.step in past and repr(past[metric.step]) == repr(
-            metric.value
-        )  # nan equals nan
-
-    def _say(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
-            log.warning("MLflow: %s; the run goes on", reason(error))
-
-
-class _Uploads:
-    """Artifacts of a run whose store is a server."""
-
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.log_artifact = partial(client.log_artifact, run_id)
 
 
 def start(
@@ -321,37 +195,3 @@ def _describe(
         context = [InputTag("mlflow.data.context", "training")]
         client.log_inputs(run.info.run_id, datasets=[DatasetInput(entity, context)])
     return MlflowTracker(client, run, store, resumed)
-
-
-def _repository(
-    store: Store, artifact_uri: str, client: MlflowClient, run_id: str
-) -> _Uploads | LocalArtifactRepository:
-    """Where files go: an experiment made through a server names no place that is a path."""
-    parts = urlsplit(artifact_uri)
-    if store.artifacts is None or parts.scheme != "mlflow-artifacts":
-        return _Uploads(client, run_id)
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-
-    return LocalArtifactRepository(str(store.artifacts / unquote(parts.path).lstrip("/")))
-
-
-def _system_metrics(run_id: str, uri: str, resumed: bool) -> SystemMetricsMonitor | None:
-    """Processor and memory use, where psutil is installed (MLflow itself does not bring it)."""
-    if importlib.util.find_spec("psutil") is None:
-        log.warning("system metrics are not tracked: psutil is not installed (pip install psutil)")
-        return None
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, resume_logging=resumed, tracking_uri=uri)  # type: ignore[no-untyped-call]
-    monitor.start()  # type: ignore[no-untyped-call]
-    return monitor
-
-
-def _lasting(error: Exception) -> bool:
-    """Whether trying again cannot help: a refused value, or a file that is not there."""
-    asked = getattr(error, "get_http_status_code", None)
-    # Uploads of files fail by the errors of the library below, which hold the answer.
-    status = asked() if asked else getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        return int(status) == 501 or (400 <= int(status) < 500 and int(status) not in (408, 429))
-    return isinstance(error, FileNotFoundError | PermissionError | ValueError | TypeError)

@@ -1,4 +1,3 @@
-import importlib.util
 import logging
 import math
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from diffsci import tracking
+from diffsci import tracking, tracking_sending
 from diffsci.sections import Tracking
 from diffsci.tracker import NullTracker
 from diffsci.tracking_store import Store, newest_experiment, repair
@@ -160,14 +159,12 @@ def _locked():
         ("sqlite:///locked.db", "locked"),
     ],
 )
-def test_a_store_that_fails_costs_one_warning_and_seconds(uri, said, caplog):
+def test_a_store_that_fails_costs_one_warning(uri, said, caplog):
     Path("garbage.db").write_text(
         "this is no database, and it is long enough to be seen as none" * 9
     )
     holder = _locked()
-    began = time.perf_counter()
     tracker = start(Tracking(uri=uri))
-    assert time.perf_counter() - began < 30  # four minutes, were it left to the client
     holder.close()
     assert isinstance(tracker, NullTracker)
     tracker.metrics({"a": 1.0}, 0)
@@ -183,13 +180,13 @@ def test_a_password_in_the_environment_is_said_to_nobody(caplog, monkeypatch):
     assert len(warnings_of(caplog)) == 1 and "CANARY" not in caplog.text
 
 
-def test_a_frozen_server_holds_the_start_for_seconds_only(caplog):
+def test_a_frozen_server_is_given_up_before_the_client_waits_for_it(caplog, monkeypatch):
+    """Which would take four minutes."""
+    monkeypatch.setattr(tracking, "_open", pytest.fail)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        began = time.perf_counter()
         tracker = start(Tracking(uri=f"http://127.0.0.1:{silent.getsockname()[1]}"))
-        assert time.perf_counter() - began < 30  # four minutes, were it left to the client
     assert isinstance(tracker, NullTracker)
     assert len(warnings_of(caplog)) == 1
 
@@ -215,7 +212,7 @@ def test_a_connection_that_comes_too_late_leaves_no_run_open(caplog, monkeypatch
 
 
 def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
-    monkeypatch.setattr(tracking, "FINISH_SECONDS", 0.5)
+    monkeypatch.setattr(tracking_sending, "FINISH_SECONDS", 0.5)
     tracker = start()
 
     def broken(*_args, **_named):
@@ -227,19 +224,6 @@ def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
     told = warnings_of(caplog)
     assert len(told) == 2 and "the run goes on" in told[0] and "could not be sent" in told[1]
     assert "CANARY" not in "".join(told)
-
-
-def test_without_psutil_a_run_is_tracked_all_the_same(caplog, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "psutil" else find(name, *a)
-    )
-    tracker = start()
-    tracker.metrics({"test/crps": 1.0})
-    tracker.finish()
-    assert client().get_run(tracker.run_id).info.status == "FINISHED"
-    (warning,) = warnings_of(caplog)
-    assert "psutil" in warning
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Journalled(Tracker):
     def __init__(self, journal: Journal, sent: Tracker) -> None:
         self._journal, self._sent = journal, sent
         self.run_id, self.address = sent.run_id, sent.address
-        self._warned = False
+        self._warned, self._lock = False, threading.Lock()
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Values at one step."""
@@ -56,7 +57,8 @@ class Journalled(Tracker):
 
     def _write(self, work: Callable[[], object]) -> None:
         try:
-            work()
+            with self._lock:  # metrics of the machine come from another thread
+                work()
         except StorageError as error:  # a full disk ends the run where a checkpoint fails
             if not self._warned:
                 self._warned = True

@@ -33,6 +33,7 @@ from diffsci.stages.sampling import write_ensemble, write_truth
 from diffsci.stages.sharing import hands_of
 from diffsci.stages.starting import begin_of
 from diffsci.stages.tracked import tracked
+from diffsci.stages.watching import watched
 from diffsci.tracker import NullTracker, Tracker
 from diffsci.training import distributed, memory
 
@@ -71,7 +72,8 @@ class Sequence:
             self.folder.record["lead_unit"] = prepared.lead_unit
             self.folder.save()
             tracker = tracked(self.loaded, self.folder, prepared, self.tags)
-            self._stages(prepared, device, tracker)
+            with watched(tracker, self.path):
+                self._stages(prepared, device, tracker)
         except BaseException as error:
             status = "failed" if isinstance(error, Exception) else "stopped"
             self.folder.record["status"] = status

@@ -3,34 +3,36 @@
 None of it changes what is computed. All but the checkpointing changes last bits, so what a run was
 begun with is recorded, and kept where it goes on.
 
-The rule for the memory format stands in `_memory_format`, that for compiling in `compiled_for`.
-Longer than 300 lines, because each key's rule and its reason are here.
+The rule for the memory format stands in `machine.py`, that for compiling in `compiled_for`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.errors import ConfigError, DiffsciError, FieldError
+from diffsci.machine import (
+    BACKEND,
+    cannot_compile,
+    cannot_halve,
+    device_name,
+    first_line,
+    has_fast_bf16,
+    usual_memory_format,
+)
 from diffsci.networks.base import Module
 from diffsci.sections import Runtime
 from diffsci.training import memory
 
 Built = TypeVar("Built", bound=nn.Module)
 MemoryFormat = Literal["contiguous", "channels_last"]
-
-BACKEND = "inductor"
-"""Of torch's compiler."""
 
 _RATE = {"cpu": 1e11, "cuda": 3e13}
 """FLOP per second of a training step, per thread on the CPU; see docs/performance.md."""
@@ -47,7 +49,16 @@ _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class CompileError(ConfigError):
-    """Torch fails to compile a network, or to run what it compiled."""
+    """Torch fails to compile a network, or to run what it compiled.
+
+    Args:
+        text: Where, and why.
+        by_all: Whether all processes of the run raise it together.
+    """
+
+    def __init__(self, text: str, by_all: bool = False) -> None:
+        super().__init__(text)
+        self.by_all = by_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +74,7 @@ class Device:
         memory_format: Of filters and fields in two and three dims.
         checkpointing: Whether training computes blocks again on the way back; `auto` is still to be
             decided by the memory, and until then it does not.
+        sharded: Whether processes that train together share out the weights.
     """
 
     name: str = "cpu"
@@ -71,6 +83,7 @@ class Device:
     compile: bool | Literal["auto"] = False
     memory_format: MemoryFormat = "contiguous"
     checkpointing: bool | Literal["auto"] = False
+    sharded: bool = False
 
     @classmethod
     def of(cls, section: Runtime) -> Device:
@@ -82,16 +95,18 @@ class Device:
         """
         if section.threads != "auto" and section.threads > 0:
             torch.set_num_threads(section.threads)
-        name = _name(section.device)
+        name = device_name(section.device)
         precision = section.precision
         if precision == "auto":
-            precision = "bf16" if name.startswith("cuda") or _fast_bf16() else "fp32"
+            precision = "bf16" if name.startswith("cuda") or has_fast_bf16() else "fp32"
         if precision == "fp16" and (why := cannot_halve(name)) is not None:
             expected = f"bf16 or fp32: {name} cannot train in float16 here ({why})"
             raise FieldError("runtime.precision", precision, expected)
+        sharded = section.sharding == "full"
         memory_format = section.memory_format
         if memory_format == "auto":
-            memory_format = _memory_format(name)
+            # Parts of a weight are cut from it as it lies in plain order.
+            memory_format = "contiguous" if sharded else usual_memory_format(name)
         if section.compile is True and (why := cannot_compile(name)) is not None:
             expected = (
                 f"auto or false: torch cannot compile for {name} here ({why}); on the CPU it needs "
@@ -102,9 +117,10 @@ class Device:
             name=name,
             precision=precision,
             threads=torch.get_num_threads(),
-            compile=section.compile,
+            compile=False if sharded else section.compile,
             memory_format=memory_format,
             checkpointing=section.checkpointing,
+            sharded=sharded,
         )
 
     @property
@@ -121,6 +137,7 @@ class Device:
         parts = [self.precision, self.memory_format.replace("_", " ")]
         parts += ["compiled"] if self.compiles else []
         parts += ["checkpointing"] if self.checkpointing is True else []
+        parts += ["sharded"] if self.sharded else []
         return f"{self.name} ({', '.join(parts)})"
 
     def record(self) -> dict[str, str | int | bool]:
@@ -131,6 +148,7 @@ class Device:
             "threads": self.threads,
             "compile": self.compiles,
             "memory_format": self.memory_format,
+            **({"sharded": True} if self.sharded else {}),
         }
 
     def as_begun(self, section: Runtime, record: Mapping[str, Any]) -> Device:
@@ -145,10 +163,10 @@ class Device:
         device, alike = self, str(record.get("device", "")).partition(":")[0] == self.kind
         if section.precision == "auto":
             device = replace(device, precision=record.get("precision", device.precision))
-        if section.memory_format == "auto" and alike:
+        if section.memory_format == "auto" and alike and not self.sharded:
             layout = record.get("memory_format", device.memory_format)
             device = replace(device, memory_format=layout)
-        if section.compile == "auto" and alike and "compile" in record:
+        if section.compile == "auto" and alike and "compile" in record and not self.sharded:
             compiled = record["compile"] and cannot_compile(device.name) is None
             device = replace(device, compile=compiled)
         return device
@@ -222,85 +240,6 @@ class Device:
         return module
 
 
-def _name(wanted: str) -> str:
-    """The device that is there, as torch names it."""
-    name = wanted
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise FieldError("runtime.device", name, "cpu or auto: this torch sees no CUDA device")
-    number = int(name.partition(":")[2] or 0)
-    if name.startswith("cuda") and number >= torch.cuda.device_count():
-        there = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}"
-        raise FieldError("runtime.device", name, f"one that is there: {there}")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise FieldError("runtime.device", name, "cpu or auto: this torch has no MPS")
-    return name
-
-
-def _memory_format(name: str) -> MemoryFormat:
-    """The rule of `memory_format: auto`."""
-    # Measured on two CPU cores with the U-Net in two and three dims: in bfloat16 1.2 to 1.4 times
-    # as fast a forward pass and 1.02 to 1.08 a training step, in float32 0.99 to 1.13 of both.
-    return "contiguous" if name == "mps" else "channels_last"
-
-
-def _fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 natively; emulated it is slower than float32."""
-    # Older torch cannot tell; there float32 is the safe answer.
-    ask = getattr(torch.cpu, "get_capabilities", dict)
-    capabilities: dict[str, bool] = ask()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-@cache
-def cannot_compile(name: str) -> str | None:
-    """Why torch cannot compile for this device here; none where it can.
-
-    A compiler may be there and lack its headers, so a small function is compiled, which takes some
-    seconds.
-    """
-    if name == "mps":
-        return "networks are not compiled on MPS"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, which a caller may have made errors
-            tried = torch.compile(_tried, backend=BACKEND, dynamic=False)
-            tried(torch.zeros(64, device=name))
-    except Exception as error:  # its kinds differ from version to version
-        return first_line(error)
-    return None
-
-
-@cache
-def cannot_halve(name: str) -> str | None:
-    """Why a network cannot train in float16 on this device; none where it can.
-
-    Older torch has no such convolutions on the CPU, so one of each kind is tried.
-    """
-    try:
-        with torch.autocast(torch.device(name).type, dtype=torch.float16):
-            x = torch.ones(1, 1, 4, device=name)
-            weight = torch.ones(1, 1, 3, device=name, requires_grad=True)
-            for convolve in (F.conv1d, F.conv2d, F.conv3d):
-                found = convolve(x, weight, padding=1)
-                x, weight = x[..., None], weight[..., None]
-            matrix = torch.ones(4, 4, device=name, requires_grad=True)
-            found = found.mean() + F.linear(torch.ones(1, 4, device=name), matrix).mean()
-        found.backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-        return first_line(error)
-    return None
-
-
-def first_line(error: Exception) -> str:
-    """What an error of torch, or the one within it, says in short."""
-    error = getattr(error, "inner_exception", error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
 @contextmanager
 def as_written(module: nn.Module) -> Iterator[None]:
     """A block in which no network of the module is compiled: for shapes that seldom come."""
@@ -313,10 +252,6 @@ def as_written(module: nn.Module) -> Iterator[None]:
     finally:
         for network, call in zip(networks, compiled, strict=True):
             network._compiled_call_impl = call
-
-
-def _tried(x: torch.Tensor) -> torch.Tensor:
-    return torch.sin(x) * x
 
 
 def _compile(network: Module, wanted: bool) -> None:

@@ -1,12 +1,13 @@
 """Run in a process of its own: runs of two processes that are killed, stopped, or fail.
 
-Prints JSON: for each scenario the exit codes, what was told, seconds, and whether the numbers are
-those of the two that were left alone.
+Prints JSON: for each scenario the exit codes, what was told, and whether the numbers are those of
+the two that were left alone.
 """
 
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
-from diffsci import cli
+from diffsci import cli, runtime
 from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 
@@ -31,8 +32,11 @@ def free_port():
         return free.getsockname()[1]
 
 
-def begin(file, out, world=2, acts=None, overrides=None, timeout=60):
-    """The processes of one run, in forks; what each tells goes to a file."""
+def begin(file, out, world=2, acts=None, overrides=None, timeout=60, compiled=None):
+    """The processes of one run, in forks; what each tells goes to a file.
+
+    `compiled` stands for torch's compiler: by rank, whether it can compile.
+    """
     port, children = str(free_port()), []
     for rank in range(world):
         child = os.fork()
@@ -48,6 +52,8 @@ def begin(file, out, world=2, acts=None, overrides=None, timeout=60):
                 os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
                 os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "DIFFSCI_RANK_TIMEOUT": str(timeout)}
+            if compiled:
+                compile_as(compiled[rank])
             if acts and rank in acts:
                 learning.failpoint = counting(acts[rank])
             more = (overrides or {}).get(rank, ())
@@ -58,6 +64,20 @@ def begin(file, out, world=2, acts=None, overrides=None, timeout=60):
             os._exit(0)
         children.append(child)
     return children
+
+
+def compile_as(works):
+    """A stand-in for the compiler, which is found and wanted, and then compiles or fails."""
+
+    def broken(*inputs):
+        raise AssertionError("no code for this")
+
+    def compile_(network, **options):
+        network._compiled_call_impl = network._call_impl if works else broken
+
+    torch.nn.Module.compile = compile_
+    runtime.cannot_compile = lambda name: None
+    runtime._START["cpu"] = 0.0
 
 
 def end(out, children):
@@ -122,7 +142,6 @@ def stopped(file, root, whole):
     found = {}
     for name, given in cases.items():
         out = root / name.replace(" ", "-")
-        started = time.monotonic()
         children = begin(file, out, **given)
         if name == "stalled":
             code = os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1])
@@ -132,9 +151,30 @@ def stopped(file, root, whole):
             found[name] = {"codes": [code, None], "told": [told, ""]}
         else:
             found[name] = end(out, children)
-        found[name]["seconds"] = time.monotonic() - started
         found[name]["again"] = run(file, out)["codes"]
         found[name]["same"] = exact(out) == whole
+    return found
+
+
+def sharing(file, root, whole):
+    """The weights of both are shared out, or compiling fails on one of them."""
+    every = dict.fromkeys((0, 1), ("runtime.sharding=full",))
+    found = {"sharded": run(file, root / "sharded", overrides=every)}
+    out, acts = root / "sharded-killed", {0: then(signal.SIGKILL, 5)}
+    found["killed"] = run(file, out, overrides=every, acts=acts)
+    shutil.copytree(out, root / "sharded-then-not")
+    found["again"] = run(file, out, overrides=every)
+    found["again"]["same"] = exact(out) == exact(root / "sharded")
+    out = root / "sharded-then-not"
+    found["then not"] = run(file, out, world=1)
+    found["alone"] = run(file, root / "alone", world=1, overrides=every)
+    found["losses"] = [losses(root / name) for name in ("sharded", "sharded-then-not")]
+    can = {0: True, 1: False}
+    auto = dict.fromkeys(can, ("runtime.compile=auto",))
+    out = root / "uncompiled"
+    found["auto"] = run(file, out, compiled=can, overrides=auto) | {"same": exact(out) == whole}
+    out, true = root / "asked", dict.fromkeys(can, ("runtime.compile=true",))
+    found["true"] = run(file, out, compiled=can, overrides=true)
     return found
 
 
@@ -177,6 +217,7 @@ if __name__ == "__main__":
         result["random"] = at_random(pipeline, base, expected, seconds)
     else:
         result["stopped"] = stopped(pipeline, base, expected)
+        result["sharing"] = sharing(pipeline, base, expected)
         out = base / "fewer"
         run(pipeline, out, acts={rank: then(signal.SIGKILL, 5) for rank in (0, 1)})
         result["fewer"] = run(pipeline, out, world=1)

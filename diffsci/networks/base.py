@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -87,6 +88,14 @@ class Module(nn.Module):
             variances. All are 0 before training.
         """
         raise NotImplementedError
+
+    def parts(self) -> Iterator[nn.Module]:
+        """Blocks that hold most of the weights, each called as a module, with tensors alone.
+
+        Where weights are shared out among processes, they are gathered one at a time; all others
+        at once.
+        """
+        return iter(())
 
 
 class Network(ABC):

@@ -9,6 +9,7 @@ the high side of each dim, as the grid's boundary says, and cut off at the end.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -132,6 +133,10 @@ class _DiT(Module):
         pairs = spec.width // spec.heads // 2
         self.register_buffer("rotation", rotations(grid, spec.patch, pairs), persistent=False)
         self.register_buffer("place", places(grid, spec.patch, spec.width), persistent=False)
+
+    def parts(self) -> Iterator[nn.Module]:
+        """See `Module.parts`."""
+        return iter(self.blocks)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ and noise set a shift and a scale in each residual block (FiLM).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -101,6 +102,10 @@ class _MLP(Module):
         self.blocks = nn.ModuleList(_Block(spec) for _ in range(spec.depth))
         self.norm = _Film(spec.width)
         self.head = zeroed(nn.Linear(spec.width, ports.outputs * cells))
+
+    def parts(self) -> Iterator[nn.Module]:
+        """See `Module.parts`."""
+        return iter(self.blocks)
 
     def forward(
         self,

@@ -11,6 +11,7 @@ own, added to that of the target. Why it is built so: docs/performance.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -209,6 +210,12 @@ class _UNet(Module):
         self.film = zeroed(nn.Linear(spec.embedding, sum(self.numbers)))
         self.norm = Normalise(spec.norm, spec.groups)
         self.head = zeroed(Conv(widths[0], ports.outputs * patch**dims, levels[0]))
+
+    def parts(self) -> Iterator[nn.Module]:
+        """See `Module.parts`."""
+        for level in (*self.down, *self.up):
+            assert isinstance(level, _Level)
+            yield from (*level.blocks, *level.attention)
 
     def forward(
         self,

@@ -25,6 +25,8 @@ class Runtime:
         checkpointing: Whether training holds the inputs of blocks alone and computes the rest
             again; `auto` does where it would not fit into memory otherwise. Bits do not depend on
             it.
+        sharding: What processes that train together share out: `none`, each holds all weights, or
+            `full`: each holds its part of weights, averages and moments.
         batch: States held while a window of leads of a unit of the store is made, one lead of
             `sample.compute_batch` rows at least. Results do not depend on it.
         dask: Where dask workers sample: `local` starts some on this machine, an address such as
@@ -37,6 +39,7 @@ class Runtime:
     compile: bool | Literal["auto"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     checkpointing: bool | Literal["auto"] = "auto"
+    sharding: Literal["none", "full"] = "none"
     batch: int = 64
     dask: str | None = None
 
@@ -46,6 +49,12 @@ class Runtime:
         require(self.batch >= 1, "batch", self.batch, "1 or more")
         fits = self.dask is None or re.fullmatch(r"local|[a-z]+://\S+", self.dask) is not None
         require(fits, "dask", self.dask, "null, local, or an address such as tcp://host:8786")
+        if self.sharding == "full":
+            require(self.compile is not True, "compile", True, "auto or false, with sharding: full")
+            fits = self.memory_format != "channels_last"
+            expected = "auto or contiguous, with sharding: full"
+            require(fits, "memory_format", self.memory_format, expected)
+            require(self.device != "mps", "device", self.device, "cuda or cpu, with sharding: full")
         known = re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device)
         require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
 

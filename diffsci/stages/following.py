@@ -21,7 +21,7 @@ from diffsci import config
 from diffsci.errors import DataError
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
-from diffsci.stages.learning import learn
+from diffsci.stages.learning import Training, learn
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
 from diffsci.training import distributed
@@ -80,13 +80,15 @@ def follow(loaded: config.Loaded, folder: Path) -> None:
     way = {name: told["device"][name] for name in ("precision", "memory_format")}
     device = replace(Device.of(pipeline.runtime), **way)
     learn(
-        pipeline,
-        prepared.ports,
-        prepared.examples,
-        prepared.valid,
-        folder / "checkpoints",
-        device,
-        NullTracker(),
-        # The weights that a run begins with come from rank 0.
-        allow=(*told["allow"], "train.from"),
+        Training(
+            pipeline=pipeline,
+            ports=prepared.ports,
+            examples=prepared.examples,
+            valid=prepared.valid,
+            folder=folder / "checkpoints",
+            device=device,
+            tracker=NullTracker(),
+            # The weights that a run begins with come from rank 0.
+            allow=(*told["allow"], "train.from"),
+        )
     )

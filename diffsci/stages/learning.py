@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,20 @@ from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
-from diffsci.sections import Pipeline, Runtime, Train
+from diffsci.sections import Pipeline, Train
 from diffsci.stages.choosing import choose, judge_of
-from diffsci.stages.costs import of_the_training
+from diffsci.stages.deciding import agreed, check_sharding, decided
 from diffsci.stages.progress import Progress
 from diffsci.stages.rolling import stepper_of
 from diffsci.tracker import Tracker
-from diffsci.training import checkpoint, distributed, memory
-from diffsci.training.cost import NotMeasuredError
+from diffsci.training import checkpoint, distributed
 from diffsci.training.distributed import Ranks
 from diffsci.training.frozen import freeze
 from diffsci.training.loop import train
 from diffsci.training.power import snapshot_steps
-from diffsci.training.state import RunState, machine_of
+from diffsci.training.state import RunState
 from diffsci.training.step import Step
-from diffsci.training.writer import Writer
+from diffsci.training.writer import Unwritten, Writer
 
 log = logging.getLogger(__name__)
 
@@ -63,21 +62,9 @@ def write_objective(objective: Objective, schedule: Schedule, file: Path) -> Non
     write_json(file, described)
 
 
-def learn(
-    pipeline: Pipeline,
-    ports: Ports,
-    examples: Examples,
-    valid: Examples | None,
-    folder: Path,
-    device: Device,
-    tracker: Tracker,
-    *,
-    allow: Sequence[str] = (),
-    begin: Callable[[Denoiser], str | None] | None = None,
-) -> Denoiser:
-    """A trained denoiser with the averaged weights, on the CPU.
-
-    Goes on from the newest whole checkpoint in `folder`, and writes `objective.json` beside it.
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """All that training takes.
 
     Args:
         pipeline: What to train, and how.
@@ -90,84 +77,118 @@ def learn(
         allow: Keys of settings that may differ from those of the checkpoint.
         begin: Puts first weights of another model into a new denoiser, and gives their digest; none
             where they are not there any more.
+    """
+
+    pipeline: Pipeline
+    ports: Ports
+    examples: Examples
+    valid: Examples | None
+    folder: Path
+    device: Device
+    tracker: Tracker
+    allow: Sequence[str] = ()
+    begin: Callable[[Denoiser], str | None] | None = None
+
+    def plain(self) -> Training:
+        """The same without compiling."""
+        runtime = replace(self.pipeline.runtime, compile=False)
+        pipeline = replace(self.pipeline, runtime=runtime)
+        return replace(self, pipeline=pipeline, device=replace(self.device, compile=False))
+
+
+def learn(training: Training) -> Denoiser:
+    """A trained denoiser with the averaged weights, on the CPU.
+
+    Goes on from the newest whole checkpoint in its folder, and writes `objective.json` beside it.
 
     Raises:
-        CompileError: With `compile: true`, where torch cannot; `auto` then goes on without.
+        CompileError: With `compile: true`, where torch cannot; `auto` then goes on without, on all
+            processes together.
+        FieldError: For `runtime.sharding` in a single process.
     """
-    given = (ports, examples, valid, folder)
+    check_sharding(training.pipeline.runtime)
     try:
-        return _learn(pipeline, *given, device, tracker, allow, begin)
+        return _learn(training)
     except CompileError as error:
-        if pipeline.runtime.compile is True or distributed.current().world > 1:
+        alone = distributed.current().world == 1
+        if training.pipeline.runtime.compile is True or not (alone or error.by_all):
             raise
         log.warning("train: %s: going on without", error)
-        plain = replace(pipeline, runtime=replace(pipeline.runtime, compile=False))
-        return _learn(plain, *given, replace(device, compile=False), tracker, allow, begin)
+    # Here, where the error and with it the first network are gone.
+    return _learn(training.plain())
 
 
-def _learn(
-    pipeline: Pipeline,
-    ports: Ports,
-    examples: Examples,
-    valid: Examples | None,
-    folder: Path,
-    device: Device,
-    tracker: Tracker,
-    allow: Sequence[str],
-    begin: Callable[[Denoiser], str | None] | None,
-) -> Denoiser:
-    section = pipeline.train
+def _learn(training: Training) -> Denoiser:
+    pipeline, ports, folder = training.pipeline, training.ports, training.folder
+    section, ranks = pipeline.train, distributed.current()
     assert section is not None
-    ranks = distributed.current()
     state = _unended(_resumed(folder, ranks), section)
     denoiser = build(pipeline, ports)
-    if begin is not None:
+    if training.begin is not None:
         # The run's numbers depend on those weights, wherever they lie.
         saved = None if state is None else state.settings.get("train.from")
-        section = replace(section, from_=begin(denoiser) or saved)
+        section = replace(section, from_=training.begin(denoiser) or saved)
     freeze(denoiser, section.freeze)
-    device = _decided(device, pipeline, ports, state)
+    device = decided(training.device, pipeline, ports, state)
     if ranks.is_first:
         write_objective(section.objective, denoiser.schedule, folder.parent / OBJECTIVE)
     distributed.meet("training", READY_SECONDS)
-    parameters = sum(p.numel() for p in denoiser.parameters())
+    if ranks.world > 1:
+        device = agreed(device)
     begun = 0 if state is None else state.step
-    tracker.go_on_from(begun)
-    if begun >= section.steps:
-        log.info("train: all %d steps are done", section.steps)
-    elif state is not None and state.ended:
-        log.info("train: ended after step %d by train.%s", begun, state.ended)
-    else:
-        log.info(
-            "train: %s parameters, %d examples, steps %d to %d on %s",
-            f"{parameters:,}",
-            len(examples),
-            begun + 1,
-            section.steps,
-            device,
-        )
+    training.tracker.go_on_from(begun)
+    _say_what(state, section, denoiser, len(training.examples), device)
     steps = train(
         denoiser,
-        examples,
+        training.examples,
         section,
         objective=section.objective,
         seed=pipeline.seed,
         device=device,
         grid=ports.grid,
-        stepper=stepper_of(pipeline, examples),
-        valid=valid,
-        judge=judge_of(pipeline, valid),
+        stepper=stepper_of(pipeline, training.examples),
+        valid=training.valid,
+        judge=judge_of(pipeline, training.valid),
         resume=state,
-        allow=(*allow, *(("training examples",) if "data" in _heads(allow) else ())),
+        allow=_allowed(training.allow),
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
     )
     if not ranks.is_first:
-        _follow(steps)
+        _consume(steps, section, None, None)
         return denoiser
-    last = _consume(steps, section, folder, Progress(begun, section, tracker)) or state
+    progress = Progress(begun, section, training.tracker)
+    last = _consume(steps, section, folder, progress) or state
     assert last is not None
-    choose(denoiser, last, section, folder, valid, pipeline.seed)
+    if device.sharded:  # the whole weights, in one process again
+        denoiser = device.laid_out(build(pipeline, ports))
+    choose(denoiser, last, section, folder, training.valid, pipeline.seed)
     return Device().laid_out(denoiser).eval()
+
+
+def _say_what(
+    state: RunState | None, section: Train, denoiser: Denoiser, examples: int, device: Device
+) -> None:
+    begun = 0 if state is None else state.step
+    if begun >= section.steps:
+        log.info("train: all %d steps are done", section.steps)
+    elif state is not None and state.ended:
+        log.info("train: ended after step %d by train.%s", begun, state.ended)
+    else:
+        parameters = sum(p.numel() for p in denoiser.parameters())
+        log.info(
+            "train: %s parameters, %d examples, steps %d to %d on %s",
+            f"{parameters:,}",
+            examples,
+            begun + 1,
+            section.steps,
+            device,
+        )
+
+
+def _allowed(keys: Sequence[str]) -> tuple[str, ...]:
+    """The same, as the loop calls them."""
+    heads = {key.split(".")[0] for key in keys}
+    return (*keys, *(("training examples",) if "data" in heads else ()))
 
 
 def _resumed(folder: Path, ranks: Ranks) -> RunState | None:
@@ -180,10 +201,6 @@ def _resumed(folder: Path, ranks: Ranks) -> RunState | None:
     return checkpoint.at(folder, step) if step else None
 
 
-def _heads(keys: Sequence[str]) -> set[str]:
-    return {key.split(".")[0] for key in keys}
-
-
 def _unended(state: RunState | None, section: Train) -> RunState | None:
     """The state, going on where what ended it was changed since, as far as that is allowed."""
     if state is None or state.ended is None:
@@ -193,18 +210,33 @@ def _unended(state: RunState | None, section: Train) -> RunState | None:
 
 
 def _consume(
-    steps: Iterator[Step], section: Train, folder: Path, progress: Progress
+    steps: Iterator[Step], section: Train, folder: Path | None, progress: Progress | None
 ) -> RunState | None:
     """Show and save; the state after the last step, none where there was no step to do.
+
+    All processes ask for the same states, since they may have to be gathered from all of them.
+
+    Args:
+        steps: Of this process.
+        section: When to save.
+        folder: The run's `checkpoints/`; none for a process that does not save.
+        progress: Told of each step; none likewise.
 
     Raises:
         Stopped: After a step that is saved, when a signal asked for it.
     """
     last: RunState | None = None
     kept = snapshot_steps(section.steps, section.snapshots) if section.ema_lengths else ()
-    with Writer(folder, keep=section.keep) as writer, closing(progress), stopping.patiently():
+    with ExitStack() as stack:
+        writer: Writer | Unwritten = Unwritten()
+        if folder is not None:
+            writer = stack.enter_context(Writer(folder, keep=section.keep))
+        if progress is not None:
+            stack.enter_context(closing(progress))
+        stack.enter_context(stopping.patiently())
         for step in steps:
-            progress.show(step)
+            if progress is not None:
+                progress.show(step)
             failpoint("train.step")
             if step.improved and section.keep_best:
                 writer.save_best(step.state())
@@ -213,27 +245,22 @@ def _consume(
             stop, due = _agreed(step), step.step % section.checkpoint_every == 0
             if due or stop or step.ended:
                 last = step.state()
-                progress.tracker.saved()
+                if progress is not None:
+                    progress.tracker.saved()
                 writer.save(last)
             if stop:
-                writer.wait()
-                distributed.tell("saved", "")
+                _wait_for(writer)
             stopping.boundary(f"train: stopped after step {step.step}, which is saved", stop)
     return last
 
 
-def _follow(steps: Iterator[Step]) -> None:
-    """Do the steps with rank 0, which shows and saves them.
-
-    Raises:
-        Stopped: After a step that rank 0 has saved, when a signal reached any rank.
-    """
-    with stopping.patiently():
-        for step in steps:
-            failpoint("train.step")
-            if stop := _agreed(step):
-                distributed.hear("saved")
-                stopping.boundary(f"train: stopped after step {step.step}", stop)
+def _wait_for(writer: Writer | Unwritten) -> None:
+    """Return when the first process has saved."""
+    if isinstance(writer, Writer):
+        writer.wait()
+        distributed.tell("saved", "")
+    else:
+        distributed.hear("saved")
 
 
 def _agreed(step: Step) -> int:
@@ -241,39 +268,3 @@ def _agreed(step: Step) -> int:
     if distributed.current().world == 1:
         return stopping.wanted()
     return distributed.largest(stopping.wanted()) if step.stop else 0
-
-
-def _decided(device: Device, pipeline: Pipeline, ports: Ports, state: RunState | None) -> Device:
-    """The device with nothing left `auto`: as the run was begun, else by its work and memory."""
-    device = _as_begun(device, pipeline.runtime, state)
-    try:
-        part, device = of_the_training(pipeline, ports, device)
-    except NotMeasuredError as error:
-        log.info("train: %s", error)
-        return device.compiled_for(0.0).checkpointing_for(0)
-    free = memory.free(device.name)
-    log.info("%s", part.line(free))
-    if (warning := part.warning(free, device)) is not None:
-        log.warning("%s", warning)
-    return device
-
-
-def _as_begun(device: Device, runtime: Runtime, state: RunState | None) -> Device:
-    """The device in the way of the checkpoint, where it may be chosen; else a warning."""
-    begun = {} if state is None else machine_of(state.settings)
-    found = device.as_begun(runtime, begun)
-    for name in ("precision", "compile", "memory_format"):
-        before, now = begun.get(name), getattr(found, name)
-        if before is None or (before == now and before == getattr(device, name)):
-            continue
-        if before == now:
-            log.info("train: going on with %s %s, with which this run was begun", name, before)
-        else:
-            log.warning(
-                "train: the checkpoint was made with %s %s, going on with %s: the numbers may "
-                "differ",
-                name,
-                before,
-                now,
-            )
-    return found

@@ -26,7 +26,7 @@ from diffsci.sections import Sample
 from diffsci.stages import checks, following, registering, scoring, telling
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.growing import is_same
-from diffsci.stages.learning import learn
+from diffsci.stages.learning import Training, learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
@@ -175,15 +175,17 @@ class Sequence:
         following.announce(device, prepared.digests, allow)
         with self._stage("train"):
             denoiser = learn(
-                pipeline,
-                prepared.ports,
-                prepared.examples,
-                prepared.valid,
-                self.path / "checkpoints",
-                device,
-                tracker,
-                allow=allow,
-                begin=begin_of(self.loaded, prepared, self.folder),
+                Training(
+                    pipeline=pipeline,
+                    ports=prepared.ports,
+                    examples=prepared.examples,
+                    valid=prepared.valid,
+                    folder=self.path / "checkpoints",
+                    device=device,
+                    tracker=tracker,
+                    allow=allow,
+                    begin=begin_of(self.loaded, prepared, self.folder),
+                )
             )
             model = Surrogate(
                 pipeline=pipeline,

@@ -13,23 +13,23 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from diffsci.training.sharding import named, own, part_of, put_away
+
 Weights = dict[str, Tensor]
 
 
 def weights_of(module: nn.Module) -> Weights:
-    """Live parameters and saved buffers by name, each once even where layers share it."""
-    saved = set(module.state_dict(keep_vars=True))
-    buffers = {name: value for name, value in module.named_buffers() if name in saved}
-    return {name: value.detach() for name, value in module.named_parameters()} | buffers
+    """Live parameters and saved buffers by name; of a sharded module, what is here of them."""
+    return {name: own(value) for name, value in named(module).items()}
 
 
 def assign(module: nn.Module, weights: Weights) -> None:
-    """Copy values by name into a module.
+    """Copy values by name into a module, into a sharded one its parts.
 
     Raises:
         ValueError: When the names or shapes are not the module's.
     """
-    live = weights_of(module)
+    live = named(module)
     shapes = {name: tuple(value.shape) for name, value in live.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     wrong = sorted(name for name in shapes.keys() | found if shapes.get(name) != found.get(name))
@@ -38,7 +38,7 @@ def assign(module: nn.Module, weights: Weights) -> None:
         raise ValueError(f"{len(wrong)} weights do not fit the network (saved -> built): {listed}")
     with torch.no_grad():
         for name, value in live.items():
-            value.copy_(weights[name])
+            own(value).copy_(part_of(weights[name], value))
 
 
 class Ema:
@@ -52,7 +52,7 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float | tuple[float, ...]) -> None:
         self.decays = decay if isinstance(decay, tuple) else (decay,)
         self.updates = 0
-        self._live = weights_of(module)
+        self._module, self._live = module, weights_of(module)
         self.all = tuple(
             {name: value.clone() for name, value in self._live.items()} for _ in self.decays
         )
@@ -79,20 +79,23 @@ class Ema:
 
     def restore(self, saved: Sequence[Weights], updates: int) -> None:
         """Go on from saved averages and their counter."""
+        like = named(self._module)
         with torch.no_grad():
             for weights, values in zip(self.all, saved, strict=True):
                 for name, value in weights.items():
-                    value.copy_(values[name])
+                    value.copy_(part_of(values[name], like[name]))
         self.updates = updates
 
     @contextmanager
     def applied(self, which: int = 0) -> Iterator[None]:
         """The module holds an average inside the block, and its own weights after it."""
-        own = [value.clone() for value in self._live.values()]
+        kept = [value.clone() for value in self._live.values()]
         with torch.no_grad():
             torch._foreach_copy_(list(self._live.values()), list(self.all[which].values()))
+        put_away(self._module)
         try:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(list(self._live.values()), own)
+                torch._foreach_copy_(list(self._live.values()), kept)
+            put_away(self._module)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from diffsci.batch import Batch
 from diffsci.errors import NumericsError
 from diffsci.sections import Train
+from diffsci.training.sharding import own
 
 
 @dataclass
@@ -99,7 +100,7 @@ def explain(
     names = [
         name
         for name, parameter in module.named_parameters()
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+        if parameter.grad is not None and not bool(torch.isfinite(own(parameter.grad)).all())
     ]
     return NumericsError(
         f"training step {step}: the gradient is not finite in {len(names)} weights, first "

@@ -27,6 +27,7 @@ from diffsci.sections import ValidateCrps
 from diffsci.training.distributed import Ranks, total
 from diffsci.training.examples import Examples
 from diffsci.training.order import Draws
+from diffsci.training.sharding import is_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +60,18 @@ class Judge:
         chosen = np.linspace(0, len(self.valid) - 1, count).round().astype(np.int64)
         size = max(1, at_once // members)
         blocks = range(0, count, size)
+        mine = list(blocks[ranks.rank :: ranks.world])
+        if any(map(is_part, denoiser.parameters())):
+            # All ranks call a sharded network alike: of what is beyond the end, nothing is counted.
+            mine += [count] * (-(-len(blocks) // ranks.world) - len(mine))
         score = CRPS(members=members, fair=1.0)
         denoiser.eval()
         sums = torch.zeros(2, dtype=torch.float32, device=device)
-        for first in blocks[ranks.rank :: ranks.world]:
-            batch = self.valid.batch(chosen[first : first + size]).to(device)
+        for first in mine:
+            batch = self.valid.batch(chosen[min(first, count - 1) :][:size]).to(device)
             found = self._samples(denoiser, batch, first)
+            if first == count:
+                continue
             each = mean_over_cells(score.loss(found, batch.target), batch.mask)
             sums += torch.stack([each.sum(), each.new_tensor(len(each))]).to(sums)
         denoiser.train(training)

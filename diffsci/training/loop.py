@@ -6,15 +6,12 @@
 
 Step k is a pure function of the state after k - 1 steps, the seed and k. So a run may be stopped
 anywhere: on the CPU, with as many threads, the resumed run gives the same bits.
-
-Longer than 300 lines, because what a step does and what a state holds have to be read together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -29,18 +26,18 @@ from diffsci.errors import ConfigError
 from diffsci.grid import Grid
 from diffsci.runtime import Device, as_written
 from diffsci.sections import Train
-from diffsci.training import augment, by_level, distributed, ending
-from diffsci.training.ema import Ema, weights_of
+from diffsci.training import augment, by_level, distributed, ending, sharding
+from diffsci.training.ema import Ema, Weights, weights_of
 from diffsci.training.examples import Examples
 from diffsci.training.finite import Buffers, Skipped, explain
+from diffsci.training.gradient import Gradient
 from diffsci.training.judging import Judge
 from diffsci.training.losses import Loss
 from diffsci.training.optimiser import adamw, learning_rate, set_rate
-from diffsci.training.order import Draws, deterministic, examples_of_step, seed_dropout
-from diffsci.training.parts import backward
+from diffsci.training.order import deterministic, examples_of_step
 from diffsci.training.power import Powers
 from diffsci.training.reading import read
-from diffsci.training.rollout import Stepper, drawn
+from diffsci.training.rollout import Stepper
 from diffsci.training.scaler import Scaler
 from diffsci.training.spikes import Recent
 from diffsci.training.state import (
@@ -136,8 +133,8 @@ class _Run:
         self.stop = False
         backprop = None if section.rollout is None else section.rollout.backprop
         self.loss = Loss(denoiser, objective, stepper, backprop)
-        # Before the average is begun: wrapping makes the weights of all ranks equal.
-        self.averaged_loss = distributed.wrap(self.loss, self.device, self.ranks)
+        # Before the average is begun: it makes the weights of all ranks equal, or shares them out.
+        self.gradient = Gradient(self.loss, section, grid, seed, device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]
         self.optimiser = adamw(denoiser, section, self.device)
         self.ema = Ema(denoiser, section.ema)
@@ -151,15 +148,16 @@ class _Run:
         self.settings = settings_of(section, objective, seed, device, len(examples))
 
     def state(self) -> RunState:
-        validations = self.validations
+        validations, whole, live = self.validations, self._whole, sharding.named(self.denoiser)
+        moments = optimiser_tensors(self.denoiser, self.optimiser)
         return RunState(
             step=self.step,
-            weights=weights_of(self.denoiser),
-            ema=self.ema.weights,
-            ema_others=self.ema.all[1:],
+            weights=whole(weights_of(self.denoiser), live),
+            ema=whole(self.ema.weights, live),
+            ema_others=tuple(whole(each, live) for each in self.ema.all[1:]),
             ema_updates=self.ema.updates,
-            powers=self.powers.all,
-            optimiser=optimiser_tensors(self.denoiser, self.optimiser),
+            powers=tuple(whole(each, live) for each in self.powers.all),
+            optimiser=whole(moments, moments),
             scaler=self.scaler,
             skipped=self.skipped.total,
             skipped_in_row=self.skipped.in_row,
@@ -176,6 +174,12 @@ class _Run:
             settings=self.settings,
         )
 
+    def _whole(self, parts: Weights, like: Weights) -> Weights:
+        """The tensors of a state: live ones, or gathered from all ranks for the first."""
+        if not self.way.sharded:
+            return parts
+        return sharding.gathered(parts, like, keep=self.ranks.is_first)
+
     def go_on_from(self, state: RunState) -> None:
         restore(state, self.denoiser, self.ema, self.optimiser)
         self.powers.restore(state.powers)
@@ -188,24 +192,37 @@ class _Run:
         self.ending.go_on_from(state.seconds, state.ended)
 
     def steps(self) -> Iterator[Step]:
-        while self.ending.reason is None and self.step < self.section.steps:
+        if self._goes_on and self.gradient.may_fail_alone:
+            with deterministic(self.device):
+                self.gradient.try_compiled(self.step, self._given()[1])
+        while self._goes_on:
             # Entered anew for each step: between two, the switches are as the consumer left them.
             with deterministic(self.device):
                 done = self._advance()
             yield done
 
+    @property
+    def _goes_on(self) -> bool:
+        return self.ending.reason is None and self.step < self.section.steps
+
+    def _given(self) -> tuple[np.ndarray, Batch]:
+        """Numbers of the next step's examples of this rank, and what they are."""
+        index = examples_of_step(self.seed, self.step, self.section.batch_size, len(self.examples))
+        index = index[self.rows]
+        return index, self.examples.batch(index).to(self.device)
+
     def _advance(self) -> Step:
         section, started = self.section, perf_counter()
-        index = examples_of_step(self.seed, self.step, section.batch_size, len(self.examples))
-        index = index[self.rows]
-        batch = self.examples.batch(index).to(self.device)
+        index, batch = self._given()
         wait = perf_counter() - started
         for parameter in self.parameters:  # as `zero_grad` does, in a third of the time
             parameter.grad = None
         self.buffers.keep()
-        with self.way.explaining():
-            found, batch = self._backward(batch)
+        scale = 1.0 if self.scaler is None else self.scaler.scale
+        found, batch = self.gradient(self.step, batch, scale)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.way.sharded:
+            gradients = [sharding.own(each) for each in gradients]
         value, norm, over = self._read(found, gradients)
         rate = learning_rate(self.step, section)
         skipped = not (math.isfinite(value) and math.isfinite(norm))
@@ -240,38 +257,13 @@ class _Run:
             state=self.state,
         )
 
-    def _backward(self, batch: Batch) -> tuple[Losses, Batch]:
-        """The gradient; what came of each example of this rank, and the batch as trained on."""
-        if not self.denoiser.training:  # a consumer may sample between steps
-            self.denoiser.train()
-        section, rank = self.section, self.ranks.rank
-        draws = self._draws()
-        dtype, like = batch.target.dtype, self.loss.objective.noise_like(batch.target)
-        leads = section.leads_at(self.step)
-        steps = [draws, *(self._draws("lead", lead) for lead in range(1, leads))]
-        numbers = drawn([(d.stratified(dtype), d) for d in steps], like)
-        batch = augment.augment(batch, section, self.grid, draws)
-        found = backward(
-            self.averaged_loss,
-            batch,
-            *numbers,
-            parts=section.accumulate,
-            scale=1.0 if self.scaler is None else self.scaler.scale,
-            seed=partial(seed_dropout, self.device, "dropout", self.seed, self.step, rank),
-        )
-        return found, batch
-
-    def _draws(self, *words: int | str) -> Draws:
-        """Random numbers of this step, or of a part of it."""
-        count, device = self.section.batch_size, self.device
-        return Draws(self.seed, self.step, *words, count=count, rows=self.rows, device=device)
-
     def _read(self, found: Losses, gradients: list[Tensor]) -> tuple[float, float, bool]:
         """Loss and gradient norm over all ranks, and whether the time of one is over."""
         flags = [float(self.ending.is_over)] if self.ending.timed else []
         flags += [float(self.wish())] if self.wish is not None else []
-        given = (found, gradients, flags)
-        told = read(*given, rows=self.rows, count=self.section.batch_size, ranks=self.ranks)
+        given, count = (found, gradients, flags), self.section.batch_size
+        parts = self.way.sharded
+        told = read(*given, rows=self.rows, count=count, ranks=self.ranks, in_parts=parts)
         self.stop = self.wish is not None and bool(told.flags[-1])
         if told.is_finite:
             added = by_level.sums(told.error, told.log_sigma)

@@ -27,6 +27,7 @@ from torch import nn
 from diffsci.errors import StorageError, require
 from diffsci.training import checkpoint
 from diffsci.training.ema import Weights
+from diffsci.training.sharding import own, part_of
 
 LONGEST = 1 / math.sqrt(12)
 """The length of an average of all steps alike."""
@@ -86,7 +87,8 @@ class Powers:
 
     def __init__(self, module: nn.Module, lengths: tuple[float, ...]) -> None:
         self._powers = tuple(map(power_of, lengths))
-        live = {name: value.detach() for name, value in module.named_parameters()}
+        self._module = module
+        live = {name: own(value) for name, value in module.named_parameters()}
         self.all = tuple({name: value.clone() for name, value in live.items()} for _ in lengths)
         self._sources = list(live.values())
 
@@ -104,9 +106,10 @@ class Powers:
     @torch.no_grad()
     def restore(self, saved: Sequence[Weights]) -> None:
         """Go on from saved averages."""
+        like = dict(self._module.named_parameters())
         for weights, values in zip(self.all, saved, strict=True):
             for name, value in weights.items():
-                value.copy_(values[name])
+                value.copy_(part_of(values[name], like[name]))
 
 
 def snapshot_steps(steps: int, snapshots: int) -> frozenset[int]:

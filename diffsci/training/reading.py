@@ -45,6 +45,7 @@ def read(
     rows: slice,
     count: int,
     ranks: Ranks,
+    in_parts: bool = False,
 ) -> Read:
     """The numbers of a step.
 
@@ -52,14 +53,19 @@ def read(
 
     Args:
         found: What came of each example of this rank.
-        gradients: The same on all ranks.
+        gradients: The same on all ranks, or `in_parts` the part of this one.
         flags: Numbers of this rank.
         rows: Which examples of the batch this rank has.
         count: Examples of the whole batch.
         ranks: Who adds up.
+        in_parts: Whether each rank has another part of the gradients.
     """
     mean = found.loss.mean()
-    pieces = [mean.reshape(1), norm_of(gradients).reshape(1), found.error, found.log_sigma]
+    norms = norm_of(gradients).reshape(1)
+    if in_parts:  # side by side, as each row of the batch below
+        mine, norms = norms, norms.new_zeros(ranks.world)
+        norms[ranks.rank] = mine[0]
+    pieces = [mean.reshape(1), norms, found.error, found.log_sigma]
     if ranks.world > 1:
         # Each fills its own rows, so that the sum holds those of all.
         each = mean.new_zeros(2, count)
@@ -67,10 +73,11 @@ def read(
         pieces = [*pieces[:2], each.flatten()]
     if flags:
         pieces.append(mean.new_tensor(flags))
-    loss, norm, *rest = total(torch.cat(pieces), ranks).tolist()
+    loss, *rest = total(torch.cat(pieces), ranks).tolist()
+    several, rest = rest[: len(norms)], rest[len(norms) :]
     return Read(
         loss=loss / ranks.world,
-        norm=norm / ranks.world,
+        norm=math.hypot(*several) if in_parts else several[0] / ranks.world,
         error=rest[:count],
         log_sigma=rest[count : 2 * count],
         flags=rest[2 * count :],

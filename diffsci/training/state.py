@@ -23,6 +23,7 @@ from diffsci.training.by_level import NOTHING, Faded
 from diffsci.training.ema import Ema, Weights, assign
 from diffsci.training.optimiser import DECAYED
 from diffsci.training.scaler import Scaler
+from diffsci.training.sharding import as_part, is_part
 
 LossRow = tuple[int, float, float, float]
 """Step, loss, gradient norm, learning rate."""
@@ -215,11 +216,14 @@ def _restore_moments(
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in saved.items():
         owner, moment = name.rsplit("/", 1)
-        if value.shape == parameters[owner].shape:
+        like = parameters[owner]
+        if value.shape == like.shape and is_part(like):
+            value = as_part(value, like)
+        elif value.shape == like.shape:
             # Fused kernels walk memory, so a moment needs its weight's layout, not the file's.
-            value = torch.empty_like(parameters[owner], dtype=value.dtype).copy_(value)
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         # A copy: the optimiser counts in place, in the state that was given else.
-        moments.setdefault(places[id(parameters[owner])], {})[moment] = value.detach().clone()
+        moments.setdefault(places[id(like)], {})[moment] = value.detach().clone()
     # The optimiser's own loader puts the rest on the right device.
     optimiser.load_state_dict(
         {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}

@@ -16,6 +16,7 @@ from diffsci.training.examples import Examples
 from diffsci.training.losses import Loss
 from diffsci.training.order import Draws, open_interval, permutation
 from diffsci.training.rollout import drawn
+from diffsci.training.sharding import is_part
 
 BATCHES = 32
 """At most so many batches: with the default 500 steps between validations, 2 % of the time."""
@@ -120,15 +121,17 @@ def validation_loss(
     leads = 1 if loss.stepper is None else 1 + len(valid.batch(chosen[:1]).later)
     orders = [permutation(seed, -1 - lead, count) for lead in range(leads)]
     levels = [torch.from_numpy((order + 0.5) / count) for order in orders]
-    training = loss.training
+    training, together = loss.training, any(map(is_part, loss.parameters()))
     loss.eval()
     sums = torch.zeros(2, dtype=torch.float32, device=device)
     for first in range(0, count, batch_size):
         block = slice(first, min(first + batch_size, count))
         size = block.stop - block.start
         rows = ranks.rows(size)
-        if rows.start == rows.stop:
-            continue
+        if idle := rows.start == rows.stop:
+            if not together:
+                continue
+            rows = slice(0, 1)  # whose loss is not counted
         batch = valid.batch(chosen[block][rows]).to(device)
         words = [("valid", seed, first, *(("lead", lead) if lead else ())) for lead in range(leads)]
         draws = [Draws(*each, count=size, rows=rows, device=device) for each in words]
@@ -136,6 +139,8 @@ def validation_loss(
         uniform = [open_interval(level[block][rows], dtype).to(device) for level in levels]
         numbers = drawn(list(zip(uniform, draws, strict=True)), like)
         losses = loss(batch, *numbers).loss
+        if idle:
+            continue
         sums += torch.stack([losses.sum(), losses.new_tensor(len(losses))]).to(sums)
     loss.train(training)
     added, number = total(sums, ranks).tolist()

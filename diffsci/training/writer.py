@@ -109,3 +109,16 @@ class Writer:
             work()
         except BaseException as error:
             self._error = error
+
+
+class Unwritten:
+    """What another process writes: takes the same states, and keeps none."""
+
+    def save(self, state: RunState) -> None:
+        """Nothing."""
+
+    def save_best(self, state: RunState) -> None:
+        """Nothing."""
+
+    def save_snapshot(self, state: RunState) -> None:
+        """Nothing."""

@@ -14,7 +14,7 @@ from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.errors import ConfigError
 from diffsci.forecasting.opening import read_surrogate
 from diffsci.runtime import CompileError, Device
-from diffsci.stages.learning import build, learn
+from diffsci.stages.learning import Training, build, learn
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
 from diffsci.tracking_names import metric_name
@@ -46,13 +46,15 @@ def learnt(data, folder, tracker=None, device=CPU, **train):
     pipeline, prepared = data
     pipeline = replace(pipeline, train=replace(pipeline.train, **train))
     return learn(
-        pipeline,
-        prepared.ports,
-        prepared.examples,
-        prepared.valid,
-        folder / "checkpoints",
-        device,
-        tracker or NullTracker(),
+        Training(
+            pipeline=pipeline,
+            ports=prepared.ports,
+            examples=prepared.examples,
+            valid=prepared.valid,
+            folder=folder / "checkpoints",
+            device=device,
+            tracker=tracker or NullTracker(),
+        )
     )
 
 

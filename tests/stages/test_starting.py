@@ -13,7 +13,7 @@ from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.model_folder import read_weights
 from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
-from diffsci.stages.learning import build, learn
+from diffsci.stages.learning import Training, build, learn
 from diffsci.stages.prepare import prepare
 from diffsci.stages.starting import Start, begin_of, find
 from diffsci.tracker import NullTracker
@@ -102,14 +102,16 @@ def test_a_run_records_what_it_took(made, tmp_path, caplog):
 
 def learnt(loaded, prepared, folder, begin):
     return learn(
-        loaded.pipeline,
-        prepared.ports,
-        prepared.examples,
-        prepared.valid,
-        folder / "checkpoints",
-        CPU,
-        NullTracker(),
-        begin=begin,
+        Training(
+            pipeline=loaded.pipeline,
+            ports=prepared.ports,
+            examples=prepared.examples,
+            valid=prepared.valid,
+            folder=folder / "checkpoints",
+            device=CPU,
+            tracker=NullTracker(),
+            begin=begin,
+        )
     )
 
 

@@ -7,7 +7,7 @@ import torch
 
 from diffsci.errors import ConfigError
 from diffsci.runtime import Device
-from diffsci.training import checkpoint, loop
+from diffsci.training import checkpoint, gradient, loop
 from diffsci.training.ema import Ema
 from diffsci.training.ending import Ending
 from diffsci.training.finite import Skipped
@@ -56,19 +56,19 @@ DERIVED = {
     "ranks": "of the environment",
     "rows": "of the ranks",
     "loss": "the denoiser and the objective",
-    "averaged_loss": "the loss, wrapped",
+    "gradient": "of the loss; made anew in each step",
     "parameters": "of the denoiser",
     "buffers": "copies that live for one step",
     "by_levels": "of the objective",
 }
 
 PARTS = {
-    Ema: {"all", "updates"} | {"decays", "_live", "_rest", "_averages", "_sources"},
+    Ema: {"all", "updates"} | {"decays", "_module", "_live", "_rest", "_averages", "_sources"},
     Ending: {"reason", "_before", "_started"} | {"section"},
     Recent: {"losses"} | {"_sorted"},
     Skipped: {"total", "in_row"},
     Validations: {"rows", "best_step", "best_loss", "last", "scores"},
-    Powers: {"all"} | {"_powers", "_sources"},
+    Powers: {"all"} | {"_module", "_powers", "_sources"},
     Scaler: {"scale", "clean", "overflows"} | {"every"},
 }
 """Saved ones, then derived ones, of the objects that a run owns."""
@@ -132,7 +132,7 @@ def shifted(function, by):
     return lambda seed, step, *rest: function(seed, step - by, *rest)
 
 
-class ShiftedDraws(loop.Draws):
+class ShiftedDraws(gradient.Draws):
     """Draws as if they were not those of the step."""
 
     def __init__(self, seed, step, **rest):
@@ -202,13 +202,14 @@ def test_a_mutant_that_drops_a_part_is_noticed(whole, what, monkeypatch):
     device, section, found, states = whole
     saved = states[STOP - 1]
     name, change = MUTANTS[what]
+    room = gradient if what in ("RNG", "dropout") else loop
     if what == "step":
         saved = dataclasses.replace(saved, step=change)
     elif what == "scaler":
         saved = dataclasses.replace(saved, scaler=None)
         monkeypatch.setattr(loop, "Scaler", change)
     else:
-        monkeypatch.setattr(loop, name, change)
+        monkeypatch.setattr(room, name, change)
     assert gone_on_with(saved, section, device) != (found[STOP:], digest(states[-1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Seen:
         forced: Those that are forcings.
         part: Which of the task's parts is drawn.
         held: What is known of the states already.
+        known: Normalised frames that are given, for constraints.
     """
 
     condition: Float[Tensor, "row given *space"] | None
@@ -40,6 +42,7 @@ class Seen:
     forced: Float[Tensor, "row forcing"]
     part: int
     held: Held | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,8 @@ class Drawing:
         estimate: Denoise = denoise
         if seen.held is not None:
             estimate = seen.held.over(denoise, self._target(seen.held, seen))
+        if engine.constraints is not None:
+            estimate = self._constrained(estimate, seen)
 
         def noise(like: Tensor, index: int) -> Tensor:
             return engine.denoiser.shaped(member_noise(like, index))
@@ -92,6 +97,20 @@ class Drawing:
         # At t = 0 a schedule such as `rectified` has a little less than the whole signal.
         signal_scale, _ = schedule(torch.zeros((), dtype=torch.float64))
         return engine.sampler(estimate, schedule, x_1, noise) / signal_scale
+
+    def _constrained(
+        self, denoise: Callable[[Tensor, Tensor], Tensor], seen: Seen
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same estimates, whose states meet the constraints."""
+        constraints = self.engine.constraints
+        assert constraints is not None
+
+        def kept(x_t: Tensor, t: Tensor) -> Tensor:
+            return constraints.estimate(
+                denoise(x_t, t), lambda sample: self.state(sample, seen), seen.known, seen.part
+            )
+
+        return kept
 
     def _target(self, held: Held, seen: Seen) -> Float[Tensor, "row target *space"]:
         """The scaled target whose states hold what is known; `restore` adds to it cell by cell."""

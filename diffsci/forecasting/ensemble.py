@@ -27,6 +27,7 @@ from diffsci.diffusion.samplers.base import Sampler
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError, NotFiniteError, NumericsError
 from diffsci.forecasting.bounds import Bounds
+from diffsci.forecasting.constraining import Constrained
 from diffsci.forecasting.drawing import Drawing, Seen
 from diffsci.forecasting.failing import Failure, Failures, Limit
 from diffsci.forecasting.held import Held
@@ -57,6 +58,7 @@ class Engine:
         bounds: Within which every state is brought.
         limit: Standard deviations beyond which a state counts as exploded.
         perturb: What each member's initial state differs by.
+        constraints: What every state meets; none where there are none.
     """
 
     denoiser: Denoiser
@@ -74,6 +76,7 @@ class Engine:
     bounds: Bounds = field(default_factory=Bounds)
     limit: float = 1000.0
     perturb: Perturbation | None = None
+    constraints: Constrained | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline file may ask for, from Python too."""
@@ -202,6 +205,8 @@ class Engine:
         state = drawing.state(drawing.sample(seen, noise, rows, lead), seen)
         states = state.reshape(len(rows), -1, self.channels, *self.grid.sizes)
         states = self.bounds.keep(states, self.statistics)
+        if self.constraints is not None:
+            states = self.constraints.state(states, known)
         return states if seen.held is None else seen.held.kept(states)
 
     def _seen(self, rows: Rows, known: Tensor | None, part: int, lead: int) -> Seen:
@@ -216,6 +221,7 @@ class Engine:
             forced=forced,
             part=part,
             held=self._held(rows),
+            known=known,
         )
 
     def _held(self, rows: Rows) -> Held | None:

@@ -23,8 +23,8 @@ from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError
 from diffsci.files import replace_folder, sha256_of
-from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.conditions import given_for
+from diffsci.forecasting.constraining import Constrained, bounds_of
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
@@ -165,9 +165,16 @@ class Surrogate:
             device=device,
             tiles=self.tiling,
             forcings=self.pipeline.data.domain.forcings,
-            bounds=Bounds.of(self.channels),
+            bounds=bounds_of(section.constraints, self.channels),
             limit=section.limit,
             perturb=Perturbation.of(section.perturb, self.grid),
+            constraints=Constrained.of(
+                section.constraints,
+                self.channels,
+                self.grid,
+                self.statistics,
+                self.pipeline.data.task,
+            ),
         )
 
     @property
@@ -225,7 +232,9 @@ class Surrogate:
         self, states: Float[np.ndarray, "row lead channel *space"]
     ) -> Float[np.ndarray, "row lead channel *space"]:
         """States in physical units."""
-        return Bounds.of(self.channels).physical(self.statistics.decode(states))
+        section = self.pipeline.sample
+        bounds = bounds_of(section.constraints if section else (), self.channels)
+        return bounds.physical(self.statistics.decode(states))
 
     def _times(self, cases: Cases) -> np.ndarray | None:
         """Valid times of whole blocks of leads, `[case, lead]`; none where nothing needs them."""

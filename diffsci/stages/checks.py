@@ -19,11 +19,13 @@ from diffsci.diffusion.guidance.base import Guidance, Observed
 from diffsci.diffusion.schedules.edm import EDM
 from diffsci.diffusion.smallest_scale import smallest_scale, warning
 from diffsci.errors import ConfigError, FieldError
+from diffsci.forecasting.constraining import Constrained
 from diffsci.forecasting.observations import error_std
 from diffsci.forecasting.tiles import Tiling
 from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Evaluate, Observing, Pipeline, Runtime, Sample, Train
+from diffsci.stages.prepare import Prepared
 from diffsci.training import augment
 
 
@@ -63,6 +65,23 @@ def faults(
             yield from _of_observing(observing, pipeline.sample.guidance, ports)
     if pipeline.evaluate is not None:
         yield from _of_scores(pipeline.evaluate, scalar_names)
+
+
+def check_constraints(pipeline: Pipeline, prepared: Prepared) -> None:
+    """Refuse constraints that do not fit the data, the task or each other.
+
+    Raises:
+        ConfigError: With the key.
+        DataError: For a file of conditions that does not fit.
+    """
+    if pipeline.sample is None or not pipeline.sample.constraints:
+        return
+    own = (prepared.train.channels, prepared.train.grid, prepared.statistics)
+    try:
+        Constrained.of(pipeline.sample.constraints, *own, pipeline.data.task)
+    except FieldError as error:
+        key = f"sample.constraints.{error.field}"
+        raise FieldError(key, error.value, error.expected) from None
 
 
 def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> Iterator[str]:

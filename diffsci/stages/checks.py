@@ -61,6 +61,7 @@ def faults(
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
         yield from of_tiles(pipeline, ports)
+        yield from _of_leads(pipeline)
         if (observing := pipeline.sample.observed) is not None:
             yield from _of_observing(observing, pipeline.sample.guidance, ports)
     if pipeline.evaluate is not None:
@@ -164,6 +165,14 @@ def of_sampling(
     elif train is not None and train.drop_scalars == 0:
         expected = f"more than 0, such as 0.1: {word} needs a model trained without scalars, too"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)
+
+
+def _of_leads(pipeline: Pipeline) -> Iterator[ConfigError]:
+    """More leads than are sampled at once, of a task that does not go on from these."""
+    task, leads = pipeline.data.task, pipeline.sample.leads if pipeline.sample else 1
+    if not task.goes_on and leads > task.block:
+        expected = f"at most {task.block}: what is sampled together does not go on from itself"
+        yield FieldError("sample.leads", leads, expected)
 
 
 def of_tiles(pipeline: Pipeline, ports: Ports) -> Iterator[ConfigError]:

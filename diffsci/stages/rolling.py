@@ -94,6 +94,9 @@ def rolled_leads(pipeline: Pipeline) -> int:
     if not task.has_leads:
         expected = f"null: the task {families.name_of(task)} makes no forecast to go on from"
         raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
+    if not task.goes_on:
+        expected = f"null: the task {families.name_of(task)} does not go on from what it makes"
+        raise FieldError("train.rollout", {"leads": rollout.leads}, expected)
     if len(task.parts) > 1:
         expected = "null: where each step is drawn by itself, a draw does not go on from the last"
         raise FieldError("train.rollout", {"leads": rollout.leads}, expected)

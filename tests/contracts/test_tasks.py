@@ -14,7 +14,8 @@ SPACES = [(16,), (9, 14)]
 
 @pytest.fixture(params=families.names("tasks"))
 def task(request):
-    return families.load("tasks", request.param)()
+    settings = {"trajectory": {"length": 1}}.get(request.param, {})
+    return families.load("tasks", request.param)(**settings)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -36,6 +37,8 @@ def test_the_condition_is_made_of_given_frames_alone(task, space):
         pytest.skip("no frame is given as it is")
     grid = makers.fields(space=space).grid
     window = torch.randn(2, task.frames, 3, *space)
+    if task.observe(window, grid) is None:
+        pytest.skip("nothing is given")
     later = window.clone()
     later[:, task.given_frames :] += 1
     assert torch.equal(task.observe(window, grid), task.observe(later, grid))
@@ -43,8 +46,8 @@ def test_the_condition_is_made_of_given_frames_alone(task, space):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_advance_keeps_the_shape_and_ends_with_the_state(task, space):
-    if not task.has_leads:
-        pytest.skip("no leads")
+    if not (task.has_leads and task.goes_on):
+        pytest.skip("no leads, or none that go on")
     grid = makers.fields(space=space).grid
     window = torch.randn(2, task.frames, 3, *space)
     given = task.observe(window, grid)

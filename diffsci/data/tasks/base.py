@@ -22,6 +22,9 @@ class Task(ABC):
     has_leads: bool
     """Whether the ensemble has a lead axis, made by rolling the model forward."""
 
+    goes_on: bool = True
+    """Whether a forecast goes on from what was sampled, to any lead."""
+
     per_cell: bool = False
     """Whether targets are scaled cell by cell: what is missing has a climatological pattern."""
 

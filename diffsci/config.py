@@ -124,6 +124,7 @@ def cross_check(pipeline: sections.Pipeline) -> None:
     _check_objective(pipeline)
     _check_guidance(pipeline)
     _check_sampler(pipeline)
+    _check_calibration(pipeline)
     if pipeline.evaluate is None:
         return
     for number, baseline in enumerate(pipeline.evaluate.baselines):
@@ -188,6 +189,26 @@ def _check_sampler(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.guidance: {families.name_of(sample.guidance)} is for white noise, but "
             f"model.noise is {families.name_of(model.noise)}; expected model.noise: white"
+        )
+
+
+def _check_calibration(pipeline: sections.Pipeline) -> None:
+    """That there are validation cases with a truth, and members that differ."""
+    if pipeline.calibrate is None or pipeline.train is None:
+        return
+    task = families.name_of(pipeline.data.task)
+    if not pipeline.data.task.condition_channels(1):
+        raise ConfigError(
+            f"calibrate: expected null: a sample of the task {task} answers to no truth of its own"
+        )
+    if pipeline.data.split.valid is None:
+        raise ConfigError(
+            "data.split.valid: got null, expected a part of the data that `calibrate` is fitted on"
+        )
+    if not pipeline.train.objective.varied:
+        raise ConfigError(
+            "calibrate: expected null: all members of train.objective "
+            f"{families.name_of(pipeline.train.objective)} are equal, and have no spread"
         )
 
 

@@ -244,9 +244,12 @@ def _digests(plain: dict[str, Any]) -> dict[str, str]:
     """What each stage is made from, as far as the pipeline file says it."""
     learned = {key: plain[key] for key in ("data", "model", "train", "seed")}
     sampled = {**learned, "sample": plain["sample"]}
+    if plain["calibrate"] is not None:
+        sampled["calibrate"] = plain["calibrate"]
     scored = {**sampled, "evaluate": plain["evaluate"]}
     return {
         "train": digest_of(learned),
+        "calibrate": digest_of(sampled),
         "sample": digest_of(sampled),
         "evaluate": digest_of(scored),
     }
@@ -267,6 +270,9 @@ def _say_plan(pipeline: Pipeline, folder: Path) -> None:
             "one call of the network" if sampler is None else families.name_of(sampler),
             calls,
         )
+    if (section := pipeline.calibrate) is not None:
+        most = "all" if section.cases is None else f"at most {section.cases}"
+        log.info("  calibrate: %d members of %s validation cases", section.members, most)
     if pipeline.evaluate:
         log.info("  evaluate: scores, baselines, figures, report")
     log.info("nothing was read or written (--dry-run)")

@@ -26,17 +26,19 @@ from diffsci.files import sha256_of, write_text
 
 log = logging.getLogger(__name__)
 
-STAGES = ("train", "sample", "evaluate")
+STAGES = ("train", "calibrate", "sample", "evaluate")
 
 # What each stage leaves in the folder; without it the stage is not done, whatever the record says.
 PRODUCTS = {
     "train": ("model",),
+    "calibrate": ("model/calibration.json",),
     "sample": ("forecast.zarr", "truth.zarr"),
     "evaluate": ("scores.csv", "scores.json", "report.html"),
 }
 
-# What may change between two calls of `run` on one folder, without making another run of it.
-_FREE = ("runtime", "tracking")
+# What may change between two calls of `run` on one folder, without making another run of it. A
+# calibration is one of them: what the model drew is kept beside what is made of it.
+_FREE = ("runtime", "tracking", "calibrate")
 
 _LEARNED = ("data", "model", "train", "seed")
 
@@ -173,7 +175,7 @@ class RunFolder:
         if not self.holds_products:
             return ()  # A run that failed before it made anything may be mended and begun again.
         free = list(_FREE)
-        for stage in reversed(STAGES):
+        for stage in (each for each in reversed(STAGES) if each not in _FREE):
             # Scores are derived and quick: they may be made again, and so may what has not begun.
             if stage == "evaluate" or self.record["stages"].get(stage) is None:
                 free.append(stage)

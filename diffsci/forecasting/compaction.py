@@ -10,7 +10,7 @@ they grew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,7 @@ class Compaction:
         template: Its layout.
         units: Those that are committed.
         old: What stands there.
+        beside: Writes what else is to be in the store, when all values are.
     """
 
     store: Place
@@ -67,6 +68,7 @@ class Compaction:
     template: Template
     units: list[Committed]
     old: Old | None
+    beside: Callable[[Place], None] | None = None
 
     @property
     def _place(self) -> Place:
@@ -97,6 +99,8 @@ class Compaction:
 
     def _end(self) -> None:
         """Give the whole store its name."""
+        if self.beside is not None:
+            self.beside(self._whole)
         with self._whole.errors():
             self.target.write(self._whole, self.template.storing.format)
         self._whole.secure(name for name in self._whole.files() if name.startswith("ledger/"))

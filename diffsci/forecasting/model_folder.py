@@ -17,12 +17,13 @@ from diffsci.errors import StorageError
 from diffsci.files import replace_folder, sha256_of
 
 FORMAT = 1
-WEIGHTS, DESCRIPTION, CONFIG, MANIFEST, VARIANCE = (
+WEIGHTS, DESCRIPTION, CONFIG, MANIFEST, VARIANCE, CALIBRATION = (
     "weights.safetensors",
     "model.json",
     "config.yaml",
     "manifest.json",
     "variance.safetensors",
+    "calibration.json",
 )
 
 

@@ -11,6 +11,7 @@ from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import StorageError
 from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.model_folder import (
+    CALIBRATION,
     CONFIG,
     DESCRIPTION,
     FORMAT,
@@ -20,6 +21,7 @@ from diffsci.forecasting.model_folder import (
     read_weights,
     told_of_choice,
 )
+from diffsci.forecasting.recalibration import Recalibration
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.grid import Grid
 from diffsci.sections import Pipeline
@@ -61,6 +63,10 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
     table = None
     if VARIANCE in sums:
         table = VarianceTable.from_tensors(read_weights(folder / VARIANCE))
+    kept = None
+    if CALIBRATION in sums:
+        text = (folder / CALIBRATION).read_text(encoding="utf-8")
+        kept = Recalibration.from_json(text, str(folder / CALIBRATION))
     told = described["provenance"] | {"diffsci_model": sums[WEIGHTS][:16]}
     return Surrogate(
         pipeline=pipeline,
@@ -73,4 +79,5 @@ def read_surrogate(folder: Path, pipeline: Pipeline) -> Surrogate:
         step=described["step"],
         provenance=told | told_of_choice(folder, pipeline.sample and pipeline.sample.sampler),
         variance=table,
+        calibration=kept,
     )

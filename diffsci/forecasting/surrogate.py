@@ -23,12 +23,14 @@ from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError
 from diffsci.files import replace_folder, sha256_of
+from diffsci.forecasting.calibrated import ensemble
 from diffsci.forecasting.conditions import given_for
 from diffsci.forecasting.constraining import Constrained, bounds_of
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import (
+    CALIBRATION,
     CONFIG,
     DESCRIPTION,
     FORMAT,
@@ -39,6 +41,7 @@ from diffsci.forecasting.model_folder import (
 )
 from diffsci.forecasting.observations import Observations, checked
 from diffsci.forecasting.perturbing import Perturbation
+from diffsci.forecasting.recalibration import Recalibration
 from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
@@ -63,6 +66,7 @@ class Surrogate:
         provenance: Digests and versions, for the stores it makes.
         variance: Posterior variance of its estimates, for samplers that need it; none where it was
             not estimated.
+        calibration: What its members are brought to; none where nothing was fitted.
     """
 
     pipeline: Pipeline
@@ -75,6 +79,7 @@ class Surrogate:
     step: float | None
     provenance: dict[str, Any]
     variance: VarianceTable | None = None
+    calibration: Recalibration | None = None
 
     def __repr__(self) -> str:
         pipeline, weights = self.pipeline, sum(p.numel() for p in self.denoiser.parameters())
@@ -138,7 +143,7 @@ class Surrogate:
                 "(train.drop_scalars is 0), so there is nothing to guide by; train it with 0.1"
             )
         engine = replace(self.engine(), guidance=chosen)
-        values = self.values(engine, given, range(wanted.members), wanted.seed)
+        values = ensemble(self, engine, given, wanted.members, wanted.seed)
         return self.label(values, given.cases, np.arange(wanted.members))
 
     def engine(self, device: Device | None = None) -> Engine:
@@ -283,6 +288,8 @@ class Surrogate:
             if self.variance is not None:
                 table = safetensors.torch.save(self.variance.to_tensors())
                 (fresh / VARIANCE).write_bytes(table)
+            if self.calibration is not None:
+                (fresh / CALIBRATION).write_text(self.calibration.to_json(), encoding="utf-8")
             files = sorted(path for path in fresh.iterdir() if path.is_file())
             sums = {path.name: sha256_of(path) for path in files}
             (fresh / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from diffsci.errors import require
+from diffsci.sections.calibrating import Calibrate
 from diffsci.sections.data import Data, Part, Split
 from diffsci.sections.evaluating import Evaluate
 from diffsci.sections.model import Model, Predict
@@ -19,6 +20,7 @@ from diffsci.sections.storing import Storing
 from diffsci.sections.training import Rollout, Train, ValidateCrps
 
 __all__ = [
+    "Calibrate",
     "Data",
     "Evaluate",
     "Model",
@@ -49,6 +51,7 @@ class Pipeline:
     model: Model | None = None
     train: Train | None = None
     sample: Sample | None = None
+    calibrate: Calibrate | None = None
     evaluate: Evaluate | None = None
     runtime: Runtime = field(default_factory=Runtime)
     tracking: Tracking = field(default_factory=Tracking)
@@ -58,7 +61,8 @@ class Pipeline:
         expected = "up to 100 letters, digits, - _ and ., a letter or digit first (a folder's name)"
         require(fits, "name", self.name, expected)
         require(self.seed >= 0, "seed", self.seed, "0 or more")
-        needs = [("train", "model"), ("sample", "train"), ("evaluate", "sample")]
+        needs = [("train", "model"), ("sample", "train")]
+        needs += [("calibrate", "sample"), ("evaluate", "sample")]
         for stage, before in needs:
             present = getattr(self, stage) is None or getattr(self, before) is not None
             require(present, stage, "this section alone", f"a section `{before}` before it")

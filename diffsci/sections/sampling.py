@@ -100,6 +100,7 @@ class Sample:
         perturb: What the members' initial states differ by, where forecasts begin from one state.
         limit: Standard deviations from the mean beyond which a member counts as exploded: it is
             recorded as failed, and NaN.
+        calibrated: Whether members take the calibration that is kept with the model, where one is.
         store: Format of the store, and what of the values it keeps.
     """
 
@@ -116,6 +117,7 @@ class Sample:
     tiles: Tiles | None = None
     perturb: Perturbing | None = None
     limit: float = 1000.0
+    calibrated: bool = True
     store: Storing = field(default_factory=Storing)
 
     def __post_init__(self) -> None:

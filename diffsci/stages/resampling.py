@@ -163,7 +163,7 @@ def _require_no_product(run: Path, store: Place) -> None:
     """Refuse to change what `run` made, behind the back of its record."""
     if store.is_remote or store.path.absolute().parent != run.absolute():
         return
-    if store.name in ("forecast.zarr", "truth.zarr"):
+    if store.name in ("forecast.zarr", "forecast-raw.zarr", "truth.zarr", "validation.zarr"):
         raise StorageError(
             f"{store}: is the run's own; it grows by `diffsci run {run}/config.yaml --out {run} "
             "sample.members=N --allow sample.members`; or choose another name with --out"

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from diffsci.data.fields import Cases
-from diffsci.errors import NumericsError
+from diffsci.errors import NumericsError, StorageError
+from diffsci.forecasting.calibrated import recalibration
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.places import Place
-from diffsci.forecasting.store import write_whole
+from diffsci.forecasting.store import require_name, write_whole
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.template import Template
 from diffsci.forecasting.tiles import Tiling
 from diffsci.forecasting.units import Unit
 from diffsci.sections.storing import Storing
-from diffsci.stages.growing import Growth
+from diffsci.stages import recalibrated
+from diffsci.stages.growing import Growth, asked_of, existing
 from diffsci.stages.hands import Alone, Hands
 from diffsci.stages.job import Job, cutting_of
 
@@ -38,7 +41,54 @@ def write_ensemble(
     exact: bool = False,
     hands: Hands | None = None,
 ) -> None:
-    """All members of all cases in a store, which grows by what it lacks.
+    """The ensemble of a model: calibrated where a calibration is kept with it, else as drawn.
+
+    A calibrated store is made of the raw one beside it, which has the members that the centre of a
+    case takes, even where fewer are asked for. See `write_raw` for arguments and errors.
+    """
+    by = recalibration(model, engine, max(1, len(given.cases.leads)))
+    place = Place.of(store)
+    if by is None:
+        write_raw(
+            model, engine, given, members=members, seed=seed, batch=batch, store=store,
+            exact=exact, hands=hands,
+        )  # fmt: skip
+        return
+    require_name(place)
+    found = existing(place)
+    if found is not None and not recalibrated.is_calibrated(found):
+        raise StorageError(
+            f"{place}: holds members as they were drawn, and this model's are calibrated now; "
+            "choose another name with --out, or sample.calibrated=false"
+        )
+    if found is not None and not exact:
+        members = max(members, found.members)
+    raw = recalibrated.raw_of(place)
+    grown = _grown(
+        model, engine, given, members=max(members, by.centre), seed=seed, batch=batch,
+        store=raw, exact=exact, hands=hands,
+    )  # fmt: skip
+    section = model.pipeline.sample
+    storing = section.store if section else Storing()
+    template = Template(model=model, cases=given.cases, members=members, storing=storing)
+    ledger = recalibrated.write(template, asked_of(template, engine, given, seed), raw, by, place)
+    _refuse_failed(place, ledger.failed, len(ledger.cases) * ledger.members)
+    _refuse_failed(raw, grown.failed, grown.rows)
+
+
+def write_raw(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    *,
+    members: int,
+    seed: int,
+    batch: int,
+    store: Path | str,
+    exact: bool = False,
+    hands: Hands | None = None,
+) -> None:
+    """All members of all cases as they are drawn, in a store which grows by what it lacks.
 
     A store that holds other cases, fewer members or fewer leads of the same ensemble gets what is
     asked for in addition; what it has is not computed again, but for more leads: a rollout goes on
@@ -65,6 +115,26 @@ def write_ensemble(
         NumericsError: When members failed, after the store was written with them as NaN.
         StorageError: When the store was made from something else, or cannot be written.
     """
+    growth = _grown(
+        model, engine, given, members=members, seed=seed, batch=batch, store=Place.of(store),
+        exact=exact, hands=hands,
+    )  # fmt: skip
+    _refuse_failed(growth.store, growth.failed, growth.rows)
+
+
+def _grown(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    *,
+    members: int,
+    seed: int,
+    batch: int,
+    store: Place,
+    exact: bool,
+    hands: Hands | None,
+) -> Growth:
+    """A store that holds what is asked for, failures and all."""
     section = model.pipeline.sample
     growth = Growth.of(
         model,
@@ -73,7 +143,7 @@ def write_ensemble(
         members=members,
         seed=seed,
         storing=section.store if section else Storing(),
-        store=Place.of(store),
+        store=store,
         exact=exact,
     )
     if not growth.is_done:
@@ -90,11 +160,15 @@ def write_ensemble(
         )
         (hands or Alone()).do(job, units)
         growth.finish()
-    if growth.failed:
-        shown = "\n".join(f"  {each}: {each.why}" for each in growth.failed[:20])
-        more = f"\n  and {len(growth.failed) - 20} others" if growth.failed[20:] else ""
+    return growth
+
+
+def _refuse_failed(store: Place, failed: tuple[Failure, ...], rows: int) -> None:
+    if failed:
+        shown = "\n".join(f"  {each}: {each.why}" for each in failed[:20])
+        more = f"\n  and {len(failed) - 20} others" if failed[20:] else ""
         raise NumericsError(
-            f"{store}: {len(growth.failed)} of {growth.rows} members failed and are NaN there, the "
+            f"{store}: {len(failed)} of {rows} members failed and are NaN there, the "
             "others are whole. The same noise would fail again, so they are not tried again: train "
             f"longer, take fewer leads, or another seed\n{shown}{more}"
         )

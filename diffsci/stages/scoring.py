@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from diffsci import families
 from diffsci.data.catalog import load_entry
 from diffsci.errors import DataError
+from diffsci.evaluation import conformal
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
@@ -31,11 +32,27 @@ _BLOCK_BYTES = 64_000_000
 _MOST_BYTES = 1_000_000_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What a calibrated ensemble was made of, and what else was made of it.
+
+    Args:
+        raw: As many members as they were drawn.
+        ends: Of the intervals.
+        levels: Of the intervals.
+    """
+
+    raw: Float[np.ndarray, "case member lead channel *space"]
+    ends: Float[np.ndarray, "level bound case lead channel *space"]
+    levels: tuple[float, ...]
+
+
 def score(
     pipeline: Pipeline,
     prepared: Prepared,
     model: Float[np.ndarray, "case member lead channel *space"],
     folder: Path,
+    before: Before | None = None,
 ) -> tuple[Scores, dict[str, Path]]:
     """Score the model and its baselines; write `scores.csv`, `scores.json` and the figures.
 
@@ -44,6 +61,7 @@ def score(
         prepared: The data.
         model: Members of the model, physical units.
         folder: The run folder.
+        before: What the members were before they were calibrated.
 
     Returns:
         The scores, and file name -> path of the figures.
@@ -51,6 +69,8 @@ def score(
     section = pipeline.evaluate
     assert section is not None and pipeline.sample is not None
     forecasts = {"model": model}
+    if before is not None:
+        forecasts["raw"] = before.raw
     problem = _problem(pipeline, prepared)
     for baseline in _baselines(section, pipeline):
         name = families.name_of(baseline)
@@ -80,6 +100,11 @@ def score(
         train_labels=prepared.train_labels(_windows(prepared)),
         keys=cases.keys,
     )
+    if before is not None:
+        found = conformal.rows(
+            before.ends, before.levels, truth, scores, prepared.train.channels, prepared.train.grid
+        )
+        scores = replace(scores, rows=(*scores.rows, *found))
     scores.write(folder)
     write_cases(folder, scores, cases.keys)
     log.info("evaluate: figures")

@@ -23,9 +23,16 @@ from diffsci.forecasting.surrogate import Surrogate
 from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
-from diffsci.stages import checks, following, registering, scoring, telling
+from diffsci.stages import (
+    checks,
+    following,
+    recalibrated,
+    recalibrating,
+    registering,
+    scoring,
+    telling,
+)
 from diffsci.stages.calibrating import calibrated
-from diffsci.stages.growing import is_same
 from diffsci.stages.learning import Training, learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
@@ -126,6 +133,9 @@ class Sequence:
         model = self._train(prepared, device, tracker)
         if pipeline.sample is None:
             return
+        recalibrated.settle(self.path / FORECAST, pipeline.calibrate is not None)
+        if pipeline.calibrate is not None or model.calibration is not None:
+            model = self._calibrate(prepared, model, device)
         self._sample(prepared, model, device)
         if pipeline.evaluate is not None:
             self._evaluate(prepared, tracker)
@@ -217,6 +227,20 @@ class Sequence:
         known = provenance(self.loaded.plain, self.loaded.pipeline.sample.seed)
         return known | {"diffsci_data": prepared.train.digest[:16]}
 
+    def _calibrate(self, prepared: Prepared, model: Surrogate, device: Device) -> Surrogate:
+        pipeline, place = self.loaded.pipeline, self.path / "model"
+        if pipeline.calibrate is None:
+            self.folder.record["stages"].pop("calibrate", None)
+            replace(model, calibration=None).save(place, config.to_yaml(self.loaded.plain))
+        elif not self.folder.done("calibrate", self.digests["calibrate"]):
+            assert pipeline.sample is not None
+            model = self._renewed(model, prepared, pipeline.sample)
+            with self._stage("calibrate"):
+                engine = model.engine(device)
+                found = recalibrating.recalibration_of(model, engine, self.loaded, self.path)
+                replace(model, calibration=found).save(place, config.to_yaml(self.loaded.plain))
+        return read_surrogate(place, pipeline)
+
     def _sample(self, prepared: Prepared, model: Surrogate, device: Device) -> None:
         pipeline, store = self.loaded.pipeline, self.path / FORECAST
         sample = pipeline.sample
@@ -227,8 +251,7 @@ class Sequence:
         model, evaluation = self._renewed(model, prepared, sample), prepared.evaluation
         given, engine = Given.of_tests(evaluation, sample.observed), model.engine(device)
         with self._stage("sample"):
-            if store.exists() and not is_same(model, engine, given, sample, store):
-                remove_folder(store)  # of settings that were then changed
+            recalibrated.clear(model, engine, given, sample, store)
             write_truth(
                 model,
                 evaluation.cases,
@@ -255,7 +278,8 @@ class Sequence:
                 stored, prepared.train.channels, prepared.train.grid
             )
         with self._stage("evaluate"):
-            scores, drawn = scoring.score(pipeline, prepared, values, self.path)
+            before = recalibrated.before(pipeline, prepared, self.path / FORECAST)
+            scores, drawn = scoring.score(pipeline, prepared, values, self.path, before)
         page = scoring.report(
             pipeline,
             prepared,

@@ -1,0 +1,92 @@
+"""Rows of conformal intervals: how often they held the truth, and how wide they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from diffsci.data.fields import Channel
+from diffsci.evaluation.rows import Row
+from diffsci.evaluation.table import Scores
+from diffsci.grid import Grid
+
+NAME = "conformal"
+"""How the names of these scores begin; the level in percent follows."""
+
+
+def level_of(score: str) -> float | None:
+    """The level of a coverage row by its name, such as 0.9 of `conformal_90`; none for others."""
+    head, _, rest = score.partition("_")
+    try:
+        return float(rest) / 100 if head == NAME else None
+    except ValueError:
+        return None
+
+
+def rows(
+    ends: Float[np.ndarray, "level bound case lead channel *space"],
+    levels: Sequence[float],
+    truth: Float[np.ndarray, "case lead channel *space"],
+    scores: Scores,
+    channels: Sequence[Channel],
+    grid: Grid,
+) -> Iterator[Row]:
+    """Coverage and mean width of each level, over all leads and at each, with intervals.
+
+    Args:
+        ends: Lower and upper.
+        levels: That they promise.
+        truth: In the same unit; what is NaN by declaration counts for nothing.
+        scores: Of the same cases, whose resamples are taken.
+        channels: What each channel is.
+        grid: Whose cells weigh by their area.
+    """
+    members = next(row.members for row in scores.rows if row.forecast == "model")
+    for (low, high), level in zip(ends, levels, strict=True):
+        inside = np.where(np.isnan(truth), np.nan, (low <= truth) & (truth <= high))
+        name = f"{NAME}_{100 * level:g}"
+        for number, channel in enumerate(channels):
+            for word, unit, values in (
+                (name, "1", inside[:, :, number]),
+                (f"{name}_width", channel.unit, (high - low)[:, :, number]),
+            ):
+                by_lead = _area_mean(values, grid)
+                parts: list[tuple[float | None, np.ndarray]] = [(None, by_lead.mean(axis=1))]
+                parts += [(lead, by_lead[:, k]) for k, lead in enumerate(scores.leads or ())]
+                for lead, series in parts:
+                    low_end, high_end = _interval(series, scores)
+                    yield Row(
+                        forecast="model",
+                        variable=channel.name,
+                        score=word,
+                        lead=lead,
+                        value=float(series.mean()),
+                        low=low_end,
+                        high=high_end,
+                        unit=unit,
+                        members=members,
+                        count=len(series),
+                    )
+
+
+def _area_mean(
+    values: Float[np.ndarray, "case lead *space"], grid: Grid
+) -> Float[np.ndarray, "case lead"]:
+    space = tuple(range(2, values.ndim))
+    there = ~np.isnan(values)
+    total = (np.where(there, values, 0.0) * grid.cell_weights).sum(axis=space)
+    return np.asarray(total / (there * grid.cell_weights).sum(axis=space))
+
+
+def _interval(series: Float[np.ndarray, " case"], scores: Scores) -> tuple[float, float]:
+    """Of the mean, by the resamples of the table."""
+    if len(series) < 2:
+        return math.nan, math.nan
+    value = float(series.mean())
+    tail = (1 - scores.confidence) / 2
+    found = np.quantile(scores.resamples @ series, [tail, 1 - tail])
+    low, high = (value + scores.stretch * (float(end) - value) for end in found)
+    return low, high

@@ -1,0 +1,35 @@
+"""Section `calibrate`: spread, mean and intervals of the ensemble, fitted on validation cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffsci.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """What members are brought to, after they were drawn, by how validation cases came out.
+
+    Args:
+        members: Of each validation case; every ensemble is spread about the mean of so many.
+        cases: Of the validation part, evenly spread, at most; null takes all.
+        bias: Whether the mean error of each field and lead is taken out, as far as it is no chance.
+        bands: Of wavenumber, each with a spread factor of its own; 1 is one factor for the field.
+        levels: Of the conformal intervals; empty makes none.
+    """
+
+    members: int = 16
+    cases: int | None = 64
+    bias: bool = True
+    bands: int = 1
+    levels: tuple[float, ...] = (0.9,)
+
+    def __post_init__(self) -> None:
+        require(self.members >= 2, "members", self.members, "2 or more: one has no spread")
+        fits = self.cases is None or self.cases >= 2
+        require(fits, "cases", self.cases, "2 or more, or null for all")
+        require(self.bands >= 1, "bands", self.bands, "1 or more")
+        fits = all(0 < level < 1 for level in self.levels)
+        fits = fits and list(self.levels) == sorted(set(self.levels))
+        require(fits, "levels", self.levels, "shares between 0 and 1, rising, such as [0.5, 0.9]")

@@ -27,6 +27,8 @@ from diffsci.evaluation import compare as comparison
 from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
 from diffsci.points import Point
+from diffsci.sections import Runtime
+from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
 from diffsci.tracker import Tracker
 
@@ -52,7 +54,7 @@ def run(
         dry_run: Build and check every point, and read no data.
         only: Names of points; none takes all.
         allow: As `pipeline.run` takes it, for every point.
-        jobs: Points at once, each in a process of its own.
+        jobs: Points at once, each in a process of its own; with `runtime.dask`, on its workers.
         command: Arguments of Python that run one point, from the sweep's folder and its name;
             needed for several jobs.
 
@@ -81,10 +83,8 @@ def run(
             assert command is not None
             _write(folder, loaded.points, record, failed)  # the run that theirs are nested in
             names = [point.name for point, _ in children]
-            threads = max(1, (os.cpu_count() or 1) // min(jobs, len(names)))
-            own = loaded.pipeline.runtime.threads != "auto" or "OMP_NUM_THREADS" in os.environ
-            given = (folder, jobs, None if own else threads)
-            ends = jobs_of.run(names, partial(command, folder), *given)
+            begin = partial(command, folder)
+            ends = _side_by_side(loaded.pipeline.runtime, names, begin, folder, jobs)
         else:
             ends = _in_turn(children, folder, tags, allow)
         for name, error in ends:
@@ -123,6 +123,26 @@ def _in_turn(
             yield point.name, error
         else:
             yield point.name, None
+
+
+def _side_by_side(
+    runtime: Runtime,
+    names: Sequence[str],
+    command: Callable[[str], Sequence[str]],
+    folder: Path,
+    jobs: int,
+) -> Iterator[tuple[str, DiffsciError | None]]:
+    """The same, several at once: in processes here, or on the workers of a dask cluster."""
+    if runtime.dask is None:
+        threads = max(1, (os.cpu_count() or 1) // min(jobs, len(names)))
+        own = runtime.threads != "auto" or "OMP_NUM_THREADS" in os.environ
+        return jobs_of.run(names, command, folder, jobs, None if own else threads)
+
+    def alone(name: str) -> list[str]:
+        """Its samples are made where it is, not by workers that all may have a point in hand."""
+        return [*command(name), "runtime.dask=null"]
+
+    return far_jobs.run(names, alone, folder, jobs, runtime.dask)
 
 
 def _chosen(points: tuple[Point, ...], only: Sequence[str]) -> tuple[Point, ...]:

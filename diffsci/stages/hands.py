@@ -7,18 +7,17 @@ committed, since its process died, is missing and is done by the next call of th
 from __future__ import annotations
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from typing import Any
 
 from diffsci import stopping
-from diffsci.errors import ConfigError
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.units import Unit
 from diffsci.forecasting.work import Writing
 from diffsci.forecasting.writing import Writer
+from diffsci.stages.cluster import connected
 from diffsci.stages.job import Job, compute, some
 
 log = logging.getLogger(__name__)
@@ -62,16 +61,10 @@ class Workers(Hands):
         Raises:
             ConfigError: When there is no scheduler, or dask's distributed part is not installed.
         """
-        try:
-            import distributed as dask
+        with connected(self.address, self.seconds) as client, stopping.patiently():
+            import distributed
 
-            finished: Any = dask.as_completed
-        except ImportError:
-            raise ConfigError(
-                f"runtime.dask: got {self.address!r}, and dask's workers are not installed: "
-                "pip install diffsci[cluster]"
-            ) from None
-        with self._client(dask) as client, stopping.patiently():
+            finished: Any = distributed.as_completed
             log.info("sample: %d dask workers", len(client.scheduler_info()["workers"]))
             shared = client.scatter([job.model, job.engine], broadcast=True)
             waiting = [
@@ -83,21 +76,6 @@ class Workers(Hands):
                 if stopping.wanted():
                     client.cancel(waiting)
                 stopping.boundary(f"sample: stopped after unit {done} of {len(units)}")
-
-    def _client(self, dask: Any) -> Any:  # noqa: ANN401  distributed has no types
-        if self.address == "local":
-            # One thread each, as torch computes with its own.
-            cluster = dask.LocalCluster(
-                n_workers=os.cpu_count() or 1, threads_per_worker=1, dashboard_address=None
-            )
-            return dask.Client(cluster)
-        try:
-            return dask.Client(self.address, timeout=self.seconds)
-        except OSError as error:
-            raise ConfigError(
-                f"runtime.dask: got {self.address!r}, and no scheduler answers there "
-                f"({type(error).__name__}); start one with `dask scheduler`, or take local"
-            ) from error
 
 
 def _parts(job: Job, unit: Unit) -> tuple[Given, list[tuple[int, int]], int, int, Writing]:

@@ -77,7 +77,7 @@ def run(
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 code = running.pop(name).returncode
                 stopping.boundary(f"sweep: {name} has ended", stopping.wanted() if code else 0)
-                yield name, _error(code, folder / f"{name}.log")
+                yield name, error_of(code, folder / f"{name}.log")
             time.sleep(_POLL_SECONDS)
     stopping.boundary("sweep: all points have ended")
 
@@ -105,7 +105,8 @@ def _ended_with(running: dict[str, subprocess.Popen[bytes]]) -> Iterator[None]:
             process.wait()
 
 
-def _error(code: int, file: Path) -> DiffsciError | None:
+def error_of(code: int, file: Path) -> DiffsciError | None:
+    """What a point failed by, from its exit code and what it told; none where it did not."""
     if code == 0:
         return None
     lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()

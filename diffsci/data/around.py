@@ -111,13 +111,7 @@ def cosine_of_zenith(times: np.ndarray, grid: Grid) -> Float[np.ndarray, "time *
         Spencer (1971), Fourier series representation of the position of the sun: declination to
         0.0006 rad, equation of time to 35 s.
     """
-    places = dict(zip(grid.dims, grid.coordinates, strict=True))
-    latitude, longitude = (
-        np.deg2rad(np.asarray(places[dim], dtype=np.float64)).reshape(
-            [-1 if dim == each else 1 for each in grid.dims]
-        )
-        for dim in ("latitude", "longitude")
-    )
+    latitude, longitude = _places(grid)
     shape = (-1, *[1] * len(grid.dims))
     turn = 2 * np.pi * _fraction_of_year(times)
     waves = np.stack(
@@ -132,6 +126,20 @@ def cosine_of_zenith(times: np.ndarray, grid: Grid) -> Float[np.ndarray, "time *
         declination
     ) * np.cos(hour_angle)
     return cosine
+
+
+def _places(grid: Grid) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Latitude and longitude of each cell in radians, as arrays that broadcast to the grid."""
+    if grid.places is not None:
+        return np.deg2rad(grid.places.latitude), np.deg2rad(grid.places.longitude)
+    known = dict(zip(grid.dims, grid.coordinates, strict=True))
+    latitude, longitude = (
+        np.deg2rad(np.asarray(known[dim], dtype=np.float64)).reshape(
+            [-1 if dim == each else 1 for each in grid.dims]
+        )
+        for dim in ("latitude", "longitude")
+    )
+    return latitude, longitude
 
 
 def _require_dates(times: np.ndarray) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffsci.data import addresses
+from diffsci.data import addresses, intervals
 from diffsci.data import strict_yaml as strict
-from diffsci.data.entry import MISSING, Entry, Source, TimeAxis, Variable
+from diffsci.data.entry import MISSING, TRANSFORMS, Entry, Source, TimeAxis, Variable
 from diffsci.errors import DataError
 
 
@@ -113,7 +113,36 @@ def _variable(value: object, path: Path, where: str) -> Variable:
         raise DataError(
             f"{path}: {where}.missing: got {texts['missing']!r}, expected {' or '.join(MISSING)}"
         )
+    if texts.get("transform", TRANSFORMS[0]) not in TRANSFORMS:
+        raise DataError(
+            f"{path}: {where}.transform: got {texts['transform']!r}, expected "
+            f"{' or '.join(TRANSFORMS)}"
+        )
+    _check_sums(texts, numbers["fill"], path, where)
     return Variable(vector=vector, **numbers, **texts)
+
+
+def _check_sums(texts: dict[str, Any], fill: float | None, path: Path, where: str) -> None:
+    """Refuse intervals that are none, and what contradicts a running sum."""
+    word, resets = texts.get("accumulated"), texts.get("resets")
+    running = word == intervals.RUNNING
+    if word is not None and not running and intervals.seconds(word) is None:
+        raise DataError(
+            f"{path}: {where}.accumulated: got {word!r}, expected an interval such as 1h, 30min or "
+            "1d, or running"
+        )
+    if resets is not None:
+        length = intervals.seconds(resets)
+        if not running or length is None or 86_400 % length:
+            raise DataError(
+                f"{path}: {where}.resets: got {resets!r}, expected a part of a day such as 24h or "
+                "6h, beside `accumulated: running`"
+            )
+    if running and fill is not None:
+        raise DataError(
+            f"{path}: {where}.fill: got {fill:g}, expected none beside `accumulated: running`; "
+            "declare it as `_FillValue` in the file"
+        )
 
 
 def _number(value: object, path: Path, where: str) -> float | None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MISSING = ("forbidden", "static", "moving")
 """What a NaN means: a fault, a cell that never counts, one that does not count just then."""
 
+TRANSFORMS = ("log1p",)
+"""What may be learnt in place of values."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -50,6 +53,10 @@ class Variable:
             declare it.
         minimum: Least value that is possible, in `units`: sampled states are kept above it.
         maximum: Largest value that is possible.
+        accumulated: Over which interval each value is a sum, such as `1h`, up to its time; or
+            `running`, for a sum since the start of a run, which becomes the sum over each step.
+        resets: How often a running sum begins anew, from midnight UTC on; none finds it out.
+        transform: What is learnt in place of the values: `log1p`, the logarithm of 1 and them.
     """
 
     units: str | None = None
@@ -61,6 +68,9 @@ class Variable:
     fill: float | None = None
     minimum: float | None = None
     maximum: float | None = None
+    accumulated: str | None = None
+    resets: str | None = None
+    transform: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

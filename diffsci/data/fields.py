@@ -57,6 +57,11 @@ class Channel:
         return self.variable_attributes.get("missing", "forbidden")
 
     @property
+    def transform(self) -> str:
+        """What is learnt in place of its values; empty where they are learnt as they are."""
+        return self.variable_attributes.get("transform", "")
+
+    @property
     def variable_attributes(self) -> dict[str, str]:
         """CF attributes of the variable."""
         return {key: value for key, value in self.attributes if not key.startswith(LEVEL)}

@@ -12,7 +12,7 @@ from diffsci.data.around import Around
 from diffsci.data.fields import Fields
 from diffsci.data.inputs import Inputs, condition_channels
 from diffsci.data.moments import Moments
-from diffsci.data.statistics import Statistics
+from diffsci.data.statistics import Statistics, learnt
 from diffsci.data.tasks.base import Task
 from diffsci.errors import DataError
 
@@ -52,6 +52,7 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         units=tuple(channel.unit for channel in fields.channels),
         scalar_names=fields.scalar_names,
         data_digest=fields.digest,
+        transforms=_transforms(fields),
         **_gaps(fields),
     )
     if task.climate:
@@ -106,10 +107,15 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
         add = np.nansum
         count = sum(np.isfinite(block).sum(axis=axes) for block in fields.values)
         _require_some(fields, count)
-    total = sum(add(block, axis=axes, dtype=np.float64) for block in fields.values)
+    words, space = _transforms(fields), len(fields.grid.dims)
+    total = sum(
+        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.values
+    )
     mean = np.asarray(total) / count
-    wide = mean.reshape(-1, *[1] * len(fields.grid.dims))
-    square = sum(add((block - wide) ** 2, axis=axes) for block in fields.values)
+    wide = mean.reshape(-1, *[1] * space)
+    square = sum(
+        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.values
+    )
     std = np.sqrt(np.asarray(square) / count)
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
@@ -120,6 +126,12 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
                 "leave it out by `variables:`"
             )
     return mean, std
+
+
+def _transforms(fields: Fields) -> tuple[str, ...]:
+    """What is learnt in place of each channel's values; empty where all are as they are."""
+    words = tuple(channel.transform for channel in fields.channels)
+    return words if any(words) else ()
 
 
 def _require_some(fields: Fields, count: np.ndarray) -> None:

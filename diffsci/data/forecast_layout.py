@@ -86,6 +86,12 @@ def _axes(
         dim: xr.Variable(dim, np.array(at), {"units": unit, **_AXIS.get(dim, {})})
         for dim, at, unit in zip(grid.dims, grid.coordinates, grid.units, strict=True)
     }
+    if grid.places is not None:
+        for name, unit in (("latitude", "degrees_north"), ("longitude", "degrees_east")):
+            told = {"standard_name": name, "long_name": name, "units": unit}
+            coordinates[name] = xr.Variable(grid.dims, getattr(grid.places, name), told)
+        if grid.places.mapping:
+            coordinates["crs"] = xr.Variable((), np.int32(0), dict(grid.places.mapping))
     inside = list(dict.fromkeys(c.level for c in channels if c.level is not None))
     if inside:
         first = next(channel for channel in channels if channel.level is not None)

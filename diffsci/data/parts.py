@@ -46,6 +46,8 @@ def read_part(data: Data, part: Part, roots: tuple[Path, ...] = ()) -> Fields:
         fields = replace(fields, channels=tuple(_may_miss(each) for each in fields.channels))
     if task.beside is not None:
         fields = _beside(fields, data, part, roots)
+    elif (second := task.second(fields)) is not None:
+        fields = replace(fields, beside=second)
     if task.masks is not None:
         fields = _masked(fields, task, data.domain, roots)
     more = [each for each in (fields.beside, fields.masks, fields.mask_at) if each is not None]

@@ -17,7 +17,7 @@ from diffsci.errors import ConfigError, DataError, DiffsciError
 
 log = logging.getLogger(__name__)
 
-WARNINGS = ("gap", "sigma-min", "memory", "tiles", "chunks")
+WARNINGS = ("gap", "noise", "sigma-min", "memory", "tiles", "chunks")
 """Codes that do not stop a run."""
 
 

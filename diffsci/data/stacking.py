@@ -16,6 +16,7 @@ from jaxtyping import Float32
 
 from diffsci.data.axes import unknown
 from diffsci.data.catalog import MISSING, Entry
+from diffsci.data.entry import TRANSFORMS
 from diffsci.data.fields import LEVEL, Channel
 from diffsci.data.problems import Report
 from diffsci.data.scanning import Scan
@@ -145,6 +146,9 @@ def in_units(
         missing = variable.attrs["missing"]
     if missing != MISSING[0]:
         attributes["missing"] = missing
+    transform = declared.transform if declared else None
+    if transform or variable.attrs.get("transform") in TRANSFORMS:
+        attributes["transform"] = transform or variable.attrs["transform"]
     if declared and declared.fill is not None:
         attributes["fill"] = declared.fill
     if found is None and wanted is None and default is None:
@@ -217,7 +221,14 @@ def gather(
         scan.add(values, variable)
         scan.tell(report)
         blocks.append(values)
-        kept = (*_KEPT, "vector", "missing", "valid_min", "valid_max")
+        if variable.attrs.get("transform") == "log1p" and scan.low <= -1:
+            report.add(
+                "transform",
+                f"values down to {scan.low:g}, and `transform: log1p` takes those above -1 alone",
+                "take `transform:` out of the entry, or correct the file",
+                variable=str(name),
+            )
+        kept = (*_KEPT, "vector", "missing", "transform", "valid_min", "valid_max")
         attributes = tuple((k, str(variable.attrs[k])) for k in kept if k in variable.attrs)
         if levels != [None]:
             attributes += tuple((LEVEL + k, str(v)) for k, v in ds[stack].attrs.items())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,43 @@ _ARRAYS = (
 )
 
 
-_NAMES = ("channels", "units", "scalar_names", "missing")
+_NAMES = ("channels", "units", "scalar_names", "missing", "transforms")
+
+
+def learnt(
+    values: Float[np.ndarray, "*shape"], transforms: tuple[str, ...], space: int
+) -> Float[np.ndarray, "*shape"]:
+    """What is learnt in place of physical values.
+
+    Args:
+        values: Channels lie before the axes of space.
+        transforms: Of each channel; empty where there are none.
+        space: How many axes of space there are.
+    """
+    return _changed(values, transforms, space, np.log1p)
+
+
+def unlearnt(
+    values: Float[np.ndarray, "*shape"], transforms: tuple[str, ...], space: int
+) -> Float[np.ndarray, "*shape"]:
+    """The inverse of `learnt`."""
+    return _changed(values, transforms, space, np.expm1)
+
+
+def _changed(
+    values: np.ndarray,
+    transforms: tuple[str, ...],
+    space: int,
+    function: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    if not any(transforms):
+        return values
+    made = np.array(values, dtype=np.float64)
+    by_channel = np.moveaxis(made, made.ndim - space - 1, 0)
+    for number, word in enumerate(transforms):
+        if word:
+            by_channel[number] = function(by_channel[number])
+    return made
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +102,8 @@ class Statistics:
         units: Units of the channels.
         scalar_names: Names of the scalars.
         missing: What a NaN of each channel means; empty where it is a fault in all.
+        transforms: What is learnt in place of each channel's values, `log1p` or nothing; empty
+            where all are learnt as they are. Means and spreads are those of what is learnt.
         data_digest: Digest of the training fields.
     """
 
@@ -84,6 +123,7 @@ class Statistics:
     seen: Bool[np.ndarray, "..."] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     scalar_names: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
     data_digest: str = ""
 
     def _per_channel(self, values: np.ndarray) -> np.ndarray:
@@ -96,12 +136,31 @@ class Statistics:
         """
         mean, std = self._per_channel(self.state_mean), self._per_channel(self.state_std)
         if values.ndim <= mean.ndim:
-            alone: np.ndarray = ((values - mean) / std).astype(np.float32)
+            alone: np.ndarray = ((self._learnt(values) - mean) / std).astype(np.float32)
             return self._filled(alone)
         normalised = np.empty(values.shape, dtype=np.float32)
         for index, block in enumerate(values):  # One at a time: float64 needs twice the memory.
-            normalised[index] = (block - mean) / std
+            normalised[index] = (self._learnt(block) - mean) / std
         return self._filled(normalised)
+
+    def _learnt(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        return learnt(values, self.transforms, self.target_mean.ndim - 1)
+
+    @property
+    def centre(self) -> Float[np.ndarray, " channel"]:
+        """Physical values whose normalised ones are 0."""
+        mean = self.state_mean.reshape(-1, *[1] * (self.target_mean.ndim - 1))
+        return unlearnt(mean, self.transforms, self.target_mean.ndim - 1).ravel()
+
+    def normalised(self, bounds: Float[np.ndarray, " channel"]) -> Float[np.ndarray, " channel"]:
+        """One number for each channel as normalised states have it; infinities stay."""
+        wide = bounds.reshape(-1, *[1] * (self.target_mean.ndim - 1))
+        # What lies at -1 or below has no logarithm: no state can come so low.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.nan_to_num(
+                self._learnt(wide).ravel(), nan=-np.inf, posinf=np.inf, neginf=-np.inf
+            )
+        return np.asarray((found - self.state_mean) / self.state_std)
 
     def _filled(self, normalised: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         if self.missing:
@@ -116,6 +175,7 @@ class Statistics:
         """
         mean, std = self._per_channel(self.state_mean), self._per_channel(self.state_std)
         wide = np.asarray(normalised, dtype=np.float64) * std + mean
+        wide = unlearnt(wide, self.transforms, self.target_mean.ndim - 1)
         physical: np.ndarray = wide.astype(np.float32)
         return np.where(self.seen, physical, np.float32(np.nan)) if self.seen.size else physical
 
@@ -205,6 +265,7 @@ class Statistics:
             "units": self.units,
             "scalar_names": self.scalar_names,
             "missing": self.missing,
+            "transforms": self.transforms,
             "data_digest": self.data_digest,
             "sha256": hashlib.sha256(arrays).hexdigest(),
         }

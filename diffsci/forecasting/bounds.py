@@ -52,9 +52,7 @@ class Bounds:
             return states
         shape = (-1, *[1] * (states.ndim - 3))
         low, high = (
-            torch.as_tensor((each - statistics.state_mean) / statistics.state_std)
-            .to(states)
-            .reshape(shape)
+            torch.as_tensor(statistics.normalised(each)).to(states).reshape(shape)
             for each in self._arrays()
         )
         return torch.clamp(states, low, high)

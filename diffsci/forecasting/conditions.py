@@ -72,7 +72,7 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     """
     task = model.pipeline.data.task
     fields = task.on_grid(fields, model.grid)
-    states = torch.from_numpy(model.statistics.encode(fields.values))
+    states = _encoded(model, fields.values)
     if task.draws:  # What is missing is what is asked for.
         states = torch.where(torch.from_numpy(np.isnan(fields.values)), torch.nan, states)
     if task.has_leads:
@@ -147,7 +147,8 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
     coarse = task.given_grid(model.grid)
     flat = states.flatten(0, 1)
     if _same_place(fields.grid, model.grid):
-        known = task.observe(flat[:, None], model.grid)
+        seen = [states] if fields.beside is None else [_encoded(model, fields.beside), states]
+        known = task.observe(torch.stack(seen, dim=2).flatten(0, 1), model.grid)
     elif _same_place(fields.grid, coarse, _COARSE_SHARE):
         known = flat
     else:
@@ -166,6 +167,10 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
         cases = with_known(cases, cells.numpy())
         kept = np.where(cells.numpy(), fields.values.reshape(cells.shape), np.float32(np.nan))
     return Given(cases=cases, known=known, scalars=scalars, kept=kept)
+
+
+def _encoded(model: Surrogate, values: np.ndarray) -> Tensor:
+    return torch.from_numpy(model.statistics.encode(values))
 
 
 def _scalars(model: Surrogate, fields: Fields) -> Tensor | None:

@@ -123,6 +123,7 @@ class Template:
             coordinates=tuple((at[0],) for at in self.model.grid.coordinates),
             boundary=(("open", "open"),) * len(self.model.grid.dims),
             geometry="flat",
+            places=None,
         )
         # All cases and leads in one cell: the values of a whole store need not fit into memory.
         shape = (len(self.cases), 1, self.leads, 1, *point.sizes)

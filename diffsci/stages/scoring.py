@@ -209,7 +209,7 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
     assert pipeline.sample is not None
     if prepared.train.gappy:
         # Baselines fit what is there; at a gap they take the mean, as the model does.
-        mean = prepared.statistics.state_mean
+        mean = prepared.statistics.centre
         train, test = prepared.train.filled(mean), prepared.test.filled(mean)
         prepared = replace(prepared, train=train, test=test)
     given = prepared.evaluation.given
@@ -217,7 +217,7 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
     if given is not None:
         known = _shown(pipeline, prepared, given)
         if prepared.train.gappy:
-            mean = prepared.statistics.state_mean.reshape(-1, *[1] * (known.ndim - 2))
+            mean = prepared.statistics.centre.reshape(-1, *[1] * (known.ndim - 2))
             known = np.where(np.isnan(known), mean.astype(np.float32), known)
     train_given, train_truth = _training(pipeline, prepared, _windows(prepared))
     return Problem(

@@ -214,6 +214,31 @@ def curved(ds, random):
     return ds.assign_coords(lat=(("j", "i"), lat + 0.1 * lon), lon=(("j", "i"), lon))
 
 
+def placeless(ds, random):
+    ds = curved(ds, random)
+    ds["lat"][int(random.integers(7)), int(random.integers(9))] = np.nan
+    return ds
+
+
+def summed(ds):
+    """The temperatures as a sum over the hours of two days."""
+    sums = (ds["t2m"] - ds["t2m"].min()).cumsum("time").assign_attrs(units="K")
+    return ds.assign(t2m=sums).assign_coords(time=ds["time"].values[0] + np.arange(8) * HOUR)
+
+
+def fallen(ds, random):
+    ds = summed(ds)
+    ds["t2m"][int(random.integers(2, 8))] *= 0.3
+    return ds
+
+
+def noisy(ds, random):
+    ds = summed(ds)
+    place = (int(random.integers(7)), int(random.integers(9)))
+    ds["t2m"][(5, *place)] = ds["t2m"][(4, *place)] * (1 - 1e-3)
+    return ds
+
+
 def repeated_meridian(ds, random):
     return xr.concat([ds, ds.isel(longitude=[0]).assign_coords(longitude=ds.longitude[:1] + 360)],
                      "longitude")  # fmt: skip
@@ -224,6 +249,7 @@ def negative_class(ds, random):
     return ds
 
 
+HOUR = np.timedelta64(1, "h")
 T2M = "variables: {t2m: {units: K, MORE}}\n"
 
 FAULTS = {
@@ -252,7 +278,11 @@ FAULTS = {
     "one meridian as 0 and 360": ("coordinate", ways(repeated_meridian)),
     "no latitude": ("axis-missing", ways(lambda ds, r: ds.rename(latitude="rows").assign_coords(rows=np.arange(7)), text=WEATHER)),
     "two coordinates that may be latitude": ("axis-ambiguous", ways(lambda ds, r: ds.rename(time="lats").assign_coords(lats=np.arange(8.0)).rename(latitude="nav_lat").drop_attrs().assign(t2m=lambda d: d.t2m.assign_attrs(units="K")), text=WEATHER)),
-    "a curvilinear grid": ("curvilinear", ways(curved)),
+    "a curvilinear grid without longitudes": ("curvilinear", ways(lambda ds, r: curved(ds, r).drop_vars("lon"))),
+    "cells without a place": ("coordinate", ways(placeless)),
+    "a running sum that falls where it may not": ("accumulation", ways(fallen, text=WEATHER + T2M.replace("MORE", "accumulated: running, resets: 24h"))),
+    "a running sum that falls by noise": ("noise", ways(noisy, text=WEATHER + T2M.replace("MORE", "accumulated: running"))),
+    "values that have no logarithm": ("transform", ways(lambda ds, r: spot(-2.0)(ds, r), text=WEATHER + T2M.replace("MORE", "transform: log1p"))),
     "a dim without a meaning": ("dims", ways(lambda ds, r: xr.concat([ds] * 3, "realization"))),
     "text where numbers are named": ("not-numeric", ways(lambda ds, r: ds.assign(note=(("time",), ["x"] * 8)), text=WEATHER + "variables: {t2m: {}, note: {}}\n")),
     "pressures of unknown units": ("coordinate", ways(levels([85000.0, 50000.0]))),
@@ -332,6 +362,9 @@ CLEAN = {
     **{f"layout: {name}": layout(name) for name in LAYOUTS},
     "weather as it should be": ways(lambda ds, r: ds),
     "a global grid": ways(lambda ds, r: ds, makers.global_weather),
+    "a curvilinear grid": ways(curved),
+    "a running sum": ways(lambda ds, r: summed(ds), text=WEATHER + T2M.replace("MORE", "accumulated: running")),
+    "rain that is learnt as its logarithm": ways(lambda ds, r: ds, text=WEATHER + T2M.replace("MORE", "transform: log1p")),
     "a 360-day calendar": ways(as_cftime("360_day")),
     "a calendar without leap days": ways(as_cftime("noleap")),
     "the year 1500": ways(as_cftime("standard", 1500)),
@@ -390,7 +423,7 @@ Each case is seeded at random places, again and again, by property tests.
 |---|---|---|
 {rows}
 
-`gap`, `chunks`, `memory`, `tiles` and `sigma-min` are warnings: a run goes on.
+`gap`, `noise`, `chunks`, `memory`, `tiles` and `sigma-min` are warnings: a run goes on.
 
 The clean data are the layouts that must give equal bits (flipped, rolled, packed, other calendars, Zarr 2 and 3, GRIB, HDF5,
 globs, ...), calendars of models, levels, declared gaps, and values that look like fill values and are none.

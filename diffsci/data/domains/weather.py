@@ -7,13 +7,23 @@ longitude, and its outermost latitudes touch the poles where their cells reach t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import around, axes, edges, forecast_layout, levels, stacking
+from diffsci.data import (
+    accumulations,
+    around,
+    axes,
+    edges,
+    forecast_layout,
+    globe,
+    levels,
+    projected,
+    stacking,
+)
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
@@ -55,19 +65,52 @@ class Weather(Domain):
         report: Report | None = None,
         variables: tuple[str, ...] = (),
     ) -> xr.Dataset:
-        """See `Domain.canonical`: dims time, [level,] latitude, longitude."""
+        """See `Domain.canonical`: dims time, [level,] latitude, longitude; or y, x, projected."""
         report = report or Report(entry.location)
-        ds = axes.narrowed(axes.renamed(raw, entry, report), entry, variables)
-        if not all(axes.find(ds, kind, report) in ds.dims for kind in _SPACE):
-            ds = axes.rectilinear(ds)
+        whole = axes.renamed(raw, entry, report)
+        ds, space = _laid_out(axes.narrowed(whole, entry, variables), whole, report)
         ds = axes.promoted(ds)
-        kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level", *_SPACE)}
+        kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level")}
+        kinds |= {
+            kind: kind if space == projected.SPACE else axes.find(ds, kind, report)
+            for kind in space
+        }
         if kinds["level"] not in ds.dims:
             kinds["level"] = None
         ds = axes.settle(ds, kinds)
-        for kind in _SPACE:
+        self._require_axes(ds, space, entry, report)
+        needed = ("time", *space) if "time" in ds.dims else space
+        names = stacking.choose(ds, entry, needed, report, variables)
+        if "time" not in ds.dims:
+            ds = ds.assign({n: ds[n].expand_dims("time") for n in names})
+        ds = axes.squeeze_foreign(ds[names], names, ("time", "level", *space), report)
+        keep = ("time", "level", *space, *(projected.COORDINATES if space != _SPACE else ()))
+        ds = ds.drop_vars([name for name in ds.coords if name not in keep])
+        ds = ordered(decoded(ds, entry, report, dates=True), report)
+        if space == _SPACE:
+            ds = globe.longitudes(globe.latitudes(ds, report), report)
+        if "level" in ds.dims:
+            ds = levels.canonical(ds, str(kinds["level"]), report)
+        ds = accumulations.resolved(ds, names, entry, report)
+        # Assigned one by one: a variable without levels stays without.
+        for name in names:
+            ds[name] = stacking.in_units(ds[name], name, entry, report)
+        ds = ds.transpose("time", "level", *space, missing_dims="ignore")
+        ds.attrs = {"boundary": edges.told(raw, entry, space, report)}
+        return ds
+
+    def _require_axes(
+        self, ds: xr.Dataset, space: tuple[str, ...], entry: Entry, report: Report
+    ) -> None:
+        """Refuse data without places or times."""
+        for kind in space:
             if kind not in ds.coords or kind not in ds.dims:
-                self._no_axis(ds, kind, entry, report)
+                report.stop(
+                    "axis-missing",
+                    f"no {kind} coordinate among the dims {', '.join(map(str, ds.dims))}",
+                    f"name it under `rename:` in {entry.yaml}, such as `{kind[:3]}_0: {kind}`",
+                    coordinate=kind,
+                )
         if "time" not in ds.coords:
             report.stop(
                 "axis-missing",
@@ -75,44 +118,12 @@ class Weather(Domain):
                 f"name it under `rename:` in {entry.yaml}, such as `T: time`",
                 coordinate="time",
             )
-        needed = ("time", *_SPACE) if "time" in ds.dims else _SPACE
-        names = stacking.choose(ds, entry, needed, report, variables)
-        if "time" not in ds.dims:
-            ds = ds.assign({n: ds[n].expand_dims("time") for n in names})
-        ds = axes.squeeze_foreign(ds[names], names, ("time", "level", *_SPACE), report)
-        keep = [name for name in ds.coords if name in ("time", "level", *_SPACE)]
-        ds = ds.drop_vars([name for name in ds.coords if name not in keep])
-        ds = ordered(decoded(ds, entry, report, dates=True), report)
-        ds = _longitudes(_latitudes(ds, report), report)
-        if "level" in ds.dims:
-            ds = levels.canonical(ds, str(kinds["level"]), report)
-        # Assigned one by one: a variable without levels stays without.
-        for name in names:
-            ds[name] = stacking.in_units(ds[name], name, entry, report)
-        ds = ds.transpose("time", "level", *_SPACE, missing_dims="ignore")
-        ds.attrs = {"boundary": edges.told(raw, entry, _SPACE, report)}
-        return ds
-
-    def _no_axis(self, ds: xr.Dataset, kind: str, entry: Entry, report: Report) -> None:
-        flat = axes.curvilinear(ds)
-        if flat:
-            report.stop(
-                "curvilinear",
-                f"{flat} depends on two dims: curvilinear grids are not supported yet",
-                "regrid to latitude and longitude, or read it by its y and x as `domain: pde`",
-                coordinate=flat,
-            )
-        report.stop(
-            "axis-missing",
-            f"no {kind} coordinate among the dims {', '.join(map(str, ds.dims))}",
-            f"name it under `rename:` in {entry.yaml}, such as `{kind[:3]}_0: {kind}`",
-            coordinate=kind,
-        )
 
     def fields(self, canonical: xr.Dataset, source: str, report: Report | None = None) -> Fields:
         """See `Domain.fields`: one trajectory; levels are channels."""
         report = report or Report(source)
-        values, channels = stacking.gather(canonical, ("sample", "time"), "level", _SPACE, report)
+        space = _SPACE if "latitude" in canonical.dims else projected.SPACE
+        values, channels = stacking.gather(canonical, ("sample", "time"), "level", space, report)
         times = stamps.canonical_stamps(canonical["time"].values)
         _, breaks = stamps.regular_step(times)
         tell_gaps(times, breaks, report)
@@ -182,69 +193,24 @@ class Weather(Domain):
         return stacking.collect(dataset, channels, order, "level", grid.dims)
 
 
-def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:
-    """Degrees to 1e-4 (11 m): float32 and float64 files of one grid then agree bit for bit."""
-    values = np.asarray(ds[dim].values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        report.stop("coordinate", f"{dim} has NaN", "write the coordinate anew", coordinate=dim)
-    return np.round(values, 4)
-
-
-def _latitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
-    values = _rounded(ds, "latitude", report)
-    if np.abs(values).max() > 90 or len(set(values)) < len(values):
-        report.stop(
-            "coordinate",
-            f"values from {values.min():g} to {values.max():g}, "
-            f"{len(values) - len(set(values))} of them twice: "
-            "expected distinct latitudes within -90 to 90",
-            "correct the file's coordinate",
-            coordinate="latitude",
-        )
-    ds = ds.assign_coords(latitude=("latitude", values, {"units": "degrees_north"}))
-    order = np.argsort(values)
-    return ds if (np.diff(order) > 0).all() else ds.isel(latitude=order)
-
-
-def _longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
-    values = np.round(_rounded(ds, "longitude", report) % 360, 4) % 360
-    if len(set(values)) < len(values):
-        report.stop(
-            "coordinate",
-            "one meridian is there twice (0 and 360, say)",
-            "drop the repeated column, such as `ds.isel(longitude=slice(0, -1))`",
-            coordinate="longitude",
-        )
-    order = np.argsort(values)
-    values = values[order]
-    if len(values) > 1:
-        gaps = np.append(np.diff(values), values[0] + 360 - values[-1])
-        start = 0 if _is_global(values) else (int(np.argmax(gaps)) + 1) % len(values)
-        values, order = np.roll(values, -start), np.roll(order, -start)
-        seam = np.flatnonzero(np.diff(values) < 0)
-        if len(seam):
-            values[: seam[0] + 1] -= 360
-    if not np.array_equal(order, np.arange(len(order))):
-        ds = ds.isel(longitude=order)
-    return ds.assign_coords(longitude=("longitude", np.round(values, 4), {"units": "degrees_east"}))
-
-
-def _is_global(longitudes: np.ndarray) -> bool:
-    """Whether regular longitudes close the circle, the last cell ending where the first begins."""
-    if len(longitudes) < 4:
-        return False
-    steps = np.diff(longitudes)
-    spacing = float(np.median(steps))
-    # 2e-4: each value was rounded to 1e-4 degrees.
-    regular = np.abs(steps - spacing).max() < 1e-3 * spacing + 2e-4
-    return bool(
-        regular and abs(longitudes[-1] + spacing - longitudes[0] - 360) < 0.01 * spacing + 2e-4
-    )
+def _laid_out(
+    ds: xr.Dataset, whole: xr.Dataset, report: Report
+) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """With its dims of space, and which these are."""
+    if not all(axes.find(ds, kind, report) in ds.dims for kind in _SPACE):
+        ds = axes.rectilinear(ds)
+        flat = projected.laid_out(ds, whole, report)
+        if flat is not None:
+            return flat, projected.SPACE
+    return ds, _SPACE
 
 
 def _grid(ds: xr.Dataset, report: Report) -> Grid:
+    if "latitude" not in ds.dims:
+        flat = edges.grid(ds, projected.SPACE, ds.attrs["boundary"], report)
+        return replace(flat, places=projected.places(ds))
     latitude, longitude = (np.asarray(ds[dim].values, dtype=np.float64) for dim in _SPACE)
-    around = _is_global(longitude)
+    around = globe.closes(longitude)
     # Regular rows end on the pole or half a cell off, Gaussian ones somewhat farther: a row more
     # would lie on the pole or beyond it.
     first, last = np.diff(latitude)[[0, -1]] * 1.001 if len(latitude) > 1 else (0.0, 0.0)

@@ -136,6 +136,10 @@ class Task(ABC):
         """Where the values sit that a user hands over, for a target on `grid`: the same grid."""
         return grid
 
+    def second(self, fields: Fields) -> Float[np.ndarray, "trajectory time channel *space"] | None:
+        """Fields that come first in what is seen, where the task makes them; else none."""
+        return None
+
     def on_grid(self, fields: Fields, grid: Grid) -> Fields:
         """Fields as a user, or a second data set, has them, on the target's grid where they may be.
 

@@ -87,18 +87,34 @@ class Downscale(Task):
         """One interpolated field for each channel."""
         return channels
 
+    def second(self, fields: Fields) -> Float[np.ndarray, "trajectory time channel *space"] | None:
+        """See `Task.second`: block means of what is not learnt as it is are taken before that."""
+        if self.coarse is not None or not any(channel.transform for channel in fields.channels):
+            return None
+        grid, made = fields.grid, np.empty(fields.values.shape, dtype=np.float32)
+        for index, series in enumerate(fields.values):
+            means = _apply(torch.from_numpy(series).double(), _block_means(grid, self.factor))
+            made[index] = _apply(means, _interpolation(grid, self.factor)).numpy()
+        return made
+
     def on_grid(self, fields: Fields, grid: Grid) -> Fields:
         """See `Task.on_grid`: a coarse field is interpolated."""
-        if self.coarse is None or fields.grid.same_place(grid):
+        if fields.grid.same_place(grid):
+            return replace(fields, beside=self.second(fields))
+        learnt = not any(channel.transform for channel in fields.channels)
+        if self.coarse is None and (
+            learnt or not fields.grid.same_place(self.given_grid(grid), 0.05)
+        ):
             return fields
-        values = regridded(fields.values, fields.grid, grid, self.method, fields.source)
-        return replace(fields, values=values, grid=grid)
+        source = fields.grid if self.coarse is not None else self.given_grid(grid)
+        values = regridded(fields.values, source, grid, self.method, fields.source)
+        return replace(fields, values=values, grid=grid, beside=values)
 
     def observe(
         self, window: Float[Tensor, "n frame channel *space"], grid: Grid
     ) -> Float[Tensor, "n channel *coarse"]:
-        """The block means, or the interpolated field of the coarse data set."""
-        if self.coarse is not None:
+        """The block means, or the interpolated field where that comes first."""
+        if self.coarse is not None or window.shape[1] > 1:
             return window[:, 0]
         return _apply(window[:, 0], _block_means(grid, self.factor))
 
@@ -107,9 +123,9 @@ class Downscale(Task):
     ) -> Float[Tensor, "n given *space"] | None:
         """What is given, interpolated to the fine grid."""
         assert given is not None
-        return (
-            given if self.coarse is not None else _apply(given, _interpolation(grid, self.factor))
-        )
+        if given.shape[2:] == grid.sizes:
+            return given
+        return _apply(given, _interpolation(grid, self.factor))
 
     def given_grid(self, grid: Grid) -> Grid:
         """The grid of the block means."""

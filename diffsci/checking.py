@@ -185,10 +185,10 @@ def _windows(loaded: config.Loaded, prepared: Prepared) -> str:
     parts = [f"{len(prepared.examples)} training windows"]
     if prepared.valid is not None:
         parts.append(f"{len(prepared.valid)} validation windows")
-    held = prepared.train.values.nbytes + prepared.test.values.nbytes
+    held = sum(part.values.nbytes for part in (prepared.train, prepared.test) if not part.on_disk)
     parts.append(f"{len(prepared.evaluation)} test cases")
     # Training states lie in memory once as they are and once normalised.
-    total = (held + prepared.examples.states.nbytes) / 2**20
+    total = (held + prepared.examples.nbytes) / 2**20
     return f"{loaded.pipeline.name}: {', '.join(parts)}; data in memory {total:,.0f} MiB"
 
 

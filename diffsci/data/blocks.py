@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from diffsci.data import reader, stacking, streaming
+from diffsci.data import reader, shards, stacking, streaming
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.problems import Report
@@ -29,6 +29,9 @@ NOTES = ".prepare"
 """Folder of the notes, in the store that is being written."""
 
 LEADS = ("sample", "time")
+
+STACKS = ("level", "channel")
+"""Dims whose items are channels of their own."""
 
 _MOST_STEPS = 512
 
@@ -136,19 +139,33 @@ def _write_one(
     part = variable.isel(chosen)
     with np.errstate(over="ignore"):
         raw = stacking.physical(np.asarray(part.values), variable.attrs)
-        values = raw.astype(np.float32)
+        values = raw.astype(np.float32, copy=False)
     scan = Scan(name=name, missing=str(variable.attrs.get("missing", "forbidden")))
     lead = [dim for dim in LEADS if dim not in part.dims]
     labelled = part.copy(data=values).expand_dims(lead).transpose(*LEADS, ...)
     scan.add(labelled.values, labelled)
-    zarr.open_array(partial / name, mode="r+")[
-        tuple(chosen.get(str(dim), slice(None)) for dim in variable.dims)
-    ] = values
+    _write_shard(partial / name, values, chosen)
     inside: dict[str, slice] = {}
     for dim, span in zip(LEADS, trained, strict=True):
         if span is not None and dim in chosen:
             first = chosen[dim].start
             inside[dim] = slice(max(span[0] - first, 0), max(span[1] - first, 0))
-    sums = Sums.of(labelled.isel(inside).values)
-    found = scan.to_dict()
-    return {"sums": sums.to_dict(), "scan": found}
+    used = labelled.isel(inside)
+    stacked = next((dim for dim in STACKS if dim in used.dims), None)
+    parts = (
+        [used] if stacked is None else [used.isel({stacked: i}) for i in range(used.sizes[stacked])]
+    )
+    return {"sums": [Sums.of(each.values).to_dict() for each in parts], "scan": scan.to_dict()}
+
+
+def _write_shard(folder: Path, values: np.ndarray, chosen: dict[str, slice]) -> None:
+    """The block as a shard of its variable: one that is full, or the last along a dim."""
+    room = zarr.open_array(folder, mode="r").shards
+    assert room is not None
+    lead = tuple(room[: len(chosen)])
+    cell = [each.start // size for each, size in zip(chosen.values(), lead, strict=True)]
+    path = folder / "c" / "/".join(map(str, [*cell, *[0] * (values.ndim - len(lead))]))
+    places = np.indices(values.shape[: len(lead)]).reshape(len(lead), -1)
+    numbers = np.ravel_multi_index(tuple(places), lead) if lead else np.zeros(1, dtype=np.int64)
+    fields = values.reshape(len(numbers), *values.shape[len(lead) :])
+    shards.write(path, fields, numbers, int(np.prod(lead)))

@@ -145,7 +145,10 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
         options["consolidated"] = recognising.consolidated(path)
     elif engine == "cfgrib":
         options["indexpath"] = ""  # It would write an index file beside the data.
-    return dated_or_closed(_opened(path, engine, options | entry.open_kwargs, entry), entry, path)
+    made = _opened(path, engine, options | entry.open_kwargs, entry)
+    if engine == "zarr":
+        made = recognising.in_order(made, consolidated=bool(options["consolidated"]))
+    return dated_or_closed(made, entry, path)
 
 
 def _opened(path: Path | str, engine: str, options: dict[str, Any], entry: Entry) -> xr.Dataset:

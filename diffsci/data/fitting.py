@@ -29,7 +29,8 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         DataError: For a channel that is constant, or whose targets are.
     """
     signed = _signed(fields)
-    mean, std = _of_states(fields)
+    mean, std = fields.measured or _of_states(fields)
+    _require_spread(fields, mean, std)
     mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
     space = len(fields.grid.dims)
     names = tuple(channel.name for channel in fields.channels)
@@ -105,8 +106,9 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     add = np.sum
     if fields.gappy:
         add = np.nansum
-        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.values)
+        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.blocks())
         _require_some(fields, count)
+<<<<<<< Updated upstream
     words, space = _transforms(fields), len(fields.grid.dims)
     total = sum(
         add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.values
@@ -117,6 +119,17 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
         add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.values
     )
     std = np.sqrt(np.asarray(square) / count)
+=======
+    total = sum(add(block, axis=axes, dtype=np.float64) for block in fields.blocks())
+    mean = np.asarray(total) / count
+    wide = mean.reshape(-1, *[1] * len(fields.grid.dims))
+    square = sum(add((block - wide) ** 2, axis=axes) for block in fields.blocks())
+    return mean, np.sqrt(np.asarray(square) / count)
+
+
+def _require_spread(fields: Fields, mean: np.ndarray, std: np.ndarray) -> None:
+    """Refuse a constant channel."""
+>>>>>>> Stashed changes
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
         if not spread > 1e-7 * abs(centre):
@@ -125,7 +138,6 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
                 f"{channel.unit}) over the training part, so there is nothing to learn; "
                 "leave it out by `variables:`"
             )
-    return mean, std
 
 
 def _transforms(fields: Fields) -> tuple[str, ...]:
@@ -163,8 +175,8 @@ def _odd(fields: Fields, inputs: Inputs) -> np.ndarray:
 def _climate(fields: Fields, statistics: Statistics) -> np.ndarray:
     """Mean and standard deviation of each cell, of normalised states: `[2 x channel, *space]`."""
     moments = Moments(np.zeros(len(fields.channels), dtype=bool))
-    for trajectory in fields.values:
-        moments.add(statistics.encode(trajectory).astype(np.float64))
+    for block in fields.blocks():
+        moments.add(statistics.encode(block).astype(np.float64))
     return np.concatenate(moments.scale(cell_by_cell=True))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from diffsci.data import times as stamps
 from diffsci.data.fields import Fields
+from diffsci.data.stored import frames
 from diffsci.errors import DataError
 
 
@@ -39,8 +40,8 @@ def _name(fields: Fields, trajectory: int, time: int) -> str:
 def _hashes(fields: Fields) -> dict[bytes, tuple[int, int]]:
     """Hash of each field that is not constant, and where it is."""
     found = {}
-    for trajectory, series in enumerate(fields.values):
-        for time, state in enumerate(series):
+    for trajectory, first, block in frames(fields.values):
+        for time, state in enumerate(block, start=first):
             if np.nanmin(state) < np.nanmax(state):
                 key = hashlib.blake2b(np.ascontiguousarray(state).data, digest_size=16).digest()
                 found[key] = (trajectory, time)

@@ -26,8 +26,9 @@ import xarray as xr
 import zarr
 
 from diffsci.data import opening, reader, streaming
-from diffsci.data.blocks import NOTES, Box, Plan, boxes_of, write_block
+from diffsci.data.blocks import LEADS, NOTES, Box, Plan, boxes_of, write_block
 from diffsci.data.problems import Report
+from diffsci.data.recognising import ORDER
 from diffsci.data.scanning import Scan
 from diffsci.data.sums import Sums
 from diffsci.errors import DataError, StorageError
@@ -62,7 +63,7 @@ def prepare(plan: Plan) -> Path:
     for count, _ in enumerate(_done(plan, partial, left, trained), start=1):
         if count % max(1, len(left) // 10) == 0 or count == len(left):
             log.info("prepare: %d of %d blocks", len(done) + count, len(boxes))
-    return _finished(plan, partial, boxes)
+    return _finished(plan, partial, boxes, trained)
 
 
 def _known(plan: Plan) -> Path:
@@ -100,7 +101,7 @@ def _template(
     shutil.rmtree(partial, ignore_errors=True)
     fields = streaming.names(canonical)
     plain = opening.told(canonical.drop_vars(fields)).assign_attrs(
-        opening.told(canonical).attrs, prepared_from=plan.entry.location
+        opening.told(canonical).attrs, prepared_from=plan.entry.location, **{ORDER: fields}
     )
     partial.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -185,7 +186,21 @@ def _remote(address: str, tasks: list[Any]) -> Iterator[int]:
             yield int(future.result())
 
 
-def _finished(plan: Plan, partial: Path, boxes: list[Box]) -> Path:
+def _rows(
+    boxes: list[Box], trained: tuple[tuple[int, int] | None, ...]
+) -> dict[str, tuple[int, int]]:
+    """First and one after the last sample and time whose statistics were taken."""
+    found = {}
+    for dim, span in zip(LEADS, trained, strict=True):
+        spans = [s for s in (box.of(LEADS).get(dim) for box in boxes) if s is not None]
+        if spans:
+            found[dim] = span or (0, max(each.stop for each in spans))
+    return found
+
+
+def _finished(
+    plan: Plan, partial: Path, boxes: list[Box], trained: tuple[tuple[int, int] | None, ...]
+) -> Path:
     """The store under its name, with the statistics of the training part."""
     notes = [json.loads((partial / NOTES / f"{box.number}.json").read_text()) for box in boxes]
     problems: list[Any] = []
@@ -193,14 +208,18 @@ def _finished(plan: Plan, partial: Path, boxes: list[Box]) -> Path:
     statistics = {}
     for name in notes[0]:
         Scan.merged(name, [note[name]["scan"] for note in notes]).tell(report)
-        sums = Sums.merged([Sums(**note[name]["sums"]) for note in notes])
-        statistics[name] = sums.statistics()
+        channels = [
+            Sums.merged([Sums(**note[name]["sums"][number]) for note in notes])
+            for number in range(len(notes[0][name]["sums"]))
+        ]
+        told = [sums.statistics() for sums in channels]
+        statistics[name] = Sums.merged(channels).statistics() | {"channels": told}
     if any(not problem.warning for problem in problems):
         shutil.rmtree(partial)
         raise DataError("\n".join(str(problem) for problem in problems))
     group = zarr.open_group(partial, mode="r+")
     group.attrs["statistics"] = statistics
-    group.attrs["statistics_of"] = "all" if plan.train is None else repr(plan.train)
+    group.attrs["statistics_rows"] = _rows(boxes, trained)
     shutil.rmtree(partial / NOTES)
     partial.rename(plan.target)
     return plan.target

@@ -22,6 +22,7 @@ from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
 from diffsci.data.problems import Report
+from diffsci.data.stored import frames
 from diffsci.errors import DataError, DiffsciError
 
 if TYPE_CHECKING:
@@ -73,13 +74,18 @@ def read(
     except DiffsciError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{entry.location}: cannot be read to the end ({type(error).__name__}: {error}); "
-            "the file may be cut off: fetch it again"
-        ) from error
+        raise cut_off(entry, error) from error
     finally:
         raw.close()
     return replace(fields, digest=digest(fields))
+
+
+def cut_off(entry: Entry, error: Exception) -> DataError:
+    """What a reader's own error means."""
+    return DataError(
+        f"{entry.location}: cannot be read to the end ({type(error).__name__}: {error}); "
+        "the file may be cut off: fetch it again"
+    )
 
 
 def understood(
@@ -179,7 +185,8 @@ def digest(fields: Fields) -> str:
         "shape": fields.values.shape,
     }
     total = hashlib.sha256(json.dumps(labels, sort_keys=True).encode())
-    total.update(np.ascontiguousarray(fields.values, dtype="<f4").data)
+    for _, _, block in frames(fields.values):
+        total.update(np.ascontiguousarray(block, dtype="<f4").data)
     if fields.scalars is not None:
         total.update(np.ascontiguousarray(fields.scalars, dtype="<f8").data)
     return total.hexdigest()

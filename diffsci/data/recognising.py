@@ -28,6 +28,9 @@ OWN: dict[str, Callable[[Path, dict[str, Any], str], xr.Dataset]] = {
 }
 """Readers of our own, by the word that `engine:` takes."""
 
+ORDER = "order_of_variables"
+"""Attribute of a prepared store: the order that its source had."""
+
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 _ARRAYS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB 5")
 _IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
@@ -47,6 +50,25 @@ def consolidated(path: Path) -> bool:
         return root.exists() and bool(json.loads(root.read_text()).get("consolidated_metadata"))
     except ValueError:
         return False
+
+
+def in_order(ds: xr.Dataset, *, consolidated: bool) -> xr.Dataset:
+    """The variables of a Zarr store in one order, since channels are numbered by it.
+
+    Without consolidated metadata they come as the file system lists them, otherwise each time.
+
+    Args:
+        ds: As opened.
+        consolidated: Whether the order is that of the metadata.
+    """
+    known = [name for name in ds.attrs.get(ORDER, ()) if name in ds.data_vars]
+    if consolidated and not known:
+        return ds
+    rest = sorted(str(name) for name in ds.data_vars if name not in known)
+    names = list(ds.data_vars)
+    made = ds.drop_vars(names).assign({name: ds[name] for name in (*known, *rest)})
+    made.set_close(ds.close)
+    return made
 
 
 def engine(path: Path, like: str = "") -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import xarray as xr
 
-from diffsci.data import addresses, lazy
+from diffsci.data import addresses, lazy, recognising
 from diffsci.data.catalog import Entry
 from diffsci.data.generated import folder
 from diffsci.errors import DataError
@@ -106,6 +106,7 @@ def open_store(entry: Entry) -> xr.Dataset | None:
         "consolidated": whole,
     }
     ds = retried(lambda: xr.open_dataset(address, **(options | entry.open_kwargs)), shown)
+    ds = recognising.in_order(ds, consolidated=whole)
     return ds.assign({n: _patient(v.variable, shown) for n, v in ds.data_vars.items()})
 
 

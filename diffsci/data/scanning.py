@@ -5,6 +5,7 @@ A block may be all of it. What is told at the end is the same however the values
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -51,16 +52,22 @@ class Scan:
             values: As they will be used.
             labelled: The same dims and coordinates, for places in words.
         """
-        fine = np.isfinite(values)
         self.size += values.size
-        if not fine.all():
-            self._gaps(values, fine, labelled)
-            values = values[fine]
-            if not values.size:
-                return
-        elif self.missing == "static":
-            self._pattern(fine, labelled)
+        if not values.size:
+            return
+        # NaN and infinities come through to the extremes, so that these tell whether there are any.
         low, high = float(values.min()), float(values.max())
+        whole = math.isfinite(low) and math.isfinite(high)
+        if not whole or self.missing == "static":
+            fine = np.isfinite(values)
+            if whole:
+                self._pattern(fine, labelled)
+            else:
+                self._gaps(values, fine, labelled)
+                values = values[fine]
+                if not values.size:
+                    return
+                low, high = float(values.min()), float(values.max())
         odd = {value for value in (low, high) if value in _FILLS or abs(value) >= _HUGE}
         for value in odd:
             hits = values == value

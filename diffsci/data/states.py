@@ -9,19 +9,18 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import struct
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import psutil
 import zarr
 from jaxtyping import Float32, Int
 
 from diffsci.data import streaming
+from diffsci.data.numbered import DamagedError, States, opened, runs
+from diffsci.data.shards import Shards
 from diffsci.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -29,43 +28,7 @@ log = logging.getLogger(__name__)
 SMALL = 2 * 2**30
 """Bytes up to which data is held in memory."""
 
-_ENTRY = 16
-"""Bytes of one chunk in a shard's index: its place and its length."""
-
-_SUM = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class States(ABC):
-    """Fields of some variables of one store, whose first dims are samples and times.
-
-    Args:
-        store: The prepared store.
-        variables: In this order along the channel axis.
-        leads: How many of their first dims number the fields.
-        shape: Of each variable.
-    """
-
-    store: Path
-    variables: tuple[str, ...]
-    leads: int
-    shape: tuple[int, ...]
-
-    @abstractmethod
-    def read(self, rows: Int[np.ndarray, "row lead"]) -> Float32[np.ndarray, "row variable *field"]:
-        """The fields of these numbers, one number for each lead dim.
-
-        Raises:
-            DataError: For a chunk that is damaged or missing, naming store, variable and number.
-        """
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all fields."""
-        return 4 * len(self.variables) * int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return int(np.prod(self.shape[: self.leads]))
+_MEND = "mend the store"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,65 +52,10 @@ class Mapped(States):
     def read(self, rows: Int[np.ndarray, "row lead"]) -> Float32[np.ndarray, "row variable *field"]:
         """See `States.read`."""
         key = (os.getpid(), str(self.path))
-        if key not in _opened:  # A mapping holds no descriptor.
-            _opened[key] = np.asarray(np.lib.format.open_memmap(self.path, "r"))
-        values: np.ndarray = _opened[key][tuple(rows.T)]
+        if key not in opened:  # A mapping holds no descriptor.
+            opened[key] = np.asarray(np.lib.format.open_memmap(self.path, "r"))
+        values: np.ndarray = opened[key][tuple(rows.T)]
         return values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shards(States):
-    """Chunks of a prepared store straight from its shards, each held to its checksum.
-
-    The layout is that of Zarr's sharding codec: chunks anywhere in the file, and at its end an
-    index of their places with a checksum of its own.
-    """
-
-    shards: tuple[int, ...]
-
-    def read(self, rows: Int[np.ndarray, "row lead"]) -> Float32[np.ndarray, "row variable *field"]:
-        """See `States.read`."""
-        made = np.empty((len(rows), len(self.variables), *self.shape[self.leads :]), np.float32)
-        for place, row in enumerate(rows):
-            for number, name in enumerate(self.variables):
-                made[place, number] = self._field(name, tuple(int(i) for i in row))
-        return made
-
-    def _field(self, name: str, row: tuple[int, ...]) -> np.ndarray:
-        lead = self.shards[: self.leads]
-        cell = [i // n for i, n in zip(row, lead, strict=True)]
-        inside = int(np.ravel_multi_index([i % n for i, n in zip(row, lead, strict=True)], lead))
-        rest = ["0"] * (len(self.shape) - self.leads)
-        path = self.store / name / "c" / "/".join([*map(str, cell), *rest])
-        index = _ENTRY * int(np.prod(lead)) + _SUM
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise self._broken(name, row, "its shard is missing") from error
-        try:
-            end = os.fstat(handle).st_size - index
-            places = os.pread(handle, index, end)
-            if google_crc32c.value(places[:-_SUM]) != int.from_bytes(places[-_SUM:], "little"):
-                raise self._broken(name, row, "the checksum of its shard's index does not fit")
-            start, length = struct.unpack_from("<QQ", places, _ENTRY * inside)
-            wanted = 4 * int(np.prod(self.shape[self.leads :]))
-            if length != wanted + _SUM or start + length > end:
-                raise self._broken(name, row, "its place in the shard is damaged")
-            chunk = os.pread(handle, length, start)
-        except OSError as error:
-            raise self._broken(name, row, "its shard is cut off") from error
-        finally:
-            os.close(handle)
-        body = chunk[:-_SUM]
-        if google_crc32c.value(body) != int.from_bytes(chunk[-_SUM:], "little"):
-            raise self._broken(name, row, "its checksum does not fit")
-        return np.frombuffer(body, "<f4").reshape(self.shape[self.leads :])
-
-    def _broken(self, name: str, row: tuple[int, ...], why: str) -> DataError:
-        return DataError(
-            f"{self.store}: variable {name}, field {list(row)}: {why}; delete the store and run "
-            "`diffsci prepare` again"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,15 +64,16 @@ class Chunks(States):
 
     def read(self, rows: Int[np.ndarray, "row lead"]) -> Float32[np.ndarray, "row variable *field"]:
         """See `States.read`."""
-        group: Any = zarr.open_group(self.store, mode="r")
-        arrays = [group[name] for name in self.variables]
-        try:
-            made = [[np.asarray(array[tuple(row)]) for array in arrays] for row in rows.tolist()]
-        except (ValueError, OSError, RuntimeError) as error:
-            raise DataError(
-                f"{self.store}: a chunk of fields {rows.tolist()} cannot be read ({error}); mend it"
-            ) from error
-        return np.asarray(made, dtype=np.float32)
+        made = np.empty((len(rows), len(self.variables), *self.shape[self.leads :]), np.float32)
+        for number, name in enumerate(self.variables):
+            array = _array(self.store, name)
+            for places, box in runs(rows):
+                try:
+                    made[places, number] = array[box]
+                except (ValueError, OSError, RuntimeError) as error:
+                    why = f"cannot be read ({str(error).splitlines()[0]})"
+                    raise DamagedError.of(self.store, name, rows[places][0], why, _MEND) from error
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,27 +84,34 @@ class Concurrent(States):
         """See `States.read`."""
         arrays = [_tensorstore(str(self.store / name)) for name in self.variables]
         waiting = [[array[tuple(row.tolist())].read() for array in arrays] for row in rows]
-        try:
-            made = [[future.result() for future in line] for line in waiting]
-        except ValueError as error:
-            raise DataError(
-                f"{self.store}: a chunk of fields {rows.tolist()} cannot be read ({error}); mend it"
-            ) from error
-        return np.asarray(made, dtype=np.float32)
+        made = np.empty((len(rows), len(self.variables), *self.shape[self.leads :]), np.float32)
+        for place, line in enumerate(waiting):
+            for number, future in enumerate(line):
+                try:
+                    made[place, number] = future.result()
+                except ValueError as error:
+                    why = f"cannot be read ({str(error).splitlines()[0]})"
+                    told = (self.store, self.variables[number], rows[place], why, _MEND)
+                    raise DamagedError.of(*told) from error
+        return made
 
 
-_opened: dict[tuple[int, str], Any] = {}
-"""Tensorstore's arrays, and mappings, by process: a child that was forked opens its own."""
+def _array(store: Path, name: str) -> Any:  # noqa: ANN401  zarr has no types
+    """An array of a Zarr store; that of a local one holds no descriptor."""
+    key = (os.getpid(), f"zarr {store}/{name}")
+    if key not in opened:
+        opened[key] = zarr.open_group(store, mode="r")[name]
+    return opened[key]
 
 
 def _tensorstore(path: str) -> Any:  # noqa: ANN401  tensorstore has no types
     import tensorstore
 
-    key = (os.getpid(), path)
-    if key not in _opened:
+    key = (os.getpid(), f"tensorstore {path}")
+    if key not in opened:
         spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
-        _opened[key] = tensorstore.open(spec, read=True).result()
-    return _opened[key]
+        opened[key] = tensorstore.open(spec, read=True).result()
+    return opened[key]
 
 
 def told(store: Path, variables: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+_PIECE = 2**15
+"""Numbers that are summed at a time: 256 kB as float64."""
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -34,15 +37,34 @@ class Sums:
     @classmethod
     def of(cls, values: np.ndarray) -> Sums:
         """Those of one block."""
-        fine = np.isfinite(values)
-        known = values.ravel() if fine.all() else values[fine]
-        if not known.size:
+        if not values.size:
             return cls()
-        wide = known.astype(np.float64)
-        mean = float(wide.mean())
-        wide -= mean
-        squares = float(wide @ wide)
-        return cls(int(known.size), mean, squares, float(known.min()), float(known.max()))
+        # NaN and infinities come through to the extremes, so that these tell whether there are any.
+        low, high = float(values.min()), float(values.max())
+        if math.isfinite(low) and math.isfinite(high):
+            return cls._of_finite(values.reshape(-1), low, high)
+        known = values[np.isfinite(values)]
+        return (
+            cls._of_finite(known, float(known.min()), float(known.max())) if known.size else cls()
+        )
+
+    @classmethod
+    def _of_finite(cls, known: np.ndarray, low: float, high: float) -> Sums:
+        """In pieces that stay in the processor's cache, all of one length but the last."""
+        counts, means, squares = [], [], []
+        for first in range(0, len(known), _PIECE):
+            wide = known[first : first + _PIECE].astype(np.float64)
+            mean = float(wide.sum()) / len(wide)
+            wide -= mean
+            counts.append(len(wide))
+            means.append(mean)
+            squares.append(float(wide @ wide))
+        count, weights = len(known), np.array(counts, dtype=np.float64)
+        # Means about the first of them: what they have in common costs no digits.
+        apart = np.array(means) - means[0]
+        middle = float(weights @ apart) / count
+        spread = float(weights @ (apart - middle) ** 2)
+        return cls(count, means[0] + middle, math.fsum(squares) + spread, low, high)
 
     def with_(self, other: Sums) -> Sums:
         """Those of both."""

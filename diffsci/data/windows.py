@@ -1,7 +1,8 @@
 """Windows: training examples as tensors, and evaluation cases.
 
 Small data lives in memory as normalised float32 tensors; a batch is then one gather. What a
-single-frame task derives from a state (its condition, its scaled target) is made once.
+single-frame task derives from a state (its condition, its scaled target) is made once. Of data that
+stays on disk a batch reads its own fields; its numbers are the same.
 """
 
 from __future__ import annotations
@@ -68,8 +69,12 @@ class Examples:
                 f"{fields.source}: no window of {frames} frames in {len(fields.times)} times; "
                 f"widen the part{less}, or look for gaps with `diffsci check`"
             )
-        self.states = torch.from_numpy(statistics.encode(fields.values))
-        self._there = None if fields.there is None else torch.from_numpy(fields.there)
+        self.states: Tensor | None = None
+        self._values, self._missing = fields.values if fields.on_disk else None, fields.gappy
+        self._channels = int(fields.values.shape[2])
+        if isinstance(fields.values, np.ndarray):
+            self.states = torch.from_numpy(statistics.encode(fields.values))
+        self._there = _there(fields)
         self._seeing = Seeing.of(fields, task, statistics)
         self.scalars = _scalars(fields, statistics)
         # Of each part of the task, whose targets lie one after the other.
@@ -79,9 +84,9 @@ class Examples:
         self._scale = torch.as_tensor(1 / std, dtype=torch.float32)
         self._steps = torch.arange(task.frames)
         self._ready: Batch | None = None
-        given = condition_channels(task, around, self.states.shape[2])
-        size = self.states.nbytes * (self.states.shape[2] + given) / self.states.shape[2]
-        if task.frames == 1 and not task.draws and size <= _PREPARE_BYTES:
+        given = condition_channels(task, around, self.channels)
+        size = self.nbytes * (self.channels + given) / self.channels
+        if task.frames == 1 and not task.draws and 0 < size <= _PREPARE_BYTES:
             self._ready = self._prepare()
 
     def __len__(self) -> int:
@@ -90,13 +95,41 @@ class Examples:
     @property
     def channels(self) -> int:
         """Channels of a state."""
-        return int(self.states.shape[2])
+        return self._channels
 
-    def seen(self, rows: Int[np.ndarray, "batch 2"]) -> Float[Tensor, "batch shown channel *space"]:
+    @property
+    def on_disk(self) -> bool:
+        """Whether a batch reads its fields."""
+        return self.states is None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the states take in memory."""
+        return 0 if self.states is None else self.states.nbytes
+
+    def window(
+        self, rows: Int[np.ndarray, "batch 2"]
+    ) -> Float[Tensor, "batch frame channel *space"]:
+        """Normalised frames of the windows that begin at these trajectories and times."""
+        return self._window(rows)[0]
+
+    def seen(
+        self, rows: Int[np.ndarray, "batch 2"]
+    ) -> Float[Tensor, "batch shown channel *space"]:
         """What the task may look at of the windows that begin at these trajectories and times."""
-        trajectory, start = torch.from_numpy(rows).unbind(dim=1)
-        window = self.states[trajectory[:, None], start[:, None] + self._steps]
-        return self._seeing(window, rows, training_numbers(rows))
+        return self._seeing(self.window(rows), rows, training_numbers(rows))
+
+    def _window(self, rows: Int[np.ndarray, "batch 2"]) -> tuple[Tensor, Tensor | None]:
+        """With what is there of them, where gaps are read with the values."""
+        if self.states is not None:
+            trajectory, start = torch.from_numpy(rows).unbind(dim=1)
+            return self.states[trajectory[:, None], start[:, None] + self._steps], None
+        assert self._values is not None
+        physical = self._values[rows[:, :1], rows[:, 1:] + self._steps.numpy()]
+        there = None
+        if self._missing and self._there is None:
+            there = torch.from_numpy(np.isfinite(physical))
+        return torch.from_numpy(self.statistics.encode(physical)), there
 
     @property
     def condition_channels(self) -> int:
@@ -138,23 +171,27 @@ class Examples:
         part: int = 0,
         draw: Int[np.ndarray, " batch"] | int = 0,
     ) -> Batch:
-        trajectory, start = torch.from_numpy(rows).unbind(dim=1)
-        window = self.states[trajectory[:, None], start[:, None] + self._steps]
+        window, there = self._window(rows)
         times = self.inputs.valid(self._times, rows[:, 1], part)
         seen = self._seeing(window, rows, training_numbers(rows, draw))
         pair = self.inputs.pair(window, times, part, seen)
         target = self.statistics.anomaly(pair.target, pair.condition, pair.forced, part)
-        own = None if self.scalars is None else self.scalars[trajectory]
+        own = None if self.scalars is None else self.scalars[torch.from_numpy(rows[:, 0])]
         return Batch(
             target=(target - self._mean[part]) * self._scale[part],
             condition=self.statistics.scale_condition(pair.condition),
             scalars=self.inputs.scalars(own, pair.forced, part),
-            mask=self._mask(trajectory, start, part),
+            mask=self._mask(rows, there, part),
         )
 
-    def _mask(self, trajectory: Tensor, start: Tensor, part: int) -> Tensor | None:
+    def _mask(
+        self, rows: Int[np.ndarray, "batch 2"], there: Tensor | None, part: int
+    ) -> Tensor | None:
+        if there is not None:
+            return self.inputs.counted(there, part)
         if self._there is None:
             return None
+        trajectory, start = torch.from_numpy(rows).unbind(dim=1)
         still = self._there.shape[:2] == (1, 1)  # One state for all trajectories and times.
         frames = start[:, None] + self._steps
         row, frame = (0 * frames, 0 * frames) if still else (trajectory[:, None], frames)
@@ -167,6 +204,14 @@ class Examples:
                 for first in range(0, len(self.windows), _BLOCK)
             ]
         )
+
+
+def _there(fields: Fields) -> Tensor | None:
+    """Which values are not missing; none where all are, or where that is read with the values."""
+    moving = any(channel.missing == "moving" for channel in fields.channels)
+    if (fields.on_disk and moving) or fields.there is None:
+        return None
+    return torch.from_numpy(fields.there)
 
 
 def _joined(batches: list[Batch]) -> Batch:

@@ -27,6 +27,10 @@ class Runtime:
             it.
         sharding: What processes that train together share out: `none`, each holds all weights, or
             `full`: each holds its part of weights, averages and moments.
+        workers: Processes that read training data where it stays on disk; 0 reads the next batch in
+            a thread, while the step runs. No number depends on it.
+        memory: GiB of data that may be held in memory, `auto` half of what is free; larger data
+            stays on disk, read batch by batch. No number depends on it.
         batch: States held while a window of leads of a unit of the store is made, one lead of
             `sample.compute_batch` rows at least. Results do not depend on it.
         dask: Where dask workers sample: `local` starts some on this machine, an address such as
@@ -40,12 +44,17 @@ class Runtime:
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     checkpointing: bool | Literal["auto"] = "auto"
     sharding: Literal["none", "full"] = "none"
+    workers: int = 0
+    memory: float | Literal["auto"] = "auto"
     batch: int = 64
     dask: str | None = None
 
     def __post_init__(self) -> None:
         fits = self.threads == "auto" or self.threads >= 0
         require(fits, "threads", self.threads, "auto (torch's choice), or 1 or more")
+        require(self.workers >= 0, "workers", self.workers, "0 (a thread) or more")
+        fits = self.memory == "auto" or self.memory >= 0
+        require(fits, "memory", self.memory, "auto (half of what is free), or GiB, 0 or more")
         require(self.batch >= 1, "batch", self.batch, "1 or more")
         fits = self.dask is None or re.fullmatch(r"local|[a-z]+://\S+", self.dask) is not None
         require(fits, "dask", self.dask, "null, local, or an address such as tcp://host:8786")

@@ -1,4 +1,4 @@
-"""Before learning: the parts of the data in memory, statistics of the training part, the cases."""
+"""Before learning: the parts of the data, statistics of the training part, the cases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from diffsci.data import generated
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.fitting import fit_statistics
+from diffsci.data.holding import mebibytes
 from diffsci.data.leaks import assert_no_leak
 from diffsci.data.parts import read_part
 from diffsci.data.statistics import Statistics
@@ -22,9 +23,10 @@ from diffsci.errors import DataError
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
-from diffsci.sections import Part, Pipeline
+from diffsci.sections import Part, Pipeline, Runtime
 from diffsci.solvers.base import Solver
 from diffsci.stages.rolling import rolled_leads
+from diffsci.training import memory
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +120,15 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
     data, sample, leads = pipeline.data, pipeline.sample, rolled_leads(pipeline)
     name = str(data.entry or data.source)
 
-    def part(chosen: Part) -> Fields:
-        return read_part(data, chosen, roots)
+    room = _Room(pipeline.runtime)
 
-    train, test = part(data.split.train), part(data.split.test)
-    valid = part(data.split.valid) if data.split.valid else None
+    def part(chosen: Part, copies: int) -> Fields:
+        return room.take(read_part(data, chosen, roots, room.free // copies), copies)
+
+    # Examples hold their states once more, normalised.
+    train, test = part(data.split.train, 2), part(data.split.test, 1)
+    valid = part(data.split.valid, 2) if data.split.valid else None
+    room.say(name)
     given = Known.of(train)
     for other, word in ((test, "test"), (valid, "valid")):
         if other is not None:
@@ -166,6 +172,32 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         digests=digests,
         solver=_solver(load_entry(data.split.test.entry or name, roots)),
     )
+
+
+class _Room:
+    """Memory for data: what may be held, and what is.
+
+    Args:
+        runtime: Says how much.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        asked = runtime.memory
+        self.free = memory.free("cpu") // 2 if asked == "auto" else int(asked * 2**30)
+        self.why = "half of what is free" if asked == "auto" else "runtime.memory"
+        self.all = self.free
+
+    def take(self, fields: Fields, copies: int) -> Fields:
+        """The fields, once their place in memory is counted."""
+        if not fields.on_disk:
+            self.free -= copies * fields.values.nbytes
+        return fields
+
+    def say(self, name: str) -> None:
+        """Tell where the data is, and why."""
+        held = f"{mebibytes(self.all - self.free)} of {name} are held in memory"
+        allowed = f"{mebibytes(self.all)} may be ({self.why})"
+        log.info("data: %s; %s", held, allowed)
 
 
 def _solver(entry: Entry) -> Solver | None:

@@ -29,7 +29,9 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         DataError: For a channel that is constant, or whose targets are.
     """
     signed = _signed(fields)
-    mean, std = fields.measured or _of_states(fields)
+    # What was measured when a store was prepared is of the values as they are.
+    measured = None if any(_transforms(fields)) else fields.measured
+    mean, std = measured or _of_states(fields)
     _require_spread(fields, mean, std)
     mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
     space = len(fields.grid.dims)
@@ -108,28 +110,20 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
         add = np.nansum
         count = sum(np.isfinite(block).sum(axis=axes) for block in fields.blocks())
         _require_some(fields, count)
-<<<<<<< Updated upstream
     words, space = _transforms(fields), len(fields.grid.dims)
     total = sum(
-        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.values
+        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.blocks()
     )
     mean = np.asarray(total) / count
     wide = mean.reshape(-1, *[1] * space)
     square = sum(
-        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.values
+        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.blocks()
     )
-    std = np.sqrt(np.asarray(square) / count)
-=======
-    total = sum(add(block, axis=axes, dtype=np.float64) for block in fields.blocks())
-    mean = np.asarray(total) / count
-    wide = mean.reshape(-1, *[1] * len(fields.grid.dims))
-    square = sum(add((block - wide) ** 2, axis=axes) for block in fields.blocks())
     return mean, np.sqrt(np.asarray(square) / count)
 
 
 def _require_spread(fields: Fields, mean: np.ndarray, std: np.ndarray) -> None:
     """Refuse a constant channel."""
->>>>>>> Stashed changes
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
         if not spread > 1e-7 * abs(centre):

@@ -152,6 +152,7 @@ def _learn(training: Training) -> Denoiser:
         resume=state,
         allow=_allowed(training.allow),
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
+        workers=pipeline.runtime.workers if training.examples.on_disk else 0,
     )
     if not ranks.is_first:
         _consume(steps, section, None, None)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -29,6 +31,7 @@ from diffsci.sections import Train
 from diffsci.training import augment, by_level, distributed, ending, sharding
 from diffsci.training.ema import Ema, Weights, weights_of
 from diffsci.training.examples import Examples
+from diffsci.training.feeding import Feed
 from diffsci.training.finite import Buffers, Skipped, explain
 from diffsci.training.gradient import Gradient
 from diffsci.training.judging import Judge
@@ -67,6 +70,7 @@ def train(
     resume: RunState | None = None,
     allow: Sequence[str] = (),
     wish: Callable[[], bool] | None = None,
+    workers: int = 0,
 ) -> Iterator[Step]:
     """Steps of a run from the beginning, or from `resume`, until it ends (see `ending.py`).
 
@@ -87,6 +91,7 @@ def train(
         resume: A saved state to go on from; a finished one gives no steps.
         allow: Keys of settings that may differ from those of `resume`.
         wish: Whether this process wishes to stop; all learn of it in `Step.stop` of the same step.
+        workers: Processes that assemble batches; 0 takes a thread. No number depends on it.
 
     Raises:
         ConfigError: When there are no examples, or `resume` is of another run.
@@ -101,11 +106,16 @@ def train(
     ending.check(section, validates=valid is not None)
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
     run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper)
-    run.wish, run.judge = wish, judge
+    run.wish, run.judge, run.workers = wish, judge, workers
     if resume is not None:
         require_same(resume.settings, run.settings, allow)
         run.go_on_from(resume)
     return run.steps()
+
+
+def _order(seed: int, batch_size: int, count: int, rows: slice, step: int) -> np.ndarray:
+    """The examples of a step that are this rank's."""
+    return examples_of_step(seed, step, batch_size, count)[rows]
 
 
 class _Run:
@@ -146,6 +156,8 @@ class _Run:
         self.by_level, self.by_levels = by_level.NOTHING, not objective.direct
         self.recent, self.losses, self.validations = Recent(), list[LossRow](), Validations()
         self.settings = settings_of(section, objective, seed, device, len(examples))
+        self.order = partial(_order, seed, section.batch_size, len(examples), self.rows)
+        self.workers = 0
 
     def state(self) -> RunState:
         validations, whole, live = self.validations, self._whole, sharding.named(self.denoiser)
@@ -192,6 +204,11 @@ class _Run:
         self.ending.go_on_from(state.seconds, state.ended)
 
     def steps(self) -> Iterator[Step]:
+        self.feed = Feed(self.examples, self.order, self.section.steps, self.workers)
+        with closing(self.feed):
+            yield from self._steps()
+
+    def _steps(self) -> Iterator[Step]:
         if self._goes_on and self.gradient.may_fail_alone:
             with deterministic(self.device):
                 self.gradient.try_compiled(self.step, self._given()[1])
@@ -207,9 +224,7 @@ class _Run:
 
     def _given(self) -> tuple[np.ndarray, Batch]:
         """Numbers of the next step's examples of this rank, and what they are."""
-        index = examples_of_step(self.seed, self.step, self.section.batch_size, len(self.examples))
-        index = index[self.rows]
-        return index, self.examples.batch(index).to(self.device)
+        return self.order(self.step), self.feed.take(self.step).to(self.device)
 
     def _advance(self) -> Step:
         section, started = self.section, perf_counter()

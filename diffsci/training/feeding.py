@@ -1,0 +1,153 @@
+"""Feeding: batches are assembled while steps run, by a thread or by processes; order is not theirs.
+
+Which examples make a step is a pure function of seed and step (`order.py`), so that the numbers of
+a run depend neither on how many workers there are nor on where it went on. A thread serves what
+lies in memory; processes serve what is read from disk. A worker that dies ends the run by name,
+with the steps and the examples that it had in hand.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch.utils.data import DataLoader, Dataset
+
+from diffsci.batch import Batch
+from diffsci.errors import DataError
+from diffsci.training.examples import Examples
+
+AHEAD = 2
+"""Batches that each process makes ahead of the step that runs."""
+
+Order = Callable[[int], Int[np.ndarray, " batch"]]
+"""The examples of a step."""
+
+
+class Feed:
+    """The batches of steps, one after the other.
+
+    Args:
+        examples: Where they come from; with workers they must go through `pickle`.
+        order: The examples of each step.
+        steps: One after the last step.
+        workers: Processes; 0 takes a thread of this one.
+    """
+
+    def __init__(self, examples: Examples, order: Order, steps: int, workers: int = 0) -> None:
+        self._examples, self._order, self._steps = examples, order, steps
+        self._workers = workers
+        self._pool: ThreadPoolExecutor | None = None
+        self._next: tuple[int, Future[Batch]] | None = None
+        self._batches: Iterator[Any] | None = None
+        self._last: tuple[int, Batch] | None = None
+
+    def take(self, step: int) -> Batch:
+        """The batch of a step, counted from 0; the one after it is begun.
+
+        Raises:
+            DataError: For what cannot be read, or a worker that died.
+        """
+        if self._last is None or self._last[0] != step:
+            of = self._from_processes if self._workers else self._from_thread
+            self._last = (step, of(step))
+        return self._last[1]
+
+    def close(self) -> None:
+        """End the thread, or the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool, self._next, self._batches, self._last = None, None, None, None
+
+    def _from_thread(self, step: int) -> Batch:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="diffsci-feed")
+        known, self._next = self._next, None
+        if known is not None and known[0] == step:
+            batch = known[1].result()
+        else:
+            batch = self._examples.batch(self._order(step))
+        if step + 1 < self._steps:
+            order = self._order(step + 1)
+            self._next = (step + 1, self._pool.submit(self._examples.batch, order))
+        return batch
+
+    def _from_processes(self, step: int) -> Batch:
+        if self._batches is None or self._last is None or self._last[0] != step - 1:
+            self._batches = self._loader(step)
+        try:
+            found = next(self._batches)
+        except RuntimeError as error:
+            self._batches = None
+            raise DataError(self._lost(step, error)) from error
+        if isinstance(found, Exception):
+            raise found
+        batch: Batch = found
+        return batch
+
+    def _loader(self, first: int) -> Iterator[Any]:
+        context = multiprocessing.get_context("forkserver")
+        # Imported once, for all workers to begin with.
+        context.set_forkserver_preload([type(self._examples).__module__])
+        return iter(
+            DataLoader(
+                _Steps(self._examples, self._order),
+                batch_size=None,
+                sampler=range(first, self._steps),
+                num_workers=self._workers,
+                prefetch_factor=AHEAD,
+                generator=torch.Generator(),  # It draws a seed, and not from the global numbers.
+                multiprocessing_context=context,
+                worker_init_fn=_Begin(torch.get_num_threads()),
+            )
+        )
+
+    def _lost(self, step: int, error: RuntimeError) -> str:
+        """Who is gone, and what was in hand."""
+        last = min(step + AHEAD * self._workers, self._steps)
+        examples = np.concatenate([self._order(each) for each in range(step, last)]).tolist()
+        shown = ", ".join(map(str, examples[:_SHOWN])) + (", ..." if examples[_SHOWN:] else "")
+        return (
+            f"a process that reads the training data is lost ({str(error).splitlines()[0]}); "
+            f"steps {step + 1} to {last} were in hand, of the examples {shown}; free memory, or "
+            "set runtime.workers=0, which reads in a thread"
+        )
+
+
+_SHOWN = 64
+
+
+class _Steps(Dataset[Any]):
+    """Batches by step, as a worker makes them; what it cannot read comes back as the error."""
+
+    def __init__(self, examples: Examples, order: Order) -> None:
+        self.examples, self.order = examples, order
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self.examples.batch(self.order(step))
+        except Exception as error:  # The process that trains raises it as its own.
+            return error
+
+
+class _Begin:
+    """What a worker does first.
+
+    Args:
+        threads: Of torch, as in the process that trains: last bits may depend on them.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __call__(self, number: int) -> None:
+        torch.set_num_threads(self.threads)
+        # A signal goes to all processes of a terminal or a job; the one that trains answers it.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)

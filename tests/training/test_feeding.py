@@ -1,0 +1,107 @@
+"""Batches from a thread and from processes: the same, in the order of the steps; the dead named."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from diffsci.errors import DataError
+from diffsci.training.feeding import Feed
+from tests.training.tiny import (
+    TinyExamples,
+    clone,
+    digest,
+    tiny_denoiser,
+    tiny_section,
+    tiny_train,
+    told,
+    whole_run,
+)
+
+
+def order(step):
+    return np.array([step, step + 1])
+
+
+class Faulty(TinyExamples):
+    """Cannot give the examples of step 3, in one of several ways."""
+
+    def __init__(self, way):
+        super().__init__(20)
+        self.way = way
+
+    def batch(self, index):
+        if index[0] == 3:
+            if self.way == "data":
+                raise DataError("a.zarr: variable t2m at time=2001: its checksum does not fit")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(index)
+
+
+@pytest.mark.parametrize("steps", [range(5), range(2, 5), [0, 0, 1, 1, 2], [3, 1, 4]])
+def test_each_step_gets_its_own_batch_and_a_thread_makes_the_next(steps):
+    examples = TinyExamples(20)
+    feed = Feed(examples, order, steps=5)
+    for step in steps:
+        assert torch.equal(feed.take(step).target, TinyExamples(20).batch(order(step)).target)
+    feed.close()
+    assert max(max(asked) for asked in examples.asked) <= 5  # none beyond the last step
+    assert not [t for t in threading.enumerate() if t.name.startswith("diffsci-feed")]
+
+
+def test_a_fault_in_the_thread_is_that_of_its_step():
+    feed = Feed(Faulty("data"), order, steps=5)
+    for step in range(3):
+        feed.take(step)
+    with pytest.raises(DataError, match="its checksum does not fit"):
+        feed.take(3)
+    feed.close()
+
+
+def test_with_workers_a_run_has_the_same_bits_and_goes_on_to_them():
+    section = tiny_section(steps=8)
+    losses, states = whole_run(section)
+    for resume, begin in ((None, 0), (states[4], 5)):
+        found, last = [], None
+        steps = tiny_train(
+            tiny_denoiser(seed=0 if resume is None else 9), TinyExamples(), section,
+            valid=TinyExamples(5, seed=1), resume=resume, workers=2,
+        )  # fmt: skip
+        for step in steps:
+            found.append(told(step))
+            last = clone(step.state())
+        assert found == losses[begin:] and digest(last) == digest(states[-1])
+    assert not multiprocessing.active_children()
+
+
+def test_what_a_worker_cannot_read_is_the_same_error():
+    feed = Feed(Faulty("data"), order, steps=5, workers=1)
+    for step in range(3):
+        feed.take(step)
+    with pytest.raises(DataError, match=r"^a.zarr: variable t2m at time=2001: its checksum does"):
+        feed.take(3)
+    feed.close()
+
+
+def test_a_worker_that_dies_is_named_with_what_it_had_in_hand():
+    feed = Feed(Faulty("killed"), order, steps=9, workers=2)
+    with pytest.raises(DataError) as caught:
+        for step in range(9):
+            feed.take(step)
+    feed.close()
+    text = str(caught.value)
+    assert "pid(s)" in text and "runtime.workers=0" in text
+    assert f"steps {step + 1} to {min(step + 4, 9)} were in hand" in text
+    assert f"of the examples {step}, {step + 1}, {step + 1}, {step + 2}, " in text
+
+
+def test_the_order_goes_through_pickle():
+    from diffsci.training import loop
+
+    made = partial(loop._order, 3, 4, 10, slice(1, 3))
+    assert made(2).tolist() == loop.examples_of_step(3, 2, 4, 10)[1:3].tolist()

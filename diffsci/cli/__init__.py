@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from diffsci import __version__, families
-from diffsci.cli import catalog, forecasts, making, pipelines, runs, services
+from diffsci.cli import assimilating, catalog, forecasts, making, pipelines, runs, services
 from diffsci.cli.border import Commands, verbose
 
 
@@ -39,6 +39,6 @@ def main(plugins: tuple[str, ...]) -> None:
         families.plugin(module)
 
 
-for _module in (pipelines, catalog, making, forecasts, runs, services):
+for _module in (pipelines, catalog, making, forecasts, assimilating, runs, services):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -82,5 +82,4 @@ class DivergenceFree(Subspace):
                 count = count[: size // 2 + 1]
             k = 2 * math.pi / abs(float(edges[-1] - edges[0])) * count
             parts.append(k.reshape(-1, *[1] * (len(grid.dims) - 1 - number)))
-        shape = torch.broadcast_shapes(*[part.shape for part in parts])
-        return torch.stack([part.expand(shape) for part in parts]).to(like.device)
+        return torch.stack([part.expand(like.shape[2:]) for part in parts]).to(like.device)

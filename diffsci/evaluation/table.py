@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from statistics import NormalDist
 
@@ -18,11 +19,11 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.data.fields import Channel
-from diffsci.errors import DataError, NumericsError
-from diffsci.evaluation import masking, resampling
-from diffsci.evaluation.checks import check_finite, check_shapes, named
+from diffsci.evaluation import blocks, resampling, streaming
+from diffsci.evaluation.blocks import Values
+from diffsci.evaluation.checks import check_shapes, named
 from diffsci.evaluation.rows import Row, by_place, overall, write_rows
-from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.evaluation.scores.base import Score
 from diffsci.grid import Grid
 
 Key = tuple[str, str, str]
@@ -113,8 +114,8 @@ class Scores:
 
 
 def evaluate(
-    forecasts: Mapping[str, Float[np.ndarray, "case member lead channel *space"]],
-    truth: Float[np.ndarray, "case lead channel *space"],
+    forecasts: Mapping[str, Float[np.ndarray, "case member lead channel *space"] | Values],
+    truth: Float[np.ndarray, "case lead channel *space"] | Values,
     *,
     channels: Sequence[Channel],
     grid: Grid,
@@ -127,12 +128,15 @@ def evaluate(
     train: Float[np.ndarray, "example channel *space"] | None = None,
     train_labels: np.ndarray | None = None,
     keys: Sequence[str] = (),
+    lead_unit: str = "",
 ) -> Scores:
     """All scores of all forecasts, area-weighted, with paired bootstrap intervals over the cases.
 
+    Arrays and stores are read block by block, once for all scores.
+
     Args:
         forecasts: Name -> members in physical units; `model` comes first in the table.
-        truth: Same units.
+        truth: Same units; as something that is read, with one member.
         channels: What each channel is.
         grid: Where the values sit.
         leads: Lead of each forecast step; none where there is no lead axis (its length is 1).
@@ -144,6 +148,7 @@ def evaluate(
         train: Training fields, for scores that compare with them.
         train_labels: Their classes.
         keys: Names of the cases, for messages.
+        lead_unit: Unit of the leads, for scores that are a time.
 
     Raises:
         ConfigError: When a score needs classes or training data that are not there.
@@ -152,45 +157,40 @@ def evaluate(
     """
     measures = named(scores, labels, train, train_labels)
     check_shapes(forecasts, truth, channels, grid, leads)
-    gaps = masking.allowed(truth, tuple(channels))
-    gaps = None if gaps is None else gaps[:, None]
-    check_finite("truth", truth[:, None], channels, keys, DataError, gaps)
-    for name, values in forecasts.items():
-        check_finite(name, values, channels, keys, NumericsError, gaps)
-    cases = len(truth)
+    names = sorted(forecasts, key=lambda name: name != "model")
+    found = streaming.statistics(
+        {name: blocks.of(forecasts[name]) for name in names},
+        blocks.of(truth[:, None] if isinstance(truth, np.ndarray) else truth),
+        measures,
+        streaming.Beside(
+            channels=channels,
+            grid=grid,
+            leads=(0.0,) if leads is None else tuple(float(lead) for lead in leads),
+            labels=labels,
+            train=train,
+            train_labels=train_labels,
+            keys=keys,
+        ),
+        blocks.BLOCK_BYTES,
+    )
+    cases = truth.shape[0]
     statistics: dict[Key, np.ndarray] = {}
     lines: list[tuple[Row, Score, np.ndarray]] = []
-    for name in sorted(forecasts, key=lambda name: name != "model"):
-        for index, channel in enumerate(channels):
-            blank = Row(
-                forecast=name,
-                variable=channel.name,
-                score="",
-                lead=None,
-                value=math.nan,
-                low=math.nan,
-                high=math.nan,
-                unit=channel.unit,
-                members=forecasts[name].shape[1],
-                count=cases,
-            )
-            beside = Pairs(
-                members=forecasts[name][:, :, 0, index].astype(np.float64),
-                truth=truth[:, 0, index].astype(np.float64),
-                weights=grid.cell_weights,
-                labels=labels,
-                train=None if train is None else train[:, index].astype(np.float64),
-                train_labels=train_labels,
-                periodic=tuple(sides[0] == "periodic" for sides in grid.boundary),
-            )
-            found = _statistics(
-                beside, forecasts[name][:, :, :, index], truth[:, :, index], measures
-            )
-            for word, values in found.items():
-                statistics[name, channel.name, word] = values
-                score = measures[word]
-                line = replace(blank, score=word, unit=score.unit(channel.unit))
-                lines.append((line, score, values))
+    for name, channel, (word, score) in product(names, channels, measures.items()):
+        statistics[name, channel.name, word] = found[name, channel.name, word]
+        line = Row(
+            forecast=name,
+            variable=channel.name,
+            score=word,
+            lead=None,
+            value=math.nan,
+            low=math.nan,
+            high=math.nan,
+            unit=score.unit(lead_unit if score.timed else channel.unit),
+            members=forecasts[name].shape[1],
+            count=cases,
+        )
+        lines.append((line, score, found[name, channel.name, word]))
     length, more = _blocks(statistics, confidence)
     weights = resampling.weights(cases, resamples, length, seed)
     rows: list[Row] = []
@@ -223,25 +223,6 @@ def _blocks(
     return length, max(resampling.stretch(one, length, confidence) for one in series)
 
 
-def _statistics(
-    beside: Pairs,
-    members: Float[np.ndarray, "case member lead *space"],
-    truth: Float[np.ndarray, "case lead *space"],
-    measures: Mapping[str, Score],
-) -> dict[str, Float[np.ndarray, "lead case statistic"]]:
-    """Statistics of every score; one lead at a time is held in float64."""
-    found: dict[str, list[np.ndarray]] = {word: [] for word in measures}
-    for lead in range(truth.shape[1]):
-        pairs = replace(
-            beside,
-            members=members[:, :, lead].astype(np.float64),
-            truth=truth[:, lead].astype(np.float64),
-        )
-        for word, score in measures.items():
-            found[word].append(masking.statistics(score, pairs))
-    return {word: np.stack(per_lead) for word, per_lead in found.items()}
-
-
 def _rows(
     blank: Row,
     score: Score,
@@ -252,7 +233,8 @@ def _rows(
 ) -> list[Row]:
     """The row over all leads, then one per lead."""
     sets: list[tuple[float | None, np.ndarray]] = [(None, statistics.mean(axis=0))]
-    sets += [(float(lead), found) for lead, found in zip(leads or (), statistics, strict=False)]
+    if not score.timed:
+        sets += [(float(lead), found) for lead, found in zip(leads or (), statistics, strict=False)]
     rows = []
     for lead, found in sets:
         value = float(score.value(found.mean(axis=0)))

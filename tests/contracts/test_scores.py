@@ -1,11 +1,13 @@
 """Laws that every score keeps, whichever it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from diffsci import families
 from diffsci.errors import ConfigError
-from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.evaluation.scores.base import Climate, Pairs, Score
 
 CASES, MEMBERS, SPACE = 12, 5, (6, 7)
 
@@ -25,6 +27,8 @@ def pairs(unit=1.0, order=slice(None)):
         labels=labels,
         train=train * unit,
         train_labels=np.arange(40) % 2,
+        periodic=(False, True),
+        latitudes=np.linspace(75, -75, SPACE[0]),
     )
 
 
@@ -57,10 +61,11 @@ def test_the_order_of_members_does_not_matter(score):
 
 
 def test_a_change_of_unit_changes_the_value_as_its_unit_says(score):
-    factor = 4.0 if score.unit("K") == "K" else 1.0
-    # The regression of class_accuracy and all else: exact powers of two, so rounding is the same.
+    factor = 4.0 if score.unit("K") == "K" and not score.timed else 1.0
+    # The regression of class_accuracy and all else: exact powers of two, so rounding is the same,
+    # but for what is a difference of larger numbers.
     np.testing.assert_allclose(
-        value(score, pairs(unit=4.0)), factor * value(score, pairs()), rtol=1e-9
+        value(score, pairs(unit=4.0)), factor * value(score, pairs()), rtol=1e-9, atol=1e-13
     )
 
 
@@ -76,18 +81,39 @@ def test_value_works_on_many_resamples_at_once(score):
 
 def test_cases_are_scored_alone(score):
     """Statistics of a case do not depend on its neighbours: chunks may be cut anywhere."""
-    if families.name_of(score) == "memorisation":
-        pytest.skip("its limit is a percentile over all test cases, by definition")
+    if score.scope == "set":
+        pytest.skip("compares cases with each other, by definition")
     whole, given = score.statistics(pairs()), pairs()
-    part = Pairs(
-        members=given.members[4:6],
-        truth=given.truth[4:6],
-        weights=given.weights,
-        labels=given.labels[4:6],
-        train=given.train,
-        train_labels=given.train_labels,
+    part = replace(
+        given, members=given.members[4:6], truth=given.truth[4:6], labels=given.labels[4:6]
     )
     np.testing.assert_allclose(score.statistics(part), whole[4:6], rtol=1e-11, atol=1e-13)
+
+
+def test_statistics_of_cells_are_the_means_of_their_slabs(score):
+    """What lets a field be scored in pieces, with quantiles of the training set made once."""
+    if score.scope != "cells":
+        pytest.skip("sees whole fields")
+    given = pairs()
+    once = replace(given, climate=Climate.of(given.train, score.quantile_levels))
+    slabs = [slice(0, 1), slice(1, 4), slice(4, 6)]
+    parts = [score.statistics(once.rows(rows)) * (rows.stop - rows.start) / 6 for rows in slabs]
+    np.testing.assert_allclose(sum(parts), score.statistics(given), rtol=1e-12, atol=1e-14)
+
+
+def test_splitting_cells_changes_nothing_where_each_is_scored_alone(score):
+    if score.scope != "cells":
+        pytest.skip("neighbours matter")
+    given = pairs()
+    split = replace(
+        given,
+        members=np.repeat(given.members, 2, axis=2),
+        truth=np.repeat(given.truth, 2, axis=1),
+        weights=np.repeat(given.weights, 2, axis=0),
+        train=np.repeat(given.train, 2, axis=1),
+        latitudes=None,
+    )
+    np.testing.assert_allclose(value(score, split), value(score, given), rtol=1e-11, atol=1e-14)
 
 
 def test_without_training_data_it_says_so(score):

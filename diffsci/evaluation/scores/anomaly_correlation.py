@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from diffsci.errors import ConfigError
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -23,13 +22,12 @@ class AnomalyCorrelation(Score):
     """
 
     goal = "1"
+    scope = "cells"
     needs_train = True
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """Area means of the product of the anomalies, and of their squares."""
-        if pairs.train is None:
-            raise ConfigError("anomaly_correlation: needs a training set; leave it out")
-        usual = pairs.train.mean(axis=0)
+        usual = pairs.usual("anomaly_correlation")
         forecast, truth = pairs.members.mean(axis=1) - usual, pairs.truth - usual
         products = (forecast * truth, forecast**2, truth**2)
         return np.stack([pairs.average(product) for product in products], axis=1)

@@ -6,11 +6,53 @@ Means over cases add up, so chunks, workers and bootstrap resamples all reduce t
 
 from __future__ import annotations
 
+import math
+import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+
+from diffsci.errors import ConfigError, require
+from diffsci.families import name_of
+
+Scope = Literal["cells", "field", "set"]
+"""What a score must see at once: some rows of cells, the whole fields of a case, or all cases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climate:
+    """What scores take from the training set, cell by cell; a missing value is left out.
+
+    Args:
+        mean: Of each cell.
+        quantiles: Level -> that of each cell.
+    """
+
+    mean: Float[np.ndarray, "*space"]
+    quantiles: Mapping[float, Float[np.ndarray, "*space"]]
+
+    @classmethod
+    def of(
+        cls, train: Float[np.ndarray, " example *space"], levels: tuple[float, ...] = ()
+    ) -> Climate:
+        """Mean and quantiles of training fields."""
+        gappy = bool(np.isnan(train).any())
+        # A cell without a single value counts in no score.
+        with np.errstate(invalid="ignore"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="All-NaN|Mean of empty")
+            mean = (np.nanmean if gappy else np.mean)(train, axis=0, dtype=np.float64)
+            quantile = np.nanquantile if gappy else np.quantile
+            found = {level: np.asarray(quantile(train, level, axis=0)) for level in levels}
+        return cls(mean=np.asarray(mean), quantiles=found)
+
+    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> Climate:
+        """Of other cells: some rows, or with a number where there is none."""
+        quantiles = {level: change(field) for level, field in self.quantiles.items()}
+        return Climate(mean=change(self.mean), quantiles=quantiles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +67,8 @@ class Pairs:
         train: Values of the same variable in the training set, for scores that compare with it.
         train_labels: Their classes.
         periodic: Which space axes close on themselves; empty: none.
+        climate: Of the training set, where it was made once for all blocks; else from `train`.
+        latitudes: Of the rows of a sphere in degrees; none elsewhere.
     """
 
     members: Float[np.ndarray, "case member *space"]
@@ -34,6 +78,38 @@ class Pairs:
     train: Float[np.ndarray, " example *space"] | None = None
     train_labels: np.ndarray | None = None
     periodic: tuple[bool, ...] = ()
+    climate: Climate | None = None
+    latitudes: Float[np.ndarray, " row"] | None = None
+
+    def rows(self, slab: slice) -> Pairs:
+        """Some rows of the first space axis, members in float64; means are of these cells alone."""
+        climate = self.climate
+        return replace(
+            self,
+            members=self.members[:, :, slab].astype(np.float64),
+            truth=self.truth[:, slab],
+            weights=self.weights[slab],
+            train=None if self.train is None else self.train[:, slab],
+            climate=None if climate is None else climate.changed(lambda field: field[slab]),
+            latitudes=None if self.latitudes is None else self.latitudes[slab],
+        )
+
+    def usual(self, score: str) -> Float[np.ndarray, "*space"]:
+        """Mean of the training set in each cell."""
+        return self._climate(score).mean
+
+    def quantile(self, level: float, score: str) -> Float[np.ndarray, "*space"]:
+        """Quantile of the training set in each cell."""
+        if self.climate is not None and level in self.climate.quantiles:
+            return self.climate.quantiles[level]
+        return self._climate(score, (level,)).quantiles[level]
+
+    def _climate(self, score: str, levels: tuple[float, ...] = ()) -> Climate:
+        if self.climate is not None and not levels:
+            return self.climate
+        if self.train is None:
+            raise ConfigError(f"{score}: needs a training set; leave it out")
+        return Climate.of(self.train, levels)
 
     def average(self, values: Float[np.ndarray, " case *space"]) -> Float[np.ndarray, " case"]:
         """Area-weighted mean over space of each case; the weights have mean 1."""
@@ -53,9 +129,25 @@ class Score(ABC):
     needs_train: bool = False
     """Whether it compares with the training set."""
 
+    scope: Scope = "field"
+    """`cells` where statistics are means over cells that are scored alone, so that those of a field
+    are the means of its slabs'. `set` where the other cases matter."""
+
+    quantile_levels: tuple[float, ...] = ()
+    """Quantiles of the training set that it takes."""
+
+    timed: bool = False
+    """Whether it is a time: in the unit of the leads, of all leads together."""
+
     @abstractmethod
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """What is averaged over cases."""
+
+    def along(
+        self, statistics: Float[np.ndarray, "lead case statistic"], leads: tuple[float, ...]
+    ) -> Float[np.ndarray, "lead case statistic"]:
+        """Statistics once all leads are known; as they are, but for scores that follow a case."""
+        return statistics
 
     @abstractmethod
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
@@ -64,3 +156,46 @@ class Score(ABC):
     @abstractmethod
     def unit(self, unit: str) -> str:
         """The score's unit, from the variable's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfEvents(Score):
+    """A score of values above a threshold.
+
+    Args:
+        threshold: In the variable's unit; null takes the quantile.
+        quantile: Of the training set in each cell.
+    """
+
+    threshold: float | None = None
+    quantile: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(0 < self.quantile < 1, "quantile", self.quantile, "a share between 0 and 1")
+        fits = self.threshold is None or math.isfinite(self.threshold)
+        require(fits, "threshold", self.threshold, "a finite number, or null")
+
+    @property
+    def needs_train(self) -> bool:  # type: ignore[override]
+        """For a quantile."""
+        return self.threshold is None
+
+    @property
+    def quantile_levels(self) -> tuple[float, ...]:  # type: ignore[override]
+        """The one, where there is no threshold."""
+        return (self.quantile,) if self.threshold is None else ()
+
+    def limit(self, pairs: Pairs) -> Float[np.ndarray, "*space"]:
+        """The threshold in each cell, in the variable's unit.
+
+        Raises:
+            ConfigError: Where a quantile is asked for and there is no training set.
+        """
+        if self.threshold is not None:
+            return np.full(pairs.truth.shape[1:], float(self.threshold))
+        if pairs.train is None and pairs.climate is None:
+            raise ConfigError(
+                f"{name_of(self)}: needs the training set for its quantile {self.quantile:g}; give "
+                "`threshold` in the variable's unit, or leave it out"
+            )
+        return pairs.quantile(self.quantile, name_of(self))

@@ -15,6 +15,7 @@ class Bias(Score):
     """Mean of ensemble mean minus truth, area-weighted; positive: the forecast is too high."""
 
     goal = "0"
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """The area mean of the error of the ensemble mean."""

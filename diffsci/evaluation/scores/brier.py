@@ -12,37 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from diffsci.evaluation.scores import _threshold
-from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.evaluation.scores.base import OfEvents, Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Brier(Score):
+class Brier(OfEvents):
     """Fair Brier score of exceeding a threshold; area-weighted.
-
-    Args:
-        threshold: In the variable's unit; null takes the quantile.
-        quantile: Of the training set in each cell.
 
     Source:
         Brier (1950); Ferro (2014), Fair scores for ensemble forecasts, doi:10.1002/qj.2270.
     """
 
-    threshold: float | None = None
-    quantile: float = 0.9
     goal = "0"
-
-    def __post_init__(self) -> None:
-        _threshold.check(self.threshold, self.quantile)
-
-    @property
-    def needs_train(self) -> bool:  # type: ignore[override]
-        """For a quantile."""
-        return self.threshold is None
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """The area mean of each case."""
-        limit = _threshold.of(pairs, self.threshold, self.quantile, "brier")
+        limit = self.limit(pairs)
         count = pairs.members.shape[1]
         share = (pairs.members > limit).mean(axis=1)
         error = (share - (pairs.truth > limit)) ** 2

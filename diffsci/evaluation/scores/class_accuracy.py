@@ -21,6 +21,7 @@ class ClassAccuracy(Score):
 
     penalty: float = 0.1
     goal = "higher"
+    scope = "set"
     needs_labels = True
     needs_train = True
 

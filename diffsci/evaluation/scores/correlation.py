@@ -28,13 +28,15 @@ class Correlation(Score):
         weight = (pairs.weights / pairs.weights.size).reshape(-1)
         cases, count = pairs.members.shape[:2]
         members = pairs.members.reshape(cases, count, -1)
-        truth = pairs.truth.reshape(cases, 1, -1)
-        members = members - (members @ weight)[..., None]
-        truth = truth - (truth @ weight)[..., None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = (members * truth) @ weight
-            found = found / np.sqrt((members**2 @ weight) * (truth**2 @ weight))
-        return np.asarray(found.mean(axis=1))[:, None]
+        truth = pairs.truth.reshape(cases, -1)
+        truth = truth - (truth @ weight)[:, None]
+        found = np.zeros(cases)
+        for number in range(count):
+            member = members[:, number] - (members[:, number] @ weight)[:, None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                product = (member * truth) @ weight
+                found += product / np.sqrt((member**2 @ weight) * (truth**2 @ weight))
+        return np.asarray(found / count)[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The mean itself."""

@@ -33,6 +33,7 @@ class Coverage(Score):
 
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     goal = "0"
+    scope = "cells"
 
     def __post_init__(self) -> None:
         fits = len(self.levels) > 0 and all(0 < level < 1 for level in self.levels)

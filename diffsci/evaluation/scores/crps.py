@@ -55,6 +55,7 @@ class Crps(Score):
 
     fair: bool = True
     goal = "0"
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """The area mean of the CRPS of each case."""

@@ -28,14 +28,17 @@ class Energy(Score):
         """The score of each case; the distance itself with one member."""
         cases, count = pairs.members.shape[:2]
         weight = np.sqrt(pairs.weights / pairs.weights.size).reshape(-1)
-        members = pairs.members.reshape(cases, count, -1) * weight
-        truth = pairs.truth.reshape(cases, 1, -1) * weight
-        error = np.linalg.norm(members - truth, axis=-1).mean(axis=1)
+        members = pairs.members.reshape(cases, count, -1)
+        truth = pairs.truth.reshape(cases, 1, -1)
+        error, apart = np.zeros(cases), np.zeros(cases)
+        for number in range(count):
+            member = members[:, number : number + 1]
+            error += np.linalg.norm((member - truth) * weight, axis=-1)[:, 0] / count
+            # One pair at a time: of large fields all at once would be as large as the ensemble.
+            for other in range(number + 1, count):
+                apart += np.linalg.norm((members[:, other] - member[:, 0]) * weight, axis=-1)
         if count == 1:
             return np.asarray(error)[:, None]
-        apart = np.zeros(cases)
-        for number in range(1, count):
-            apart += np.linalg.norm(members[:, number:] - members[:, :-number], axis=-1).sum(axis=1)
         # Each pair was counted once: E|X - X'| / 2 is their sum over m (m - 1).
         return np.asarray(error - apart / (count * (count - 1)))[:, None]
 

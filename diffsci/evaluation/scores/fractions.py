@@ -14,18 +14,15 @@ from jaxtyping import Float
 from scipy.ndimage import uniform_filter1d  # type: ignore[import-untyped]
 
 from diffsci.errors import require
-from diffsci.evaluation.scores import _threshold
-from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.evaluation.scores.base import OfEvents, Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fractions(Score):
+class Fractions(OfEvents):
     """Fractions skill score of exceeding a threshold, in neighbourhoods; 1 is perfect.
 
     Args:
         cells: Of a neighbourhood along each dim, an odd number; beyond a side there is no event.
-        threshold: In the variable's unit; null takes the quantile.
-        quantile: Of the training set in each cell.
 
     Source:
         Roberts, Lean (2008), Scale-selective verification of rainfall accumulations,
@@ -34,23 +31,16 @@ class Fractions(Score):
     """
 
     cells: int = 5
-    threshold: float | None = None
-    quantile: float = 0.9
     goal = "1"
 
     def __post_init__(self) -> None:
         fits = self.cells >= 1 and self.cells % 2 == 1
         require(fits, "cells", self.cells, "an odd number, 1 or more")
-        _threshold.check(self.threshold, self.quantile)
-
-    @property
-    def needs_train(self) -> bool:  # type: ignore[override]
-        """For a quantile."""
-        return self.threshold is None
+        super().__post_init__()
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """Area means of the squared difference of the shares, and of the sum of their squares."""
-        limit = _threshold.of(pairs, self.threshold, self.quantile, "fractions")
+        limit = self.limit(pairs)
         forecast = self._shares((pairs.members > limit).mean(axis=1), pairs.periodic)
         truth = self._shares((pairs.truth > limit).astype(np.float64), pairs.periodic)
         means = (pairs.average((forecast - truth) ** 2), pairs.average(forecast**2 + truth**2))

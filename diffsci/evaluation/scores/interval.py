@@ -30,6 +30,7 @@ class Interval(Score):
 
     level: float = 0.9
     goal = "0"
+    scope = "cells"
 
     def __post_init__(self) -> None:
         require(0 < self.level < 1, "level", self.level, "a share between 0 and 1")

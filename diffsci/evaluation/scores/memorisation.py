@@ -45,6 +45,7 @@ class Memorisation(Score):
 
     percentile: float = 1.0
     goal = "0"
+    scope = "set"
     needs_train = True
 
     def __post_init__(self) -> None:

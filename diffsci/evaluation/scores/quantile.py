@@ -40,6 +40,7 @@ class Quantile(Score):
 
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     goal = "0"
+    scope = "cells"
 
     def __post_init__(self) -> None:
         fits = len(self.levels) > 0 and all(0 < level < 1 for level in self.levels)

@@ -25,6 +25,7 @@ class RankHistogram(Score):
     """
 
     goal = "0"
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """Area share of each of the m + 1 ranks; their means over cases are the histogram."""

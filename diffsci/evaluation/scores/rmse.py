@@ -20,6 +20,7 @@ class Rmse(Score):
     """Root mean square error of the ensemble mean, area-weighted, root after averaging."""
 
     goal = "0"
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """The area mean of the squared error of the ensemble mean."""

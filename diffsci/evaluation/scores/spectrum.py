@@ -63,6 +63,17 @@ def power_spectrum(
     return spectrum
 
 
+def log_distance(means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
+    """Root mean square of the log ratio of the first half, of members, to the second, of truth."""
+    members, truth = np.split(means, 2, axis=-1)
+    # Below this share of the strongest shell lies the rounding of float32 fields, not physics.
+    floor = _ROUNDING * truth.max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(np.maximum(members, floor)) - np.log(np.maximum(truth, floor))
+        ratio = np.where((members == 0) & (truth == 0), 0.0, ratio)
+    return np.asarray(np.sqrt((ratio**2).mean(axis=-1)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spectrum(Score):
     """Log-spectral distance of members and truth: 0.1 is about 10 % of power at a typical scale."""
@@ -83,13 +94,7 @@ class Spectrum(Score):
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """Root mean square of the log ratio; power below 1e-12 of the peak counts as that."""
-        members, truth = np.split(means, 2, axis=-1)
-        # Below this share of the strongest shell lies the rounding of float32 fields, not physics.
-        floor = _ROUNDING * truth.max(axis=-1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.log(np.maximum(members, floor)) - np.log(np.maximum(truth, floor))
-            ratio = np.where((members == 0) & (truth == 0), 0.0, ratio)
-        return np.asarray(np.sqrt((ratio**2).mean(axis=-1)))
+        return log_distance(means)
 
     def unit(self, unit: str) -> str:
         """None."""

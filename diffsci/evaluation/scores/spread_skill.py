@@ -25,6 +25,7 @@ class SpreadSkill(Score):
     """
 
     goal = "1"
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """Area means of the corrected variance (NaN with one member) and of the squared error."""

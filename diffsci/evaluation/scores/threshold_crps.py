@@ -7,44 +7,36 @@ nothing that happens below, and stays proper, which the CRPS of cases picked by 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from diffsci.evaluation.scores import _threshold
-from diffsci.evaluation.scores.base import Pairs, Score
+from diffsci.evaluation.scores.base import OfEvents, Pairs
 from diffsci.evaluation.scores.crps import crps
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdCrps(Score):
-    """Fair CRPS of values above a threshold; area-weighted.
+class ThresholdCrps(OfEvents):
+    """Fair CRPS of values above a threshold, or below it; area-weighted.
 
     Args:
-        threshold: In the variable's unit; null takes the quantile.
-        quantile: Of the training set in each cell.
+        tail: `lower` looks at what lies below the threshold.
 
     Source:
         Allen, Ginsbourger, Ziegel (2023), Evaluating forecasts for high-impact events using
         transformed kernel scores, doi:10.1137/22M1532184, with the chaining function max(x, t).
     """
 
-    threshold: float | None = None
-    quantile: float = 0.9
+    tail: Literal["upper", "lower"] = "upper"
     goal = "0"
-
-    def __post_init__(self) -> None:
-        _threshold.check(self.threshold, self.quantile)
-
-    @property
-    def needs_train(self) -> bool:  # type: ignore[override]
-        """For a quantile."""
-        return self.threshold is None
+    scope = "cells"
 
     def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
         """The area mean of each case."""
-        limit = _threshold.of(pairs, self.threshold, self.quantile, "threshold_crps")
-        members, truth = np.maximum(pairs.members, limit), np.maximum(pairs.truth, limit)
+        limit = self.limit(pairs)
+        chain = np.maximum if self.tail == "upper" else np.minimum
+        members, truth = chain(pairs.members, limit), chain(pairs.truth, limit)
         return pairs.average(crps(members, truth))[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
+from diffsci.evaluation.scores import _lags
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -39,13 +40,16 @@ class Variogram(Score):
         """The mean over all pairs of cells; the weight of a pair is the mean of its cells'."""
         total, weight = np.zeros(len(pairs.truth)), 0.0
         for dim, size in enumerate(pairs.truth.shape[1:]):
-            around = bool(pairs.periodic) and pairs.periodic[dim]
+            around = _lags.goes_around(pairs.periodic, dim)
             for lag in self.lags:
                 if lag >= size:
                     continue
                 truth = _differences(pairs.truth, dim + 1, lag, around=around)
-                members = _differences(pairs.members, dim + 2, lag, around=around).mean(axis=1)
-                share = _means(pairs.weights, dim, lag, around=around)
+                members = np.zeros_like(truth)
+                for number in range(pairs.members.shape[1]):
+                    members += _differences(pairs.members[:, number], dim + 1, lag, around=around)
+                members /= pairs.members.shape[1]
+                share = _lags.weight(pairs.weights, dim, lag, around=around)
                 axes = tuple(range(1, truth.ndim))
                 total = total + ((truth - members) ** 2 * share).sum(axis=axes)
                 weight += float(share.sum())
@@ -60,20 +64,6 @@ class Variogram(Score):
         return unit
 
 
-def _both(values: np.ndarray, axis: int, lag: int, *, around: bool) -> tuple[np.ndarray, ...]:
-    """The values of the two cells of each pair."""
-    if around:
-        return values, np.roll(values, -lag, axis=axis)
-    first, second = [slice(None)] * values.ndim, [slice(None)] * values.ndim
-    first[axis], second[axis] = slice(None, -lag), slice(lag, None)
-    return values[tuple(first)], values[tuple(second)]
-
-
 def _differences(values: np.ndarray, axis: int, lag: int, *, around: bool) -> np.ndarray:
-    one, other = _both(values, axis, lag, around=around)
+    one, other = _lags.both(values, axis, lag, around=around)
     return np.asarray(np.sqrt(np.abs(one - other)))
-
-
-def _means(weights: np.ndarray, axis: int, lag: int, *, around: bool) -> np.ndarray:
-    one, other = _both(weights, axis, lag, around=around)
-    return np.asarray((one + other) / 2)

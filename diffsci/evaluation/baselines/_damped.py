@@ -53,21 +53,11 @@ def damped(
         of_cases: That of each case.
     """
     given = required(problem.given, name, "the last frame of each case")
-    values = problem.train.values
-    now = values[rows[:, 0], rows[:, 1]]
-    centre, residuals = [], []
-    for lead in problem.cases.leads:
-        usual, before = of_training(lead)
-        today = now.astype(np.float64) - before
-        later = values[rows[:, 0], rows[:, 1] + lead].astype(np.float64) - usual
-        axes = (0, *range(2, today.ndim))
-        power = (today**2).sum(axis=axes)
-        slope = (today * later).sum(axis=axes) / np.where(power > 0, power, 1.0)
-        wide = slope.reshape(-1, *[1] * (today.ndim - 2))
-        residuals.append((later - wide * today).astype(np.float32))
+    slopes, drawn = problem.once(name, lambda: _fitted(problem, rows, of_training))
+    centre = []
+    for lead, slope in zip(problem.cases.leads, slopes, strict=True):
         usual, before = of_cases(lead)
-        centre.append((usual + wide * (given - before)).astype(np.float32))
-    drawn = np.stack(residuals, axis=1)
+        centre.append((usual + slope * (given - before)).astype(np.float32))
     mean = np.stack(centre, axis=1)
     members = np.empty((len(given), problem.members, *mean.shape[1:]), dtype=np.float32)
     for case, key in enumerate(problem.cases.keys):
@@ -75,3 +65,22 @@ def damped(
         twice = len(rows) < problem.members
         members[case] = mean[case] + drawn[random.choice(len(rows), problem.members, replace=twice)]
     return members
+
+
+def _fitted(
+    problem: Problem, rows: Int[np.ndarray, "window 2"], of_training: Reference
+) -> tuple[list[np.ndarray], Float[np.ndarray, "window lead channel *space"]]:
+    """The slope of each lead, and the residuals of the training windows."""
+    values = problem.train.values
+    now = values[rows[:, 0], rows[:, 1]]
+    slopes, residuals = [], []
+    for lead in problem.cases.leads:
+        usual, before = of_training(lead)
+        today = now.astype(np.float64) - before
+        later = values[rows[:, 0], rows[:, 1] + lead].astype(np.float64) - usual
+        axes = (0, *range(2, today.ndim))
+        power = (today**2).sum(axis=axes)
+        slope = (today * later).sum(axis=axes) / np.where(power > 0, power, 1.0)
+        slopes.append(slope.reshape(-1, *[1] * (today.ndim - 2)))
+        residuals.append((later - slopes[-1] * today).astype(np.float32))
+    return slopes, np.stack(residuals, axis=1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +14,8 @@ from jaxtyping import Float
 from diffsci.data.fields import Cases, Fields
 from diffsci.errors import DataError
 from diffsci.solvers.base import Solver
+
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,29 @@ class Problem:
     members: int
     test: Fields | None = None
     solver: Solver | None = None
+    _kept: dict[str, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def part(self, cases: slice) -> Problem:
+        """The same for some of the cases; what was fitted is kept."""
+        every = self.cases
+        some = replace(
+            every,
+            rows=every.rows[cases],
+            keys=every.keys[cases],
+            trajectories=every.trajectories[cases],
+            times=every.times[cases],
+            labels={name: values[cases] for name, values in every.labels.items()},
+        )
+        given = None if self.given is None else self.given[cases]
+        made = replace(self, cases=some, given=given)
+        object.__setattr__(made, "_kept", self._kept)
+        return made
+
+    def once(self, name: str, make: Callable[[], Fitted]) -> Fitted:
+        """What a baseline fits on the training data: made once for all parts of the cases."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]  # type: ignore[return-value]
 
     def past(self, back: tuple[int, ...]) -> Float[np.ndarray, "case frame ..."] | None:
         """Frames so many data steps before the last given one of each case, physical units.
@@ -66,6 +93,9 @@ class Baseline(ABC):
 
     tasks: tuple[str, ...]
     """The tasks it has a meaning for."""
+
+    drawn: bool = True
+    """Whether the seed decides on its members, where it has several."""
 
     def fits(self, problem: Problem) -> str | None:
         """Why it has no meaning for these data; none where it has one."""

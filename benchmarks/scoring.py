@@ -4,6 +4,10 @@ Each is called in turn on the same ensemble, in float64, and gives a number for 
 is the ratio of the medians of CPU time. The numbers must agree before they are timed.
 
     python benchmarks/scoring.py [--rounds N] [--json FILE]
+    python benchmarks/scoring.py --streamed FOLDER [--json FILE]
+
+The second scores a store of 50 members x 721 x 1440 cells x 10 leads, which takes some minutes and
+2.3 GB in FOLDER, and tells the most memory that the process which scores it has held.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import argparse
 import json
 import operator
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,12 +93,67 @@ def measure(calls: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str
     return {name: statistics.median(times) for name, times in found.items()}
 
 
+STREAMED = {"members": 50, "latitude": 721, "longitude": 1440, "leads": 10}
+CHILD = """
+import resource, sys, time
+from diffsci.stages.standalone import score
+score(sys.argv[1] + "/forecast.zarr", sys.argv[1] + "/truth.zarr")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.process_time())
+"""
+
+
+def store(folder: Path) -> None:
+    """A forecast and its truth, one lead in a chunk; the same noise at each lead, but moved."""
+    count, rows, columns, leads = STREAMED.values()
+    noise = np.random.default_rng(0).normal(size=(count, rows, columns)).astype("f4")
+    hours = (np.arange(1, leads + 1) * np.timedelta64(6, "h")).astype("timedelta64[ns]")
+    space = {
+        "latitude": np.linspace(90, -90, rows),
+        "longitude": np.arange(columns) * 360 / columns,
+    }
+    for name, dims in (("forecast", ("time", "number")), ("truth", ("time",))):
+        path = folder / f"{name}.zarr"
+        for lead, hour in enumerate(hours):
+            values = 280 + np.roll(noise, 7 * lead, axis=2)[None]
+            # A truth of the same law, which is none of the members.
+            values = values if name == "forecast" else 560 - values[:, 0, ::-1]
+            found = xr.Dataset(
+                {"2m_temperature": ((*dims, *space), values, {"units": "K"})},
+                {"time": np.array(["2020-01-01"], "M8[ns]"), **space},
+            ).expand_dims(prediction_timedelta=[hour], axis=len(dims))
+            if lead == 0:
+                raw = {"2m_temperature": {"compressors": None}}
+                found.to_zarr(path, mode="w", encoding=raw, consolidated=False)
+            else:
+                found.to_zarr(path, append_dim="prediction_timedelta", consolidated=False)
+
+
+def streamed(folder: Path) -> list[dict[str, object]]:
+    """Memory and CPU time of the usual scores of a store that is larger than both goals."""
+    if not (folder / "truth.zarr").exists():
+        store(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(folder)], check=True, capture_output=True, text=True
+    )
+    held, seconds = map(float, done.stdout.split())
+    told = "x".join(str(size) for size in STREAMED.values())
+    print(f"{told}: {held / 2**30:.2f} GiB held at most (goal < 2), {seconds:.0f} s of CPU time")
+    row = {"name": f"streamed {told}, memory", "value": round(held / 2**30, 3), "goal": 2.0}
+    return [{**row, "better": "lower", "unit": "GiB"}]
+
+
 def main() -> None:
     """Print the table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, help="write rows of name, value, goal, better, unit")
+    parser.add_argument("--streamed", type=Path, metavar="FOLDER", help="score a large store there")
     options = parser.parse_args()
+    if options.streamed:
+        rows = streamed(options.streamed)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
+        return
     goals = {"scores": 1.0, "xskillscore": 5.0}
     rows = []
     print(f"{MEMBERS} members, {CASES} cases, {SPACE[0]} x {SPACE[1]} cells")

@@ -26,6 +26,15 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     click.echo(comparison.compare(runs, out))
 
 
+def _numbers(text: str | None) -> list[float]:
+    try:
+        return [float(word) for word in (text or "").split(",") if word]
+    except ValueError:
+        raise click.BadParameter(
+            f"{text}: expected numbers such as 6,12", param_hint="--leads"
+        ) from None
+
+
 @click.command()
 @click.argument("forecast", metavar="FORECAST", type=click.Path(path_type=Path))
 @click.option("--truth", required=True, metavar="PATH", help="Analysis, or a run's truth.zarr.")
@@ -38,10 +47,28 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     help="Another forecast of the same cases, for a row of the table; may be repeated.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [FORECAST's name -scores].")
-@click.option("--scores", metavar="A,B", help="Words of `diffsci list scores` [the usual ones].")
+@click.option(
+    "--scores",
+    metavar="A,B",
+    help="Words of `diffsci list scores`, with options: brier:threshold=280 [the usual ones].",
+)
+@click.option("--leads", metavar="6,12", help="Leads to score, in hours [all].")
+@click.option(
+    "--missing",
+    type=click.Choice(["forbidden", "static", "moving"]),
+    default="forbidden",
+    show_default=True,
+    help="What a NaN of the truth means.",
+)
 @verbose
 def score(
-    forecast: Path, truth: str, baselines: tuple[Path, ...], out: Path | None, scores: str | None
+    forecast: Path,
+    truth: str,
+    baselines: tuple[Path, ...],
+    out: Path | None,
+    scores: str | None,
+    leads: str | None,
+    missing: str,
 ) -> None:
     """Score a forecast store, whoever made it, against a truth.
 
@@ -53,7 +80,15 @@ def score(
 
     folder = out or Path(f"{forecast.resolve().stem}-scores")
     words = [word for word in (scores or "").split(",") if word]
-    standalone.score(forecast, truth, folder, baselines=baselines, scores=words)
+    standalone.score(
+        forecast,
+        truth,
+        folder,
+        baselines={path.stem: path for path in baselines},
+        scores=words,
+        leads=_numbers(leads),
+        missing=missing,
+    )
     click.echo(folder)
 
 

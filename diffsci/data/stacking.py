@@ -280,4 +280,5 @@ def collect(
             variable = variable.sel({stack: channel.level})
         variable = variable.expand_dims([dim for dim in order if dim not in variable.dims])
         blocks.append(np.asarray(variable.transpose(*order, *space).values, dtype=np.float32))
-    return np.stack(blocks, axis=3)
+    # A view where there is one channel: blocks of large stores are read so.
+    return np.expand_dims(blocks[0], 3) if len(blocks) == 1 else np.stack(blocks, axis=3)

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from diffsci.data import units
+from diffsci.data.fields import Channel
 from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.names import renaming
 
 log = logging.getLogger(__name__)
 
 LEAD = "prediction_timedelta"
-_MEMBER = ("number", "realization", "ensemble", "ensemble_member", "member", "mem", "ens")
+MEMBER = ("number", "realization", "ensemble", "ensemble_member", "member", "mem", "ens")
 _LEAD = (LEAD, "lead_time", "step", "forecast_period", "lead")
 _INIT = ("time", "init_time", "forecast_reference_time", "initialization_time", "reftime")
 _OTHERS = {
@@ -29,12 +32,14 @@ _OTHERS = {
 }
 
 
-def opened(path: Path) -> xr.Dataset:
-    """A Zarr store or NetCDF file, lazily, leads decoded where the file says how.
+def opened(path: Path | xr.Dataset) -> xr.Dataset:
+    """A Zarr store or NetCDF file, lazily, leads decoded where the file says how; a data set as is.
 
     Raises:
         StorageError: When there is none, or it cannot be opened.
     """
+    if isinstance(path, xr.Dataset):
+        return path
     if not path.exists():
         raise StorageError(f"{path}: no such forecast")
     try:
@@ -62,7 +67,7 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     if "sample" in dims and "number" in dims and LEAD not in dims:
         return ds
     lead = _first(dims, _LEAD) or ("time" if _is_difference(ds, "time") else None)
-    member = _first(dims, _MEMBER) or ("sample" if "sample" in dims and lead else None)
+    member = _first(dims, MEMBER) or ("sample" if "sample" in dims and lead else None)
     init = _first(dims - {lead or ""}, _INIT)
     names = {name: word for word, name in (("number", member), (LEAD, lead)) if name}
     new = {old: word for old, word in names.items() if old != word}
@@ -129,13 +134,39 @@ def shared_variables(forecast: xr.Dataset, truth: xr.Dataset, source: str) -> li
     return both
 
 
-def in_units_of(forecast: xr.Dataset, truth: xr.Dataset, source: str) -> xr.Dataset:
-    """The forecast in the units of the truth.
+def require_same(
+    store: xr.Dataset, names: list[str], channels: tuple[Channel, ...], source: str
+) -> None:
+    """Refuse a forecast without one of the variables or levels that are scored.
+
+    Raises:
+        DataError: Naming what it lacks.
+    """
+    lacking = [name for name in names if name not in store.data_vars]
+    if lacking:
+        raise DataError(f"{source}: lacks {', '.join(lacking)}; leave it out of --baseline")
+    for channel in channels:
+        if channel.level is None or channel.variable in lacking:
+            continue
+        levels = store["level"].values.astype(float) if "level" in store.coords else np.zeros(0)
+        if channel.level not in levels:
+            there = ", ".join(f"{level:g}" for level in levels) or "none"
+            raise DataError(
+                f"{source}: {channel.variable} has no level {channel.level:g}, which the truth "
+                f"has; it has {there}: select those of the truth"
+            )
+
+
+def conversions(
+    forecast: xr.Dataset, truth: xr.Dataset, source: str
+) -> dict[str, tuple[float, float]]:
+    """Scale and offset of the variables that are in other units than the truth's.
 
     Raises:
         DataError: Where one does not convert into the other.
     """
-    for name in forecast.data_vars:
+    made = {}
+    for name in map(str, forecast.data_vars):
         ours, theirs = (str(ds[name].attrs.get("units", "")) for ds in (forecast, truth))
         if not ours or not theirs:
             who = source if not ours else "the truth"
@@ -147,13 +178,28 @@ def in_units_of(forecast: xr.Dataset, truth: xr.Dataset, source: str) -> xr.Data
                 f"{source}: {name} is in {ours}, the truth in {theirs}, which do not convert; "
                 "convert one of the files"
             )
-        scale, offset = found
-        if (scale, offset) != (1.0, 0.0):
+        if found != (1.0, 0.0):
             log.info("%s: %s converted from %s to %s", source, name, ours, theirs)
-            attributes = {**forecast[name].attrs, "units": theirs}
-            converted = (forecast[name] * scale + offset).assign_attrs(attributes)
-            forecast = forecast.assign({name: converted})
-    return forecast
+            made[name] = found
+    return made
+
+
+def converted(ds: xr.Dataset, by: Mapping[str, tuple[float, float]]) -> xr.Dataset:
+    """The values of a block in the units of the truth."""
+    changed = {
+        name: ds[name] * scale + offset for name, (scale, offset) in by.items() if name in ds
+    }
+    return ds.assign(changed) if changed else ds
+
+
+def span(numbers: Int[np.ndarray, " n"]) -> slice | np.ndarray:
+    """Numbers as a slice where they follow one another either way: stores read that far faster."""
+    steps = np.unique(np.diff(numbers))
+    if len(numbers) == 0 or len(steps) > 1 or (len(steps) and abs(steps[0]) != 1):
+        return numbers
+    step = int(steps[0]) if len(steps) else 1
+    last = int(numbers[-1]) + step
+    return slice(int(numbers[0]), None if last < 0 else last, step)
 
 
 def places(

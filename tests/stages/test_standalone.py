@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from diffsci.cli import main
 from diffsci.errors import DataError, StorageError
+from diffsci.evaluation.blocks import whole
 from diffsci.evaluation.scores.crps import crps
-from diffsci.stages.standalone import align, score
+from diffsci.stages.aligning import align
+from diffsci.stages.standalone import score
 
 HOUR = np.timedelta64(1, "h")
 LATITUDE, LONGITUDE = np.array([50.0, 51.0, 52.0]), np.array([-2.0, -1.0, 0.0, 1.0])
@@ -87,9 +89,11 @@ def test_every_layout_gives_the_same_arrays(files, layout):
     cases = 1 if layout == "gencast" else 3
     values = wanted["2m_temperature"].values[:cases, :, :, None]
     # Celsius is stored in float32: 2e-5 K.
-    assert np.abs(found.forecasts["model"] - values).max() <= (1e-4 if layout == "celsius" else 0)
+    assert np.abs(whole(found.forecasts["model"]) - values).max() <= (
+        1e-4 if layout == "celsius" else 0
+    )
     rows = np.array([[3], [10], [17]])[:cases] + [1, 6, 12]
-    assert np.array_equal(found.truth[:, :, 0], truth["2m_temperature"].values[rows])
+    assert np.array_equal(whole(found.truth)[:, 0, :, 0], truth["2m_temperature"].values[rows])
     assert found.leads == (1.0, 6.0, 12.0) and found.lead_unit == "h"
     assert found.keys[0] == "2021-03-01T03:00:00"
 
@@ -111,11 +115,12 @@ def test_the_command_writes_table_figures_and_page(files):
     assert {row["forecast"] for row in rows} == {"model", "other"}
     (first,) = [r for r in rows if r["forecast"] == "model" and r["score"] == "crps"
                 and r["lead"] == "6"]  # fmt: skip
-    found = align(folder / "made.zarr", folder / "truth.nc", [folder / "other.nc"])
+    found = align(folder / "made.zarr", folder / "truth.nc", {"other": folder / "other.nc"})
     # The weights of three rows of latitude: differences of sines.
     edges = np.sin(np.deg2rad([49.5, 50.5, 51.5, 52.5]))
     weights = np.diff(edges)[:, None] / np.diff(edges).mean()
-    each = crps(found.forecasts["model"][:, :, 1, 0].astype(float), found.truth[:, 1, 0])
+    model, true = whole(found.forecasts["model"]), whole(found.truth)
+    each = crps(model[:, :, 1, 0].astype(float), true[:, 0, 1, 0])
     assert float(first["value"]) == pytest.approx((each * weights).mean(), rel=1e-6)
     assert first["count"] == "2" and (out / "report.html").stat().st_size > 10_000
     assert (out / "figures" / "scores_by_lead.png").exists()
@@ -133,7 +138,7 @@ def test_a_run_is_scored_against_its_own_truth(files):
         {"2m_temperature": (dims, values, {"units": "K"})}
     ).to_zarr(run / "truth.zarr", consolidated=False)
     found = align(run, run / "truth.zarr")
-    assert np.array_equal(found.truth[:, :, 0], values)
+    assert np.array_equal(whole(found.truth)[:, 0, :, 0], values)
 
 
 def test_simulations_are_scored_by_sample(tmp_path):
@@ -148,8 +153,8 @@ def test_simulations_are_scored_by_sample(tmp_path):
     true["u"].attrs["units"] = "1"
     true.isel(sample=slice(None, None, -1)).to_zarr(tmp_path / "truth.zarr", consolidated=False)
     found = align(tmp_path / "made.zarr", tmp_path / "truth.zarr")
-    assert np.array_equal(found.forecasts["model"][:, :, :, 0], values)
-    assert np.array_equal(found.truth[:, :, 0], values[:, 0] * 2)
+    assert np.array_equal(whole(found.forecasts["model"])[:, :, :, 0], values)
+    assert np.array_equal(whole(found.truth)[:, 0, :, 0], values[:, 0] * 2)
     assert found.leads == (0.2, 0.4) and found.lead_unit == "s"
 
 

@@ -166,6 +166,27 @@ class Grid:
         # 1e-3 degrees: coordinates are often stored as float32.
         return all(bool((np.abs((a - b + 180) % 360 - 180) < 1e-3).all()) for a, b in pairs)
 
+    def cells_of(self, other: Grid, share: float = 1e-3) -> tuple[np.ndarray, ...] | None:
+        """Numbers along each dim of the cells that another grid has; none where one is not there.
+
+        Args:
+            other: Of the same dims; a box within this one may count longitudes otherwise.
+            share: How far coordinates may be off, in cells.
+        """
+        if self.dims != other.dims or self.places is not None or other.places is not None:
+            whole = tuple(np.arange(size) for size in self.sizes)
+            return whole if self.same_place(other, share) else None
+        found = []
+        for dim, have, want in zip(self.dims, self.coordinates, other.coordinates, strict=True):
+            apart = np.abs(np.subtract.outer(want, have))
+            if self.geometry == "sphere" and dim == "longitude":
+                apart = np.minimum(apart % 360, -apart % 360)
+            cell = abs(want[1] - want[0]) if len(want) > 1 else 1.0
+            if (apart.min(axis=1) > share * cell).any():
+                return None
+            found.append(apart.argmin(axis=1))
+        return tuple(found)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         told: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}

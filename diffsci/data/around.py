@@ -20,14 +20,23 @@ SCALARS: dict[str, int] = {"hour_of_day": 2, "day_of_year": 1}
 """Forcings that are numbers, with how many waves describe each."""
 
 FIELDS = ("solar_zenith",)
-"""Forcings that are fields."""
+"""Forcings that are fields of a time."""
+
+STATICS: dict[str, int] = {"latitude": 1, "longitude": 2}
+"""Forcings that are the same at all times, with how many channels each has; any other word is a
+variable of a data set."""
 
 _DAY = 86_400.0
 
 
 def names() -> tuple[str, ...]:
-    """All forcings."""
-    return (*SCALARS, *FIELDS)
+    """All forcings that are computed."""
+    return (*SCALARS, *FIELDS, *STATICS)
+
+
+def layer_names(forcings: tuple[str, ...]) -> tuple[str, ...]:
+    """Forcings that are variables of a data set."""
+    return tuple(name for name in forcings if name not in names())
 
 
 def scalar_names(forcings: tuple[str, ...]) -> tuple[str, ...]:
@@ -66,6 +75,34 @@ class Around:
     def field_names(self) -> tuple[str, ...]:
         """One for each channel of `fields`."""
         return field_names(self.forcings)
+
+    @property
+    def static_count(self) -> int:
+        """Channels of `statics`."""
+        return sum(STATICS.get(name, 1) for name in self._static_words)
+
+    @property
+    def _static_words(self) -> tuple[str, ...]:
+        return tuple(name for name in self.forcings if name not in (*SCALARS, *FIELDS))
+
+    def statics(
+        self, layers: dict[str, Float[np.ndarray, "*space"]]
+    ) -> Float[np.ndarray, "static *space"]:
+        """What is the same at all times, float64: sine of latitude, waves of longitude, layers.
+
+        Args:
+            layers: Those of a data set, by name.
+        """
+        found: list[np.ndarray] = []
+        for name in self._static_words:
+            if name in STATICS:
+                latitude, longitude = _places(self.grid)
+                waves = [np.sin(longitude), np.cos(longitude)]
+                found += [np.sin(latitude)] if name == "latitude" else waves
+            else:
+                found.append(np.asarray(layers[name], dtype=np.float64))
+        wide = [np.broadcast_to(each, self.grid.sizes) for each in found]
+        return np.stack(wide) if wide else np.zeros((0, *self.grid.sizes))
 
     def scalars(self, times: np.ndarray) -> Float[np.ndarray, "time forcing"]:
         """Waves of the fraction of the day (UTC) and of the year that has passed, float32.

@@ -29,11 +29,9 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         DataError: For a channel that is constant, or whose targets are.
     """
     signed = _signed(fields)
-    # What was measured when a store was prepared is of the values as they are.
-    measured = None if any(_transforms(fields)) else fields.measured
-    mean, std = measured or _of_states(fields)
-    _require_spread(fields, mean, std)
+    mean, std = _of_states(fields)
     mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
+    around = Around(forcings=forcings, grid=fields.grid)
     space = len(fields.grid.dims)
     names = tuple(channel.name for channel in fields.channels)
     scalars = np.zeros((1, 0)) if fields.scalars is None else fields.scalars
@@ -56,11 +54,11 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         scalar_names=fields.scalar_names,
         data_digest=fields.digest,
         transforms=_transforms(fields),
+        statics=_statics(fields, around),
         **_gaps(fields),
     )
     if task.climate:
         first = replace(first, climate=_climate(fields, first))
-    around = Around(forcings=forcings, grid=fields.grid)
     inputs = Inputs(task=task, around=around, statistics=first)
     if task.regressed:
         first = replace(first, **_regression(fields, inputs))
@@ -97,7 +95,13 @@ def _scales(fields: Fields, inputs: Inputs) -> dict[str, Any]:
         mean, std = conditions.scale(cell_by_cell=task.per_cell)
         # One number per channel: what lies in how far neighbours differ is kept.
         typical = np.sqrt((std**2).mean(axis=tuple(range(1, std.ndim)), keepdims=True))
-        changed |= {"condition_mean": mean, "condition_std": np.where(typical > 0, typical, 1.0)}
+        std = np.where(typical > 0, typical, 1.0)
+        # Statics are scaled already; about its own mean in each cell there is nothing of them.
+        first_static = task.condition_channels(len(fields.channels))
+        first_static += len(inputs.around.field_names) * task.emits
+        alike = slice(first_static, first_static + inputs.around.static_count)
+        mean[alike], std[alike] = 0.0, 1.0
+        changed |= {"condition_mean": mean, "condition_std": std}
     return changed
 
 
@@ -108,22 +112,18 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     add = np.sum
     if fields.gappy:
         add = np.nansum
-        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.blocks())
+        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.values)
         _require_some(fields, count)
     words, space = _transforms(fields), len(fields.grid.dims)
     total = sum(
-        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.blocks()
+        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.values
     )
     mean = np.asarray(total) / count
     wide = mean.reshape(-1, *[1] * space)
     square = sum(
-        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.blocks()
+        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.values
     )
-    return mean, np.sqrt(np.asarray(square) / count)
-
-
-def _require_spread(fields: Fields, mean: np.ndarray, std: np.ndarray) -> None:
-    """Refuse a constant channel."""
+    std = np.sqrt(np.asarray(square) / count)
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
         if not spread > 1e-7 * abs(centre):
@@ -132,6 +132,15 @@ def _require_spread(fields: Fields, mean: np.ndarray, std: np.ndarray) -> None:
                 f"{channel.unit}) over the training part, so there is nothing to learn; "
                 "leave it out by `variables:`"
             )
+    return mean, std
+
+
+def _statics(fields: Fields, around: Around) -> np.ndarray:
+    """What is given at all times alike, of mean 0 and variance 1; what is constant is 0."""
+    found = around.statics(fields.layers)
+    axes = tuple(range(1, found.ndim))
+    mean, std = found.mean(axis=axes, keepdims=True), found.std(axis=axes, keepdims=True)
+    return np.asarray((found - mean) / np.where(std > 1e-9 * np.abs(mean), std, 1.0))
 
 
 def _transforms(fields: Fields) -> tuple[str, ...]:
@@ -169,8 +178,8 @@ def _odd(fields: Fields, inputs: Inputs) -> np.ndarray:
 def _climate(fields: Fields, statistics: Statistics) -> np.ndarray:
     """Mean and standard deviation of each cell, of normalised states: `[2 x channel, *space]`."""
     moments = Moments(np.zeros(len(fields.channels), dtype=bool))
-    for block in fields.blocks():
-        moments.add(statistics.encode(block).astype(np.float64))
+    for trajectory in fields.values:
+        moments.add(statistics.encode(trajectory).astype(np.float64))
     return np.concatenate(moments.scale(cell_by_cell=True))
 
 

@@ -1,8 +1,8 @@
 """Inputs: what the network is given, made from what is known: frames, forcings, climate, lead.
 
 The order along channels is: what the task makes of the known frames, the forcings that are fields
-(of each valid time), mean and spread of each cell. Scalars are those of the trajectory, then the
-forcings that are numbers (of the first valid time), then the lead where draws differ by it.
+(of each valid time), statics, mean and spread of each cell. Scalars are those of the trajectory,
+then the forcings that are numbers (of the first valid time), then the lead where draws differ by it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.grid import Grid
 
-_BLOCK, _MOST_BYTES = 256, 2**30
-"""Windows taken at once, and bytes of them."""
+_BLOCK = 256
+"""Windows taken at once."""
 
 
 def condition_channels(task: Task, around: Around, channels: int) -> int:
     """Channels of the network's condition, for a state of so many channels."""
-    forced = len(around.field_names) * task.emits
+    forced = len(around.field_names) * task.emits + around.static_count
     return task.condition_channels(channels) + forced + (2 * channels if task.climate else 0)
 
 
@@ -74,6 +74,9 @@ class Inputs:
             assert times is not None
             fields = [torch.from_numpy(self.around.fields(at)) for at in times.T]
             more.append(torch.cat(fields, dim=1).to(frames))
+        if self.statistics.statics.size:
+            statics = torch.as_tensor(self.statistics.statics).to(frames)
+            more.append(statics.expand(len(frames), *statics.shape))
         if self.task.climate:
             climate = torch.as_tensor(self.statistics.climate).to(frames)
             more.append(climate.expand(len(frames), *climate.shape))
@@ -120,10 +123,8 @@ class Inputs:
         starts = windows(fields, self.task.frames)
         steps = np.arange(self.task.frames)
         seeing = Seeing.of(fields, self.task, self.statistics)
-        one = 4 * self.task.frames * int(np.prod(fields.values.shape[2:]))
-        size = max(1, min(_BLOCK, _MOST_BYTES // one))
-        for first in range(0, len(starts), size):
-            rows = starts[first : first + size]
+        for first in range(0, len(starts), _BLOCK):
+            rows = starts[first : first + _BLOCK]
             physical = fields.values[rows[:, :1], rows[:, 1:] + steps]
             window = torch.from_numpy(self.statistics.encode(physical))
             seen = seeing(window, rows, training_numbers(rows))

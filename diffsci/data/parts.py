@@ -13,40 +13,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from diffsci.data import times as stamps
+from diffsci.data.around import layer_names
 from diffsci.data.catalog import Variable, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel, Fields
-from diffsci.data.holding import held
 from diffsci.data.reader import open_raw, read
 from diffsci.data.units import conversion
 from diffsci.errors import DataError
+from diffsci.families import did_you_mean
 from diffsci.sections import Data, Part
 
 if TYPE_CHECKING:
     from diffsci.data.tasks.base import Task
 
 
-def read_part(
-    data: Data, part: Part, roots: tuple[Path, ...] = (), memory: int | None = None
-) -> Fields:
+def read_part(data: Data, part: Part, roots: tuple[Path, ...] = ()) -> Fields:
     """One part of the split, as the task needs it.
 
     Args:
         data: The section.
         part: Of its split, or one like it.
         roots: Folders that may hold a `data_catalog`.
-        memory: Bytes that its values may take; larger ones stay on disk. None has no bound.
 
     Raises:
         ConfigError: For an unknown entry.
         DataError: For whatever is wrong with one of the data sets, or does not fit between them.
     """
     task = data.task
-    name = str(data.entry or data.source)
-    fields = held(name, data.domain, part, roots, data.variables, memory)
+    fields = read(str(data.entry or data.source), data.domain, part, roots, data.variables)
     if task.draws:
         fields = replace(fields, channels=tuple(_may_miss(each) for each in fields.channels))
     if task.beside is not None:
@@ -55,7 +52,10 @@ def read_part(
         fields = replace(fields, beside=second)
     if task.masks is not None:
         fields = _masked(fields, task, data.domain, roots)
+    layers = _layers(fields, data.domain, roots)
+    fields = replace(fields, layers=layers)
     more = [each for each in (fields.beside, fields.masks, fields.mask_at) if each is not None]
+    more += list(layers.values())
     if not more:
         return fields
     total = hashlib.sha256(fields.digest.encode())
@@ -184,6 +184,37 @@ def _masked(fields: Fields, task: Task, domain: Domain, roots: tuple[Path, ...])
     )
 
 
+def _layers(
+    fields: Fields, domain: Domain, roots: tuple[Path, ...]
+) -> dict[str, Float[np.ndarray, "*space"]]:
+    """Fields that are the same at all times, on the cells of some fields."""
+    found = {}
+    for name in layer_names(domain.forcings):
+        other = layers(str(domain.statics), name, domain, roots)
+        values = other.values[:, :, 0]
+        if not np.array_equal(
+            values, np.broadcast_to(values[:1, :1], values.shape), equal_nan=True
+        ):
+            raise DataError(
+                f"{domain.statics}: {name} is not the same at all its {values.shape[1]} times, as "
+                "a static is; take it as a variable of the data, or select one time"
+            )
+        cells = other.grid.cells_of(fields.grid)
+        if cells is None:
+            raise DataError(
+                f"{domain.statics}: {name} has no value at some of the cells of {fields.source}; "
+                "regrid it to them"
+            )
+        here = values[0, 0][np.ix_(*cells)]
+        if np.isnan(here).any():
+            raise DataError(
+                f"{domain.statics}: {name} is NaN at {int(np.isnan(here).sum())} cells of "
+                f"{fields.source}; fill them, with 0 over the sea, say"
+            )
+        found[name] = here
+    return found
+
+
 def layers(name: str, variable: str, domain: Domain, roots: tuple[Path, ...] = ()) -> Fields:
     """One variable of a data set that may have no time, such as a mask or an orography.
 
@@ -201,16 +232,21 @@ def layers(name: str, variable: str, domain: Domain, roots: tuple[Path, ...] = (
     try:
         there = {new: old for old, new in entry.rename.items()}
         own = there.get(variable, variable)
-        if own in raw.variables:
-            raw = raw.assign({own: raw[own].astype(np.float32)}) if raw[own].dtype == bool else raw
-            if own in raw.data_vars:
-                raw = _dated(raw, own)
+        if own not in raw.variables:
+            known = [str(each) for each in raw.data_vars]
+            raise DataError(
+                f"{name}: has no variable {own!r}{did_you_mean(own, known)}; it has "
+                f"{', '.join(known)}: correct the name"
+            )
+        if raw[own].dtype == bool:
+            raw = raw.assign({own: raw[own].astype(np.float32)})
+        raw = _dated(raw, own)
         declared = entry.variables.get(variable)
         unit = declared.units if declared else None
-        if unit is None and own in raw.variables:
+        if unit is None:
             unit = str(raw[own].attrs.get("units", "1"))
-        known = replace(declared or Variable(), units=unit, missing="moving")
-        entry = replace(entry, variables={**entry.variables, variable: known})
+        lenient = replace(declared or Variable(), units=unit, missing="moving")
+        entry = replace(entry, variables={**entry.variables, variable: lenient})
         return domain.fields(domain.canonical(raw, entry, None, (variable,)), name)
     finally:
         raw.close()

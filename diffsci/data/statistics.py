@@ -36,6 +36,7 @@ _ARRAYS = (
     "slope",
     "cycle",
     "climate",
+    "statics",
     "seen",
 )
 
@@ -97,6 +98,7 @@ class Statistics:
             task has no regression.
         cycle: Of each cell: the target's mean, then its slopes on the forcings that are numbers.
         climate: Mean and spread of each cell, normalised; empty where the task gives none.
+        statics: What the network is given at all times alike, of mean 0 and variance 1.
         seen: Cells that count at all times; empty where all of every channel do.
         channels: Names of the channels.
         units: Units of the channels.
@@ -118,6 +120,7 @@ class Statistics:
     slope: Float[np.ndarray, "fitted frame"] = field(default_factory=lambda: np.zeros((0, 0)))
     cycle: Float[np.ndarray, "fitted forcing ..."] = field(default_factory=lambda: np.zeros((0, 0)))
     climate: Float[np.ndarray, "both ..."] = field(default_factory=lambda: np.zeros(0))
+    statics: Float[np.ndarray, "static ..."] = field(default_factory=lambda: np.zeros(0))
     channels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     seen: Bool[np.ndarray, "..."] = field(default_factory=lambda: np.zeros(0, dtype=bool))

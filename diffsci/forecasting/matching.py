@@ -38,7 +38,10 @@ def canonical_of(model: Surrogate, raw: xr.Dataset, entry: Entry) -> xr.Dataset:
     boundary = dict(zip(model.grid.dims, model.grid.boundary, strict=True))
     entry = replace(
         entry,
-        variables={c.variable: Variable(units=c.unit, missing=c.missing) for c in model.channels},
+        variables={
+            c.variable: Variable(units=c.unit, missing=c.missing, transform=c.transform or None)
+            for c in model.channels
+        },
         boundary={dim: (str(low), str(high)) for dim, (low, high) in boundary.items()},
     )
     return model.pipeline.data.domain.canonical(raw, entry)

@@ -22,7 +22,10 @@ class Domain(ABC):
     """A family member: frozen dataclass whose fields are the YAML keys under `data.domain`."""
 
     forcings: tuple[str, ...] = ()
-    """What the network is given of each valid time: see `around.py`."""
+    """What the network is given of each valid time, and of each place: see `around.py`."""
+
+    statics: str | None = None
+    """Entry or path of a data set with the forcings that are not computed."""
 
     @abstractmethod
     def canonical(

@@ -43,18 +43,28 @@ class Weather(Domain):
 
     Args:
         forcings: What the network is given of each valid time: `hour_of_day` and `day_of_year` as
-            waves, `solar_zenith` as the cosine of the zenith angle, 0 at night.
+            waves, `solar_zenith` as the cosine of the zenith angle, 0 at night; and of each place:
+            `latitude` as its sine, `longitude` as waves, or a variable of `statics`.
+        statics: Entry or path of a data set with fields that are the same at all times, such as an
+            orography or a land mask.
     """
 
     forcings: tuple[str, ...] = ()
+    statics: str | None = None
 
     def __post_init__(self) -> None:
-        for name in self.forcings:
-            if name not in around.names():
-                hint = did_you_mean(name, around.names())
-                raise ConfigError(
-                    f"forcings: got {name!r}, expected {', '.join(around.names())}{hint}"
-                )
+        layers = around.layer_names(self.forcings)
+        if layers and self.statics is None:
+            hint = did_you_mean(layers[0], around.names())
+            raise ConfigError(
+                f"forcings: got {layers[0]!r}, expected {', '.join(around.names())}, or a variable "
+                f"of a data set that `statics` names{hint}"
+            )
+        if self.statics is not None and not layers:
+            raise ConfigError(
+                f"statics: got {self.statics!r}, and `forcings` names none of its variables; name "
+                "them there, or leave it out"
+            )
         twice = len(set(self.forcings)) < len(self.forcings)
         require(not twice, "forcings", self.forcings, "each of them once")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,7 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffsci.data import times as stamps
+from diffsci.data.stored import BLOCK, Stored, frames
 from diffsci.grid import Grid
+
+WHOLE = 2 * 2**30
+"""Bytes up to which sums take whole trajectories."""
 
 LEVEL = "level:"
 """Before the names of attributes that belong to a channel's level, not to its variable."""
@@ -78,8 +83,8 @@ class Fields:
     """Values in physical units with the labels that say what they are.
 
     Args:
-        values: float32; weather has one trajectory, images have one time. NaN is what is missing
-            by declaration, and stands nowhere else.
+        values: float32, in memory or on disk; weather has one trajectory, images have one time.
+            NaN is what is missing by declaration, and stands nowhere else.
         channels: What each channel is.
         grid: Where the values sit.
         trajectories: Label of each trajectory: an integer, or a name.
@@ -90,13 +95,14 @@ class Fields:
         scalar_names: Their names; a one-hot class has `label=0`, `label=1`, ...
         source: Name of the catalog entry or path, for messages.
         digest: Hash of what was read, hex.
+        measured: Mean and standard deviation of each channel, where a preparation took them.
         layers: Fields that are the same at all times, by name, that forcings ask for.
         beside: Fields of a second data set at the same times, in the same channels and cells.
         masks: Cells that are known, of which a task hides the others.
         mask_at: Which of the masks belongs to each time; none where any does.
     """
 
-    values: Float[np.ndarray, "trajectory time channel *space"]
+    values: Float[np.ndarray | Stored, "trajectory time channel *space"]
     channels: tuple[Channel, ...]
     grid: Grid
     trajectories: np.ndarray
@@ -107,10 +113,25 @@ class Fields:
     scalar_names: tuple[str, ...] = ()
     source: str = ""
     digest: str = ""
+    measured: tuple[np.ndarray, np.ndarray] | None = None
     layers: dict[str, Float[np.ndarray, "*space"]] = field(default_factory=dict)
     beside: Float[np.ndarray, "trajectory time channel *space"] | None = None
     masks: Bool[np.ndarray, "mask *space"] | None = None
     mask_at: Int[np.ndarray, " time"] | None = None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether values are read where they are used."""
+        return isinstance(self.values, Stored)
+
+    def blocks(self) -> Iterator[Float[np.ndarray, "frame channel *space"]]:
+        """All values in order, for sums: the same blocks whether they are in memory or on disk.
+
+        A block is a trajectory; of large data some times of it.
+        """
+        most = WHOLE if self.values.nbytes <= WHOLE else BLOCK
+        for _, _, block in frames(self.values, most):
+            yield block
 
     @property
     def gappy(self) -> bool:
@@ -124,17 +145,31 @@ class Fields:
             return None
         if all(channel.missing != "moving" for channel in self.channels):
             return self.seen[None, None]
-        return np.asarray(np.isfinite(self.values))
+        if not isinstance(self.values, Stored):
+            return np.asarray(np.isfinite(self.values))
+        if not self.values.gappy:
+            return np.ones((1, 1, *self.values.shape[2:]), dtype=bool)
+        found = np.empty(self.values.shape, dtype=bool)
+        for trajectory, first, block in frames(self.values):
+            found[trajectory, first : first + len(block)] = np.isfinite(block)
+        return found
 
     def filled(self, means: Float[np.ndarray, " channel"]) -> Fields:
         """The same with a number for what is missing: the mean of its channel."""
         wide = np.asarray(means, dtype=np.float32).reshape(-1, *[1] * len(self.grid.dims))
+        if isinstance(self.values, Stored):
+            return replace(self, values=self.values.filled(wide))
         return replace(self, values=np.where(np.isnan(self.values), wide, self.values))
 
     @cached_property
     def seen(self) -> Bool[np.ndarray, "channel *space"]:
         """Cells that count at some time: the others are missing throughout."""
-        return np.asarray(np.isfinite(self.values).any(axis=(0, 1)))
+        if not isinstance(self.values, Stored):
+            return np.asarray(np.isfinite(self.values).any(axis=(0, 1)))
+        found = np.zeros(self.values.shape[2:], dtype=bool)
+        for _, _, block in frames(self.values):
+            found |= np.isfinite(block).any(axis=0)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,10 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         DataError: For a channel that is constant, or whose targets are.
     """
     signed = _signed(fields)
-    mean, std = _of_states(fields)
+    # What was measured when a store was prepared is of the values as they are.
+    measured = None if any(_transforms(fields)) else fields.measured
+    mean, std = measured or _of_states(fields)
+    _require_spread(fields, mean, std)
     mean, std = np.where(signed, 0.0, mean), np.where(signed, np.hypot(std, mean), std)
     around = Around(forcings=forcings, grid=fields.grid)
     space = len(fields.grid.dims)
@@ -112,18 +115,22 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     add = np.sum
     if fields.gappy:
         add = np.nansum
-        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.values)
+        count = sum(np.isfinite(block).sum(axis=axes) for block in fields.blocks())
         _require_some(fields, count)
     words, space = _transforms(fields), len(fields.grid.dims)
     total = sum(
-        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.values
+        add(learnt(block, words, space), axis=axes, dtype=np.float64) for block in fields.blocks()
     )
     mean = np.asarray(total) / count
     wide = mean.reshape(-1, *[1] * space)
     square = sum(
-        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.values
+        add((learnt(block, words, space) - wide) ** 2, axis=axes) for block in fields.blocks()
     )
-    std = np.sqrt(np.asarray(square) / count)
+    return mean, np.sqrt(np.asarray(square) / count)
+
+
+def _require_spread(fields: Fields, mean: np.ndarray, std: np.ndarray) -> None:
+    """Refuse a constant channel."""
     for channel, centre, spread in zip(fields.channels, mean, std, strict=True):
         # float32 values of size |mean| cannot vary by less than 1e-7 of it.
         if not spread > 1e-7 * abs(centre):
@@ -132,7 +139,6 @@ def _of_states(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
                 f"{channel.unit}) over the training part, so there is nothing to learn; "
                 "leave it out by `variables:`"
             )
-    return mean, std
 
 
 def _statics(fields: Fields, around: Around) -> np.ndarray:
@@ -178,8 +184,8 @@ def _odd(fields: Fields, inputs: Inputs) -> np.ndarray:
 def _climate(fields: Fields, statistics: Statistics) -> np.ndarray:
     """Mean and standard deviation of each cell, of normalised states: `[2 x channel, *space]`."""
     moments = Moments(np.zeros(len(fields.channels), dtype=bool))
-    for trajectory in fields.values:
-        moments.add(statistics.encode(trajectory).astype(np.float64))
+    for block in fields.blocks():
+        moments.add(statistics.encode(block).astype(np.float64))
     return np.concatenate(moments.scale(cell_by_cell=True))
 
 

@@ -22,8 +22,8 @@ from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.grid import Grid
 
-_BLOCK = 256
-"""Windows taken at once."""
+_BLOCK, _MOST_BYTES = 256, 2**30
+"""Windows taken at once, and bytes of them."""
 
 
 def condition_channels(task: Task, around: Around, channels: int) -> int:
@@ -123,8 +123,10 @@ class Inputs:
         starts = windows(fields, self.task.frames)
         steps = np.arange(self.task.frames)
         seeing = Seeing.of(fields, self.task, self.statistics)
-        for first in range(0, len(starts), _BLOCK):
-            rows = starts[first : first + _BLOCK]
+        one = 4 * self.task.frames * int(np.prod(fields.values.shape[2:]))
+        size = max(1, min(_BLOCK, _MOST_BYTES // one))
+        for first in range(0, len(starts), size):
+            rows = starts[first : first + size]
             physical = fields.values[rows[:, :1], rows[:, 1:] + steps]
             window = torch.from_numpy(self.statistics.encode(physical))
             seen = seeing(window, rows, training_numbers(rows))

@@ -20,6 +20,7 @@ from diffsci.data.around import layer_names
 from diffsci.data.catalog import Variable, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel, Fields
+from diffsci.data.holding import held
 from diffsci.data.reader import open_raw, read
 from diffsci.data.units import conversion
 from diffsci.errors import DataError
@@ -30,20 +31,24 @@ if TYPE_CHECKING:
     from diffsci.data.tasks.base import Task
 
 
-def read_part(data: Data, part: Part, roots: tuple[Path, ...] = ()) -> Fields:
+def read_part(
+    data: Data, part: Part, roots: tuple[Path, ...] = (), memory: int | None = None
+) -> Fields:
     """One part of the split, as the task needs it.
 
     Args:
         data: The section.
         part: Of its split, or one like it.
         roots: Folders that may hold a `data_catalog`.
+        memory: Bytes that its values may take; larger ones stay on disk. None has no bound.
 
     Raises:
         ConfigError: For an unknown entry.
         DataError: For whatever is wrong with one of the data sets, or does not fit between them.
     """
     task = data.task
-    fields = read(str(data.entry or data.source), data.domain, part, roots, data.variables)
+    name = str(data.entry or data.source)
+    fields = held(name, data.domain, part, roots, data.variables, memory)
     if task.draws:
         fields = replace(fields, channels=tuple(_may_miss(each) for each in fields.channels))
     if task.beside is not None:

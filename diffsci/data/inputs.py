@@ -1,8 +1,9 @@
 """Inputs: what the network is given, made from what is known: frames, forcings, climate, lead.
 
-The order along channels is: what the task makes of the known frames, the forcings that are fields
-(of each valid time), statics, mean and spread of each cell. Scalars are those of the trajectory,
-then the forcings that are numbers (of the first valid time), then the lead where draws differ by it.
+The order along channels is: what the task makes of the known frames, the rims of the states that
+are made, the forcings that are fields (of each valid time), statics, mean and spread of each cell.
+Scalars are those of the trajectory, then the forcings that are numbers (of the first valid time),
+then the lead where draws differ by it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from diffsci.data.around import Around
 from diffsci.data.fields import Fields
+from diffsci.data.rims import spread, taken
 from diffsci.data.seeing import Seeing, training_numbers
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
@@ -57,7 +59,11 @@ class Inputs:
         return self.around.grid
 
     def condition(
-        self, given: Tensor | None, times: np.ndarray | None, part: int = 0
+        self,
+        given: Tensor | None,
+        times: np.ndarray | None,
+        part: int = 0,
+        edges: Float[Tensor, "n step channel cell"] | None = None,
     ) -> Float[Tensor, "n given *space"] | None:
         """The condition of normalised states, not yet scaled.
 
@@ -65,11 +71,15 @@ class Inputs:
             given: As `Task.observe` has it.
             times: Valid times of the part's steps, `[n, step]`; none where there are no forcings.
             part: Which of the task's parts.
+            edges: Rims of the states that the part makes, where the task is given them.
         """
         frames = self.task.condition(given, self.grid, part)
         if frames is None:
             return None
         more = [frames]
+        if self.task.boundary:
+            assert edges is not None
+            more.append(spread(edges, self.grid, self.task.boundary).flatten(1, 2).to(frames))
         if self.around.field_names:
             assert times is not None
             fields = [torch.from_numpy(self.around.fields(at)) for at in times.T]
@@ -153,9 +163,19 @@ class Inputs:
             seen: The window as a task may look at it, see `Seeing`; none: it is the window.
         """
         given = self.task.observe(window if seen is None else seen, self.grid)
-        condition = self.condition(given, times, part)
+        condition = self.condition(given, times, part, self._edges(window, part))
         target = self.task.target(window, condition, part)
         return Pair(target=target, condition=condition, forced=self.forced(times, window[:, 0]))
+
+    def _edges(
+        self, window: Float[Tensor, "n frame channel *space"], part: int
+    ) -> Float[Tensor, "n step channel cell"] | None:
+        task = self.task
+        if not task.boundary:
+            return None
+        last = max(task.given_frames - 1, 0)
+        steps = [last + task.step * lead for lead in task.parts[part]]
+        return taken(window[:, steps], self.grid, task.boundary)
 
     def counted(
         self, there: Bool[Tensor, "n frame channel *space"], part: int

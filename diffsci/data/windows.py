@@ -20,6 +20,7 @@ from diffsci.data.asking import asked, nameless, steps_of
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.inputs import Inputs, condition_channels
+from diffsci.data.rims import rim, taken
 from diffsci.data.seeing import Seeing, number_of, training_numbers
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
@@ -278,6 +279,7 @@ class Evaluation:
             was given, so that scores count what was asked for.
         kept: Values that members have as they were given, physical units, NaN elsewhere; none
             where nothing is kept.
+        edges: Rims of the normalised states at each lead, where the task is given them.
     """
 
     cases: Cases
@@ -285,6 +287,7 @@ class Evaluation:
     scalars: Float[Tensor, "case parameter"] | None
     truth: Float32[np.ndarray, "case lead channel *space"]
     kept: Float32[np.ndarray, "case channel *space"] | None = None
+    edges: Float[Tensor, "case lead channel cell"] | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -313,12 +316,17 @@ def cases_given(
     cells = task.kept(given, len(fields.channels)) if given is not None else None
     if cells is not None:
         truth, kept, chosen = asked(truth, cells.numpy(), chosen, fields.source)
+    edges = None
+    if task.boundary:
+        edges = taken(torch.from_numpy(statistics.encode(truth)), fields.grid, task.boundary)
+        truth = np.where(rim(fields.grid, task.boundary).numpy(), np.float32(np.nan), truth)
     return Evaluation(
         cases=chosen,
         given=given,
         scalars=None if scalars is None else scalars[torch.from_numpy(rows[:, 0])],
         truth=truth,
         kept=kept,
+        edges=edges,
     )
 
 

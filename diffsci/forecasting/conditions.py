@@ -15,6 +15,7 @@ from torch import Tensor
 from diffsci.data.asking import with_known
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.fields import Cases, Fields
+from diffsci.data.rims import taken
 from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.forecasting.given import Given
@@ -59,7 +60,13 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
             for number in range(condition.sizes["number"])
         ]
         states = [given.known for given in each if given.known is not None]
-        return replace(each[0], known=torch.stack(states, dim=1), ensemble=True)
+        edges = [given.edges for given in each if given.edges is not None]
+        return replace(
+            each[0],
+            known=torch.stack(states, dim=1),
+            edges=torch.stack(edges, dim=1) if edges else None,
+            ensemble=True,
+        )
     entry = Entry(name="condition", source=Source(path="condition"), file=Path("the condition"))
     return given_of(model, fields_of(model, canonical_of(model, condition, entry), entry), leads)
 
@@ -101,16 +108,18 @@ def _describe(grid: Grid) -> str:
 def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Given:
     """Forecasts start from the last frames of each trajectory."""
     task = model.pipeline.data.task
+    ahead = leads * task.step if task.boundary else 0
     if not _same_place(fields.grid, model.grid):
         raise DataError(
             f"{fields.source}: its grid is {_describe(fields.grid)}; "
             f"the model's is {_describe(model.grid)}"
         )
-    frames, have = task.given_frames, len(fields.times)
+    frames, have = task.given_frames, len(fields.times) - ahead
     if have < frames or fields.breaks[have - frames + 1 :].any():
+        more = f", and then {ahead} times whose edges are given (task.boundary)" if ahead else ""
         raise DataError(
-            f"{fields.source}: got {have} times, expected the last {frames} frames at the data's "
-            "regular step"
+            f"{fields.source}: got {len(fields.times)} times, expected the last {frames} frames at "
+            f"the data's regular step{more}"
         )
     _require_same_step(model, fields.source, fields.times[have - frames :])
     rows = np.array([[i, have - 1] for i in range(len(fields.trajectories))])
@@ -120,8 +129,11 @@ def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Gi
     if not model.time_unit and model.step is not None:
         step = np.timedelta64(int(model.step), "ns")
     cases = replace(cases, step=step)
-    known = task.observe(states[:, have - frames :], model.grid)
-    return Given(cases=cases, known=known, scalars=_scalars(model, fields))
+    known, edges = task.observe(states[:, have - frames : have], model.grid), None
+    if ahead:
+        later = states[:, [have - 1 + step for step in steps]]
+        edges = taken(later, model.grid, task.boundary)
+    return Given(cases=cases, known=known, scalars=_scalars(model, fields), edges=edges)
 
 
 def _require_same_step(model: Surrogate, source: str, times: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diffsci.data.around import Around
 from diffsci.data.inputs import Inputs
+from diffsci.data.rims import rim, spread
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
@@ -215,21 +216,32 @@ class Engine:
         times = None if rows.times is None else rows.times[:, lead : lead + self.task.emits]
         like = torch.empty(len(rows), 0, device=self.device.name)
         forced = self._inputs.forced(times, like)
+        edges = None
+        if rows.edges is not None:
+            edges = rows.edges[:, lead : lead + self.task.emits].to(self.device.name)
         return Seen(
-            condition=self._inputs.condition(known, times, part),
+            condition=self._inputs.condition(known, times, part, edges),
             scalars=self._inputs.scalars(own, forced, part),
             forced=forced,
             part=part,
-            held=self._held(rows),
+            held=self._held(len(rows), edges),
             known=known,
         )
 
-    def _held(self, rows: Rows) -> Held | None:
-        """What is known of the states of one draw."""
-        if self._gaps is None:
+    def _held(self, rows: int, edges: Tensor | None) -> Held | None:
+        """What is known of the states of one draw: the fill value at gaps, and the rims."""
+        if edges is None and self._gaps is None:
             return None
-        shape = (len(rows), self.task.emits, *self._gaps.shape)
-        return Held(cells=self._gaps, values=torch.zeros(shape, device=self.device.name))
+        shape = (self.channels, *self.grid.sizes)
+        cells = torch.zeros(shape, dtype=torch.bool, device=self.device.name)
+        values = torch.zeros(rows, self.task.emits, *shape, device=self.device.name)
+        if self._gaps is not None:
+            cells = cells | self._gaps
+        if edges is not None:
+            width = self.task.boundary
+            cells = cells | rim(self.grid, width).to(cells.device)
+            values = spread(edges, self.grid, width)
+        return Held(cells=cells, values=values)
 
     @cached_property
     def _gaps(self) -> Bool[Tensor, "channel *space"] | None:

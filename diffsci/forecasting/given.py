@@ -25,9 +25,10 @@ class Given:
         scalars: Encoded, one row per case.
         observed: What guides their samples, where anything does.
         ensemble: Whether `known` has an axis of members after that of the cases: member k begins
-            from state k, and where there are fewer, from the first again.
+            from state k, and where there are fewer, from the first again. So have `edges`.
         kept: Values that members have as they were given, physical units, NaN elsewhere; none
             where nothing is kept.
+        edges: Rims of the normalised states at each lead, where the task is given them.
     """
 
     cases: Cases
@@ -36,6 +37,7 @@ class Given:
     observed: Observations | None = None
     ensemble: bool = False
     kept: np.ndarray | None = None
+    edges: Tensor | None = None
 
     def with_kept(
         self, pairs: Sequence[tuple[int, int]], values: Float[np.ndarray, "row lead channel *space"]
@@ -53,12 +55,19 @@ class Given:
 
     def of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
         """What is known of each row: place of its case, and number of its member."""
-        if self.known is None:
+        return self._rows(self.known, pairs)
+
+    def edges_of(self, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+        """The rims of each row."""
+        return self._rows(self.edges, pairs)
+
+    def _rows(self, known: Tensor | None, pairs: Sequence[tuple[int, int]]) -> Tensor | None:
+        if known is None:
             return None
         cases = [case for case, _ in pairs]
         if not self.ensemble:
-            return self.known[cases]
-        return self.known[cases, [member % self.known.shape[1] for _, member in pairs]]
+            return known[cases]
+        return known[cases, [member % known.shape[1] for _, member in pairs]]
 
     @classmethod
     def of_tests(cls, evaluation: Evaluation, observing: Observing | None) -> Given:
@@ -72,4 +81,5 @@ class Given:
             scalars=evaluation.scalars,
             observed=observed,
             kept=evaluation.kept,
+            edges=evaluation.edges,
         )

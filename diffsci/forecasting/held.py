@@ -3,7 +3,8 @@
 Cells that never count, such as land in an ocean model, hold the value that stood there in training,
 0, the mean. The loss says nothing of what the network makes of them, so that left alone they would
 drift from lead to lead and be read by the cells beside them. They are put back in the estimate at
-every call of the network, which makes its input what it was trained on, and in the state.
+every call of the network, which makes its input what it was trained on, and in the state. So is the
+rim of a limited area, where the task is given it at each valid time.
 """
 
 from __future__ import annotations

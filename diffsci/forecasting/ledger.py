@@ -200,7 +200,7 @@ def conditions_of(given: Given) -> dict[str, str]:
     for index, key in enumerate(given.cases.keys):
         if key in found:
             raise DataError(f"case {key} is given twice; leave one of them out")
-        parts = [given.known, given.scalars]
+        parts = [given.known, given.scalars, given.edges]
         parts += [] if given.observed is None else [given.observed.values]
         arrays = [part[index].numpy() for part in parts if part is not None]
         found[key] = _digest_of_arrays(arrays)

@@ -22,6 +22,7 @@ class Rows:
         members: Member number of each row.
         observed: What is observed of each row's case, where anything is.
         times: Valid time of each row at each lead, whole blocks of them; none without forcings.
+        edges: Rims of the states of each row at each lead, where the task is given them.
     """
 
     given: Tensor | None
@@ -30,6 +31,7 @@ class Rows:
     members: tuple[int, ...]
     observed: Observations | None = None
     times: np.ndarray | None = None
+    edges: Float[Tensor, "row lead channel cell"] | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -43,4 +45,5 @@ class Rows:
             members=tuple(self.members[i] for i in index),
             observed=None if self.observed is None else self.observed.take(index),
             times=None if self.times is None else self.times[index],
+            edges=None if self.edges is None else self.edges[index],
         )

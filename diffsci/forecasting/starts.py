@@ -56,7 +56,7 @@ def given_from(
         canonical = canonical_of(model, raw, entry)
         if not model.pipeline.data.task.has_leads:
             return given_of(model, _at(model, canonical, starts, entry), leads)
-        places = _places(model, canonical, starts, entry)
+        places = _places(model, canonical, starts, entry, leads)
         parts = [fields_of(model, canonical.isel(time=place), entry) for place in places]
         return together([given_of(model, part, leads) for part in parts])
     except (OSError, RuntimeError) as error:
@@ -114,14 +114,15 @@ def _times(canonical: xr.Dataset) -> np.ndarray:
 
 
 def _places(
-    model: Surrogate, canonical: xr.Dataset, starts: Sequence[str], entry: Entry
+    model: Surrogate, canonical: xr.Dataset, starts: Sequence[str], entry: Entry, leads: int
 ) -> list[list[int]]:
-    """Where the frames of each start lie along the file's times.
+    """Where the frames of each start lie along the file's times, and those that edges are taken of.
 
     Raises:
-        DataError: For a start that is not there, or a frame before it that is missing.
+        DataError: For a start that is not there, or a frame of it that is missing.
     """
-    times, frames = _times(canonical), model.pipeline.data.task.given_frames
+    times, task = _times(canonical), model.pipeline.data.task
+    frames = (task.given_frames, leads * task.step if task.boundary else 0)
     if starts:
         chosen = [_found(text, times, entry) for text in starts]
         if len(set(chosen)) < len(chosen):
@@ -134,11 +135,12 @@ def _places(
     return [_history(model, times, len(times) - 1, frames, entry)]
 
 
-def _needed(model: Surrogate, last: object, frames: int) -> list[object]:
-    """Times of the frames up to a start, oldest first."""
-    if frames == 1 or model.step is None:
+def _needed(model: Surrogate, last: object, frames: tuple[int, int]) -> list[object]:
+    """Times of the frames up to a start, and of so many after it, oldest first."""
+    before, after = frames
+    if frames == (1, 0) or model.step is None:
         return [last]
-    back = range(frames - 1, -1, -1)
+    back = range(before - 1, -1 - after, -1)
     if model.time_unit:
         return [float(last) - model.step * count for count in back]  # type: ignore[arg-type]
     step = np.timedelta64(int(model.step), "ns")
@@ -159,7 +161,7 @@ def _place(times: np.ndarray, wanted: object, model: Surrogate) -> int | None:
 
 
 def _history(
-    model: Surrogate, times: np.ndarray, last: int, frames: int, entry: Entry
+    model: Surrogate, times: np.ndarray, last: int, frames: tuple[int, int], entry: Entry
 ) -> list[int]:
     needed = _needed(model, times[last], frames)
     found = [_place(times, stamp, model) for stamp in needed]
@@ -171,11 +173,15 @@ def _history(
     if missing:
         raise DataError(
             f"{entry.location}: a forecast from {stamps.name(times[last])} needs "
-            f"{len(needed)} frames up to it, {_step(model)} apart, and {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; {_range(times)}: add the frames, or "
-            "take another --start"
+            f"{frames[0]} frames up to it{_after(frames[1])}, {_step(model)} apart, and "
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{_range(times)}: add the frames, or take another --start"
         )
     return [place for place in found if place is not None]
+
+
+def _after(frames: int) -> str:
+    return f" and the edges of {frames} after it (task.boundary)" if frames else ""
 
 
 def _step(model: Surrogate) -> str:
@@ -219,6 +225,8 @@ def _iso(text: str) -> str | None:
     if match is None:
         return None
     year, month, day, hour, minute, second = (part or "" for part in match.groups())
+    if int(month or 1) not in range(1, 13) or int(day or 1) not in range(1, 32):
+        return None
     date = f"{year}-{month or '01'}-{day or '01'}"
     return f"{date}T{hour or '00'}:{minute or '00'}:{second or '00'}"
 
@@ -241,6 +249,7 @@ def together(parts: Sequence[Given]) -> Given:
     if len(set(keys)) < len(keys):
         raise DataError("two cases have one label: give each sample of the file its own")
     known = [part.known for part in parts if part.known is not None]
+    edges = [part.edges for part in parts if part.edges is not None]
     scalars = [part.scalars for part in parts if part.scalars is not None]
     kept = [part.kept for part in parts if part.kept is not None]
     labels = {
@@ -259,6 +268,7 @@ def together(parts: Sequence[Given]) -> Given:
     return Given(
         cases=joined,
         known=torch.cat(known) if known else None,
+        edges=torch.cat(edges) if edges else None,
         scalars=torch.cat(scalars) if scalars else None,
         kept=np.concatenate(kept) if kept else None,
     )

@@ -231,6 +231,7 @@ class Surrogate:
             members=tuple(member for _, member in pairs),
             observed=None if given.observed is None else given.observed.take(index),
             times=None if times is None else times[index],
+            edges=given.edges_of(pairs),
         )
 
     def physical(

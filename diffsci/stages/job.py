@@ -36,6 +36,7 @@ def some(given: Given, first: int, after: int) -> Given:
         scalars=None if given.scalars is None else given.scalars[part],
         observed=None if given.observed is None else given.observed.take(part),
         kept=None if given.kept is None else given.kept[part],
+        edges=None if given.edges is None else given.edges[part],
     )
 
 

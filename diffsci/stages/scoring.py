@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from diffsci import families
 from diffsci.data.catalog import load_entry
+from diffsci.data.fields import Channel
 from diffsci.errors import DataError
 from diffsci.evaluation import conformal
 from diffsci.evaluation.baselines.base import Baseline, Problem
@@ -88,7 +89,7 @@ def score(
     scores = evaluate(
         forecasts,
         truth,
-        channels=prepared.train.channels,
+        channels=_channels(pipeline, prepared),
         grid=prepared.train.grid,
         leads=prepared.leads(),
         scores=_scores(section, prepared),
@@ -237,6 +238,18 @@ def _with_gaps(values: np.ndarray, prepared: Prepared) -> np.ndarray:
     """Values with NaN at cells that never count, as the model's have it."""
     seen = prepared.statistics.seen
     return np.where(seen, values, np.float32(np.nan)) if seen.size else values
+
+
+def _channels(pipeline: Pipeline, prepared: Prepared) -> tuple[Channel, ...]:
+    """Those of a state; what a task is given of it is missing from the truth, and so not scored."""
+    task, channels = pipeline.data.task, prepared.train.channels
+    if not (task.boundary or task.draws):
+        return channels
+    gappy = {"missing": "moving"}
+    return tuple(
+        replace(channel, attributes=tuple((dict(channel.attributes) | gappy).items()))
+        for channel in channels
+    )
 
 
 def _baseline_members(members: int) -> int:

@@ -46,6 +46,9 @@ class Task(ABC):
     masks: str | None = None
     """Entry or path of a data set that says which cells are known."""
 
+    boundary: int = 0
+    """Cells along each open side that are given of every state that is made."""
+
     step: int = 1
     """Frames of the data from one forecast step to the next."""
 

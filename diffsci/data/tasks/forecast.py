@@ -36,6 +36,8 @@ class Forecast(Task):
             the `residual`, which is what a linear regression misses. It has a mean and forcings of
             each cell, and slopes on the given frames that all cells share.
         climate: Whether mean and spread of each cell over the training part are given too.
+        boundary: So many cells along each open side of a limited area are given of every later
+            state, by the data or a host model, and are put back in what is made.
     """
 
     history: int = 1
@@ -45,6 +47,7 @@ class Forecast(Task):
     recall: tuple[int, ...] = ()
     learn: Literal["tendency", "state", "residual"] = "tendency"
     climate: bool = False
+    boundary: int = 0
 
     has_leads = True
 
@@ -54,6 +57,10 @@ class Forecast(Task):
         known = all(back >= self.ahead for back in self.recall)
         expected = f"numbers of frames, each at least `ahead` ({self.ahead}), which is known then"
         require(known, "recall", self.recall, expected)
+        require(self.boundary >= 0, "boundary", self.boundary, "a number of cells")
+        alone = self.learn != "residual" and self.emits == 1
+        expected = "0 with `learn: residual` or several states in one draw (`draw: each` has one)"
+        require(alone or not self.boundary, "boundary", self.boundary, expected)
 
     @property
     def regressed(self) -> bool:  # type: ignore[override]
@@ -98,6 +105,8 @@ class Forecast(Task):
                 f"{fields.source}: {int(fields.breaks.sum())} of {len(fields.times) - 1} "
                 "time steps are irregular; interpolate to regular times"
             )
+        if self.boundary:
+            self._check_sides(fields)
         if len(windows(fields, self.frames)) == 0:
             raise DataError(
                 f"{fields.source}: no {self.frames} consecutive times without a gap among "
@@ -105,9 +114,32 @@ class Forecast(Task):
                 "the part"
             )
 
+    def _check_sides(self, fields: Fields) -> None:
+        """Needs an open side, and cells inside.
+
+        Raises:
+            DataError: Naming the dim.
+        """
+        grid = fields.grid
+        if not any("open" in sides for sides in grid.boundary):
+            told = ", ".join(
+                f"{d} {'/'.join(s)}" for d, s in zip(grid.dims, grid.boundary, strict=True)
+            )
+            raise DataError(
+                f"{fields.source}: `boundary: {self.boundary}` gives cells along open sides, and "
+                f"there is none ({told}); leave it out"
+            )
+        for dim, size, sides in zip(grid.dims, grid.sizes, grid.boundary, strict=True):
+            if size <= self.boundary * sides.count("open"):
+                raise DataError(
+                    f"{fields.source}: of {size} cells along {dim}, `boundary: {self.boundary}` "
+                    "leaves none inside; lower it"
+                )
+
     def condition_channels(self, channels: int) -> int:
-        """Those of every history frame, and of every recalled one."""
-        return (self.history + len(self.recall) * self.emits) * channels
+        """Those of every history frame, of every recalled one, and of rims."""
+        rims = self.emits if self.boundary else 0
+        return (self.history + len(self.recall) * self.emits + rims) * channels
 
     def observe(
         self, window: Float[Tensor, "n frame channel *space"], grid: Grid

@@ -62,7 +62,10 @@ def storage_errors(path: Path, needed: int = 0) -> Iterator[None]:
                 f"cannot write {path}: {error.strerror}; make the folder writable or choose "
                 "another with --out"
             ) from error
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; look at its folder, or choose "
+            "another with --out"
+        ) from error
 
 
 def free_space(path: Path) -> int:

@@ -39,7 +39,8 @@ def export(
     if "://" not in run and not Path(run).exists():
         from diffsci.messages import near_path
 
-        raise StorageError(f"{run}: no such run or store{near_path(Path(run), '*/')}")
+        near = near_path(Path(run), "*/") or "; expected a folder such as runs/quickstart"
+        raise StorageError(f"{run}: no such run or store{near}")
     from diffsci.forecasting.exporting import export as write
     from diffsci.forecasting.statistics_products import Products
 

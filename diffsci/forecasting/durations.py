@@ -30,7 +30,7 @@ def leads_of(text: str, model: Surrogate) -> int:
     """
     task = model.pipeline.data.task
     if not task.has_leads:
-        raise ConfigError(f"--lead {text}: this model does not forecast, it has no leads")
+        raise ConfigError(f"--lead {text}: this model does not forecast, leave it out")
     if re.fullmatch(r"[0-9]+", text.strip()):
         return _counted(text, float(text), "1")
     step = (model.step or 0.0) * task.step

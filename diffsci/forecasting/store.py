@@ -147,7 +147,7 @@ def open_store(path: Path | str) -> xr.Dataset:
     """
     place = Place.of(path)
     if not place.has_store():
-        raise StorageError(f"{place}: no such store")
+        raise StorageError(f"{place}: no such store; give one that is there, or a finished run")
     # What has a unit of time and is no lead, such as a wave's period in "s", stays a number.
     leads = xr.coders.CFTimedeltaCoder(decode_via_units=False)
     try:

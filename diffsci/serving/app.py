@@ -13,6 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -75,7 +76,11 @@ def application(desk: Desk, hosts: tuple[str, ...] = ()) -> Starlette:
             Route("/", page),
         ],
         middleware=[Middleware(OnlyFrom, hosts=(*_LOCAL, *hosts))],
-        exception_handlers={Refusal: _refused, Exception: _failed},
+        exception_handlers={
+            Refusal: _refused,
+            HTTPException: _nothing_there,
+            Exception: _failed,
+        },
         lifespan=lifespan,
     )
 
@@ -119,6 +124,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status == 503:
         headers["Retry-After"] = "10"
     return JSONResponse(error.to_dict(), error.status, headers)
+
+
+async def _nothing_there(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    way = f"{request.method} {request.url.path}"
+    ways = "POST /sample, GET /, /model, /health and /openapi.json"
+    told = {"field": "path", "error": f"path: {way} is nothing here; there are {ways}"}
+    return JSONResponse(told, error.status_code, error.headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
     sampler = plain["sample"]["sampler"] or {"use": "none: one call a member"}
     kind = "diffusion model" if plain["sample"]["sampler"] else "model of one call"
     made_from = {key: plain[key] for key in ("data", "model", "train", "seed")}
+    guided = {key: plain["sample"][key] for key in ("guidance", "observed")}
     made_from["sample"] = {k: v for k, v in plain["sample"].items() if k not in _EXTENT}
     return {
         "title": f"{plain['name']}: ensemble made by diffsci",
@@ -30,7 +31,7 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
         "diffsci_run": plain["name"],
         "diffsci_config": digest_of(made_from),
         "diffsci_sampler": ", ".join(f"{key}={value}" for key, value in sampler.items()),
-        "diffsci_guidance": json.dumps([plain["sample"][k] for k in ("guidance", "observed")]),
+        **({"diffsci_guidance": json.dumps(guided)} if any(guided.values()) else {}),
         "diffsci_seed": seed,
         "diffsci_seed_scheme": "Philox4x32-10 keyed by (seed, case), counters (draw, lead, member)",
     }

@@ -128,6 +128,7 @@ WEATHER = [
     ),
     (lambda d: d, ("2000-01-02T03",), "has no such time"),
     (lambda d: d, ("yesterday",), "expected a date such as 2026-01-01T00"),
+    (lambda d: d, ("2000-13-01",), "expected a date such as 2026-01-01T00"),
     (lambda d: d, ("2000-01-02", "2000-01-02T00"), "one start is there twice"),
     (lambda d: d.assign_coords(time=np.arange(24.0)), (), "times are plain numbers"),
 ]

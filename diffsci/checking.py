@@ -198,7 +198,7 @@ def _check_preparing(
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.problems import problem_of
     from diffsci.stages import costs, starting
-    from diffsci.stages.checks import faults, warnings
+    from diffsci.stages.checks import check_constraints, faults, warnings
     from diffsci.stages.prepare import prepare
 
     try:
@@ -211,6 +211,10 @@ def _check_preparing(
         tell(_windows(loaded, prepared))
     faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
     faulty += starting.faults(loaded, prepared)
+    try:
+        check_constraints(loaded.pipeline, prepared)
+    except DiffsciError as error:
+        faulty.append(error)
     for fault in faulty:
         yield problem_of(path, fault)
     told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]

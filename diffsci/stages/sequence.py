@@ -33,6 +33,7 @@ from diffsci.stages import (
     telling,
 )
 from diffsci.stages.calibrating import calibrated
+from diffsci.stages.keeping import with_constraints
 from diffsci.stages.learning import Training, learn
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
@@ -74,6 +75,7 @@ class Sequence:
             self._require_same_data(prepared.digests)
             examples, names = prepared.examples, prepared.train.scalar_names
             checks.check(pipeline, prepared.ports, names, len(examples))
+            checks.check_constraints(pipeline, prepared)
             for found in checks.warnings(pipeline, examples, prepared.channel_names):
                 log.warning("%s", found)
             self.folder.record["lead_unit"] = prepared.lead_unit
@@ -138,7 +140,7 @@ class Sequence:
             model = self._calibrate(prepared, model, device)
         self._sample(prepared, model, device)
         if pipeline.evaluate is not None:
-            self._evaluate(prepared, tracker)
+            self._evaluate(prepared, model, device, tracker)
         registering.on_request(pipeline.tracking, tracker.run_id, self.path / "model")
 
     def _require_same_data(self, digests: dict[str, str]) -> None:
@@ -271,7 +273,9 @@ class Sequence:
                 hands=hands_of(pipeline.runtime),
             )
 
-    def _evaluate(self, prepared: Prepared, tracker: Tracker) -> None:
+    def _evaluate(
+        self, prepared: Prepared, model: Surrogate, device: Device, tracker: Tracker
+    ) -> None:
         pipeline = self.loaded.pipeline
         with open_store(self.path / FORECAST) as stored:
             values = pipeline.data.domain.unlabel(
@@ -280,6 +284,9 @@ class Sequence:
         with self._stage("evaluate"):
             before = recalibrated.before(pipeline, prepared, self.path / FORECAST)
             scores, drawn = scoring.score(pipeline, prepared, values, self.path, before)
+            if pipeline.sample and pipeline.sample.constraints:
+                scores = with_constraints(scores, prepared, model, model.engine(device), values)
+                scores.write(self.path)
         page = scoring.report(
             pipeline,
             prepared,

@@ -166,6 +166,8 @@ def _write_shard(folder: Path, values: np.ndarray, chosen: dict[str, slice]) -> 
     cell = [each.start // size for each, size in zip(chosen.values(), lead, strict=True)]
     path = folder / "c" / "/".join(map(str, [*cell, *[0] * (values.ndim - len(lead))]))
     places = np.indices(values.shape[: len(lead)]).reshape(len(lead), -1)
-    numbers = np.ravel_multi_index(tuple(places), lead) if lead else np.zeros(1, dtype=np.int64)
+    numbers = np.zeros(1, dtype=np.int64)
+    if lead:
+        numbers = np.atleast_1d(np.ravel_multi_index(tuple(places), lead))
     fields = values.reshape(len(numbers), *values.shape[len(lead) :])
     shards.write(path, fields, numbers, int(np.prod(lead)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +12,11 @@ from typing import Any
 from diffsci import families, yamltext
 from diffsci.data import making
 from diffsci.data.catalog import Entry, entries, load_entry
+from diffsci.data.keeping import folder
 from diffsci.errors import ConfigError, DataError, FieldError, StorageError
 from diffsci.solvers.base import Solver
 
 log = logging.getLogger(__name__)
-
-
-def folder() -> Path:
-    """`$DIFFSCI_CACHE`, else `~/.cache/diffsci`."""
-    told = os.environ.get("DIFFSCI_CACHE")
-    return Path(told).expanduser() if told else Path.home() / ".cache" / "diffsci"
 
 
 def solver(entry: Entry) -> Solver:

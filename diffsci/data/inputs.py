@@ -24,7 +24,7 @@ from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.grid import Grid
 
-_BLOCK, _MOST_BYTES = 256, 2**30
+_BLOCK, _MOST_BYTES = 256, 2**26
 """Windows taken at once, and bytes of them."""
 
 

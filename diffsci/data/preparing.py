@@ -17,6 +17,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,21 @@ def _done(
             yield write_block(plan, partial, box, trained)
         return
     context = multiprocessing.get_context("forkserver")
-    with (
-        ProcessPoolExecutor(plan.workers, mp_context=context) as pool,
-        dask.config.set(pool=pool, scheduler="processes"),
-    ):
-        for first in range(0, len(tasks), 4 * plan.workers):
-            yield from dask.compute(*tasks[first : first + 4 * plan.workers])  # type: ignore[attr-defined, no-untyped-call]
+    step, first = 4 * plan.workers, 0
+    try:
+        with (
+            ProcessPoolExecutor(plan.workers, mp_context=context) as pool,
+            dask.config.set(pool=pool, scheduler="processes"),
+        ):
+            for first in range(0, len(tasks), step):
+                yield from dask.compute(*tasks[first : first + step])  # type: ignore[attr-defined, no-untyped-call]
+    except BrokenProcessPool as error:
+        numbers = ", ".join(str(box.number) for box in boxes[first : first + step])
+        raise StorageError(
+            f"{plan.target}: a worker ended by itself, with blocks {numbers} in hand (memory, or a "
+            "script without `if __name__ == '__main__':`); the same command goes on: lower "
+            "--workers or --memory"
+        ) from error
 
 
 def _remote(address: str, tasks: list[Any]) -> Iterator[int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from diffsci.data import files, generated, remote
+from diffsci.data import files, remote
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.domains.base import Domain
@@ -39,6 +39,8 @@ def open_raw(entry: Entry) -> xr.Dataset:
     if entry.source.data is not None:
         return entry.source.data.copy()  # What is done to the copy leaves the user's as it is.
     if entry.source.generator is not None:
+        from diffsci.data import generated  # Solvers need torch, which no worker of `prepare` does.
+
         return files.open_one(generated.store(entry), replace(entry, engine="zarr", open_kwargs={}))
     if remote.is_remote(entry) and not entry.engine:
         store = remote.open_store(entry)

@@ -1,8 +1,8 @@
 """Remote data: a file of an allowed address, fetched once into the cache folder; or a Zarr store.
 
 A file is kept under a digest of its address and of what the server says of its version, so that a
-changed one is fetched anew. A store is read chunk by chunk where it lies; `diffsci prepare` keeps
-what a run needs of it. Tries are bounded: `TRIES` of them, each later than the one before.
+changed one is fetched anew. A store is read chunk by chunk, and what was read is kept there too.
+Tries are bounded: `TRIES` of them, each later than the one before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import xarray as xr
+import zarr
 
 from diffsci.data import addresses, lazy, recognising
 from diffsci.data.catalog import Entry
-from diffsci.data.generated import folder
+from diffsci.data.keeping import Keeping, folder
 from diffsci.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,20 @@ def open_store(entry: Entry) -> xr.Dataset | None:
         "chunks": None,
         "consolidated": whole,
     }
-    ds = retried(lambda: xr.open_dataset(address, **(options | entry.open_kwargs)), shown)
+    more = dict(entry.open_kwargs)
+    version = retried(lambda: _version(system, f"{path}/{next(iter(told))}"), shown)
+    mark = hashlib.sha256(f"{address} {version}".encode()).hexdigest()[:20]
+    kept = folder() / "remote" / f"{mark}-{Path(shown).name}"
+    log.info("data: what is read of %s is kept in %s", shown, kept)
+
+    def opened() -> xr.Dataset:
+        asked = more.get("storage_options")
+        store = zarr.storage.FsspecStore.from_url(address, read_only=True, storage_options=asked)
+        given = {k: v for k, v in more.items() if k != "storage_options"}
+        whole: Any = Keeping(store, kept)  # xarray takes any store of Zarr, untold
+        return xr.open_dataset(whole, **(options | given))
+
+    ds = retried(opened, shown)
     ds = recognising.in_order(ds, consolidated=whole)
     return ds.assign({n: _patient(v.variable, shown) for n, v in ds.data_vars.items()})
 

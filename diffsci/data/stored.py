@@ -82,6 +82,10 @@ class Stored:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for number in range(len(self)):
+            yield self[number]
+
     def __getitem__(self, key: Any) -> np.ndarray:  # noqa: ANN401  as numpy has it
         keys = key if isinstance(key, tuple) else (key,)
         if any(each is Ellipsis for each in keys):

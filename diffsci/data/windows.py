@@ -114,9 +114,7 @@ class Examples:
         """Normalised frames of the windows that begin at these trajectories and times."""
         return self._window(rows)[0]
 
-    def seen(
-        self, rows: Int[np.ndarray, "batch 2"]
-    ) -> Float[Tensor, "batch shown channel *space"]:
+    def seen(self, rows: Int[np.ndarray, "batch 2"]) -> Float[Tensor, "batch shown channel *space"]:
         """What the task may look at of the windows that begin at these trajectories and times."""
         return self._seeing(self.window(rows), rows, training_numbers(rows))
 

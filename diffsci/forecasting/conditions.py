@@ -79,9 +79,10 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     """
     task = model.pipeline.data.task
     fields = task.on_grid(fields, model.grid)
-    states = _encoded(model, fields.values)
+    values = np.asarray(fields.values)
+    states = _encoded(model, values)
     if task.draws:  # What is missing is what is asked for.
-        states = torch.where(torch.from_numpy(np.isnan(fields.values)), torch.nan, states)
+        states = torch.where(torch.from_numpy(np.isnan(values)), torch.nan, states)
     if task.has_leads:
         return _history(model, fields, states, leads)
     return _seen(model, fields, states)
@@ -177,7 +178,8 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
     cells = None if known is None else task.kept(known, len(model.channels))
     if cells is not None:
         cases = with_known(cases, cells.numpy())
-        kept = np.where(cells.numpy(), fields.values.reshape(cells.shape), np.float32(np.nan))
+        values = np.asarray(fields.values).reshape(cells.shape)
+        kept = np.where(cells.numpy(), values, np.float32(np.nan))
     return Given(cases=cases, known=known, scalars=scalars, kept=kept)
 
 

@@ -77,6 +77,36 @@ def test_tries_are_bounded_and_named(memory, tmp_path, monkeypatch):
     assert reader.read(address, Weather(), Part()).values.shape == (1, 8, 1, 7, 9)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_of_a_store_are_tried_again_and_read_once(version, memory, tmp_path, monkeypatch):
+    ds = makers.weather()
+    ds.to_zarr(tmp_path / "a.zarr", zarr_format=version, consolidated=False)
+    address = put(memory, tmp_path / "a.zarr", "/box/a.zarr")
+    calls, plain = [], MemoryFileSystem.cat_file
+
+    def failing(self, path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) in failures:
+            raise ConnectionResetError("reset by peer, token=abc")
+        return plain(self, path, *args, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", failing)
+    failures = (2, 3)  # twice in a row, then never again
+    wanted = reader.read(str(tmp_path / "a.zarr"), Weather(), Part()).digest
+    assert reader.read(address, Weather(), Part()).digest == wanted
+    first = len(calls)
+    assert reader.read(address, Weather(), Part()).digest == wanted
+    again = [path.rpartition("/")[2] for path in calls[first:]]
+    assert not [name for name in again if not name.startswith((".z", "zarr.json"))]
+    failures = range(10**6)
+    memory.rm("/box/a.zarr", recursive=True)
+    put(memory, tmp_path / "a.zarr", "/box/a.zarr")  # a newer version
+    calls.clear()
+    with pytest.raises(DataError, match=rf"box/a.zarr: .*after {remote.TRIES} tries") as caught:
+        reader.read(address, Weather(), Part())
+    assert "token" not in str(caught.value)
+
+
 def test_nothing_there_is_told_without_trying_again(memory):
     with pytest.raises(DataError, match="there is nothing"):
         reader.read("memory://box/no.nc", Weather(), Part())

@@ -107,7 +107,7 @@ class Downscale(Task):
         ):
             return fields
         source = fields.grid if self.coarse is not None else self.given_grid(grid)
-        values = regridded(fields.values, source, grid, self.method, fields.source)
+        values = regridded(np.asarray(fields.values), source, grid, self.method, fields.source)
         return replace(fields, values=values, grid=grid, beside=values)
 
     def observe(

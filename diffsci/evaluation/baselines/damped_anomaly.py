@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from diffsci.data import times as stamps
+from diffsci.data.stored import Stored
 from diffsci.evaluation.baselines._damped import damped, training_rows
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.seasons import Moments
@@ -64,7 +65,8 @@ def _kinds(times: np.ndarray, *, monthly: bool) -> Int[np.ndarray, " time"]:
 
 
 def _means(
-    values: Float[np.ndarray, "trajectory time channel *space"], kind: Int[np.ndarray, " time"]
+    values: Float[np.ndarray | Stored, "trajectory time channel *space"],
+    kind: Int[np.ndarray, " time"],
 ) -> Float[np.ndarray, "kind channel *space"]:
     """Mean of each kind of time; that of all times where there is none of the kind."""
     everything = values.mean(axis=(0, 1), dtype=np.float64)

@@ -104,7 +104,7 @@ def check_finite(
         whole = ", ".join(f"{leads[where[1] + n]:g}" for n in np.flatnonzero(empty))
         advice = f"; of lead {whole} there is none: leave it out with `--leads`"
     elif name == "truth":
-        advice = "; where gaps are meant, declare them (`missing: static` or `moving`)"
+        advice = "; where gaps are meant, declare them: `--missing`, or `missing:` of an entry"
     raise error(
         f"{name}: {channel.name} has {count} values that are not finite, first in "
         f"{key}{who}, {step}; nothing was scored{advice}"

@@ -194,7 +194,8 @@ def _labels(
     frame = frame.drop_vars([name for name in ("valid_time", "number") if name in frame.coords])
     entry = Entry(name="truth", source=Source(path="truth"))
     attributes = {k: v for k, v in frame.attrs.items() if isinstance(v, str)}
-    plain = domain.canonical(frame.load().assign_attrs(attributes), entry)
+    # Gaps are told where scores are made, with case and lead.
+    plain = domain.canonical(frame.load().fillna(0.0).assign_attrs(attributes), entry)
     fields = domain.fields(plain, "truth")
     return fields.channels, fields.grid
 

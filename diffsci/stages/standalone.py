@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from diffsci import families
-from diffsci.errors import ConfigError
+from diffsci import build, families
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
@@ -28,7 +26,7 @@ from diffsci.evaluation.scores.base import Score
 from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate
 from diffsci.stages.aligning import Aligned, align
-from diffsci.yamltext import scalar
+from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
 
@@ -97,21 +95,10 @@ def named(text: str) -> Score:
     """
     word, *options = text.split(":")
     kind = families.load("scores", word)
-    known = [item.name for item in fields(kind)]
-    chosen = {}
-    for option in options:
-        key, _, value = option.partition("=")
-        if key not in known:
-            near = families.did_you_mean(key, known)
-            raise ConfigError(
-                f"--scores {text}: {word} has no option {key!r}{near}; "
-                f"it has {', '.join(known) or 'none'}"
-            )
-        chosen[key] = scalar(value)
-    try:
-        made: Score = kind(**chosen)
-    except TypeError as error:
-        raise ConfigError(f"--scores {text}: {error}") from None
+    lines = ", ".join(option.replace("=", ": ", 1) for option in options)
+    made: Score = build.fill(
+        kind, read(f"{{{lines}}}", f"--scores {text}", lines=False), lazy=False
+    )
     return made
 
 

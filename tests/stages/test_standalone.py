@@ -200,3 +200,133 @@ def test_what_is_not_there_is_named(files):
     folder, _ = files
     with pytest.raises(StorageError, match="none.zarr: no such forecast"):
         align(folder / "none.zarr", folder / "truth.nc")
+
+
+def asked(folder, *options):
+    """`diffsci score` of the files of a test, without its log."""
+    words = ["score", str(folder / "made.nc"), "--truth", str(folder / "truth.nc"),
+             "--out", str(folder / "out"), "--scores", "crps,rmse", *options]  # fmt: skip
+    return CliRunner().invoke(main, words)
+
+
+def spoiled(ds, where):
+    """The same with NaN where a mask says."""
+    return ds.assign({"2m_temperature": ds["2m_temperature"].where(~where)})
+
+
+def test_a_lead_without_values_is_named_and_can_be_left_out(files):
+    folder, truth = files
+    made = ensemble(truth)
+    spoiled(made, made.prediction_timedelta == HOUR).to_netcdf(folder / "made.nc")
+    done = asked(folder)
+    assert done.exit_code == 4
+    assert "2m_temperature has 180 values that are not finite" in done.stderr
+    assert "of lead 1 there is none: leave it out with `--leads`" in done.stderr
+    assert not (folder / "out").exists()
+    found = score(folder / "made.nc", folder / "truth.nc", leads=[6.0, 12.0], scores=["crps"])
+    assert found.leads == (6.0, 12.0)
+    again = asked(folder, "--leads", "5,6")
+    assert again.exit_code == 3 and "has no lead 5; it has 1, 6, 12 h" in again.stderr
+    assert "expected numbers such as 6,12" in asked(folder, "--leads", "six").stderr
+
+
+def test_gaps_of_the_truth_are_refused_unless_they_are_declared(files):
+    folder, truth = files
+    made = ensemble(truth)
+    sea = (truth.latitude > 50.5) & (truth.longitude < 0)
+    made.to_netcdf(folder / "made.nc")
+    (folder / "truth.nc").unlink()
+    spoiled(truth, sea).to_netcdf(folder / "truth.nc")
+    done = asked(folder)
+    assert done.exit_code == 3
+    assert "truth: 2m_temperature has 36 values that are not finite" in done.stderr
+    assert "declare them: `--missing`" in done.stderr
+    # The forecast has values there, or has none: they count alike, which is not at all.
+    one = score(folder / "made.nc", folder / "truth.nc", scores=["crps"], missing="static")
+    two = score(spoiled(made, sea), spoiled(truth, sea), scores=["crps"], missing="moving")
+    assert one.overall() == two.overall()
+    there = whole(align(made, truth).truth)[:, 0, :, 0][..., ~sea.values]
+    members = whole(align(made, truth).forecasts["model"])[:, :, :, 0][..., ~sea.values]
+    edges = np.sin(np.deg2rad([49.5, 50.5, 51.5, 52.5]))
+    share = np.repeat(np.diff(edges), 4).reshape(3, 4)[~sea.values]
+    each = np.stack([crps(members[:, :, n].astype(float), there[:, n]) for n in range(3)])
+    found = one.row("model", "2m_temperature", "crps").value
+    assert found == pytest.approx(np.average(each, weights=np.broadcast_to(share, each.shape)))
+
+
+def test_a_forecast_with_gaps_that_the_truth_has_not_is_refused_with_their_number(files):
+    folder, truth = files
+    spoiled(ensemble(truth), truth.latitude > 51.5).to_netcdf(folder / "made.nc")
+    done = asked(folder, "--missing", "static")
+    assert done.exit_code == 4
+    # 3 cases, 5 members, 3 leads, 4 cells.
+    assert "model: 2m_temperature has 180 values that are not finite" in done.stderr
+
+
+def test_one_member_has_no_spread_and_that_is_said(files, caplog):
+    _, truth = files
+    made = ensemble(truth, members=1)
+    found = score(made, truth, scores=["crps", "spread_skill", "coverage"])
+    assert "model has one member, which has no spread: its spread_skill, coverage" in caplog.text
+    assert np.isnan(found.row("model", "2m_temperature", "spread_skill").value)
+    error = np.abs(whole(align(made, truth).forecasts["model"]) - whole(align(made, truth).truth))
+    edges = np.sin(np.deg2rad([49.5, 50.5, 51.5, 52.5]))
+    share = (np.diff(edges) / np.diff(edges).mean())[:, None]
+    assert found.row("model", "2m_temperature", "crps").value == pytest.approx(
+        (error * share).mean(), rel=1e-6
+    )
+
+
+def test_what_is_left_out_is_told_in_the_report(files):
+    folder, truth = files
+    ensemble(truth).to_netcdf(folder / "made.nc")
+    (folder / "truth.nc").unlink()
+    truth.isel(time=slice(0, 25)).to_netcdf(folder / "truth.nc")
+    done = asked(folder)
+    assert done.exit_code == 0, done.output
+    told = "1 of 3 cases are left out, whose truth is not all there"
+    assert told in (folder / "out" / "report.html").read_text()
+
+
+def test_a_truth_of_several_members_is_refused(files):
+    _, truth = files
+    with pytest.raises(DataError, match="the truth has 5 members .number.*select one"):
+        align(ensemble(truth), ensemble(truth))
+
+
+def test_levels_that_a_forecast_lacks_are_named(files):
+    _, truth = files
+    high = truth.expand_dims(level=[500.0, 850.0], axis=1)
+    made = ensemble(truth).expand_dims(level=[500.0, 700.0], axis=3)
+    with pytest.raises(DataError, match="has no level 850, which the truth has; it has 500, 700"):
+        align(made, high)
+    assert align(made, high.sel(level=[500.0])).channels[0].name == "2m_temperature@500"
+
+
+def test_scores_have_options_on_the_command_line(files):
+    folder, truth = files
+    made = ensemble(truth)
+    found = score(made, truth, scores=["brier:threshold=280", "crps:fair=false"])
+    assert found.scores["brier"].threshold == 280 and not found.scores["crps"].fair
+    made.to_netcdf(folder / "made.nc")
+    for option, told in (
+        ("brier:treshold=280", "did you mean 'threshold'?"),
+        ("brier:quantile=2", "got 2.0, expected a share between 0 and 1"),
+        ("brier", "brier compares with training data, and there is none"),
+    ):
+        done = CliRunner().invoke(main, ["score", str(folder / "made.nc"), "--truth",
+                                         str(folder / "truth.nc"), "--scores", option])  # fmt: skip
+        assert done.exit_code == 2 and told in done.stderr
+
+
+def test_data_sets_are_scored_from_python_as_files_are(files):
+    folder, truth = files
+    made, other = ensemble(truth), ensemble(truth, seed=2)
+    made.to_netcdf(folder / "made.nc")
+    other.to_netcdf(folder / "other.nc")
+    one = score(made, truth, baselines={"other": other}, scores=["crps", "spectrum"])
+    paths = {"other": folder / "other.nc"}
+    two = score(folder / "made.nc", folder / "truth.nc", baselines=paths,
+                scores=["crps", "spectrum"])  # fmt: skip
+    assert one.rows == two.rows and one.forecasts == ("model", "other")
+    assert one.skill("other")[0].value == pytest.approx(0, abs=0.3)

@@ -8,9 +8,11 @@ import pytest
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.times import regular_step
 from diffsci.errors import DataError
+from diffsci.evaluation.baselines.analogues import Analogues, _nearest
 from diffsci.evaluation.baselines.base import Problem
 from diffsci.evaluation.baselines.climatology import Climatology
 from diffsci.evaluation.baselines.damped_anomaly import DampedAnomaly
+from diffsci.evaluation.baselines.dressed_persistence import DressedPersistence
 from diffsci.evaluation.baselines.gaussian import Gaussian
 from diffsci.evaluation.baselines.interpolation import Interpolation
 from diffsci.evaluation.baselines.linear_extrapolation import LinearExtrapolation
@@ -319,3 +321,54 @@ def test_the_past_never_crosses_a_break():
     assert broken.past((0,)) is not None and broken.past((1,)) is None
     later = replace(broken, cases=replace(asked.cases, rows=asked.cases.rows + [0, 1]))
     assert later.past((1,)) is not None and later.past((2,)) is None
+
+
+def test_analogues_of_a_pure_cycle_are_right():
+    """What came after the same state of the cycle comes after it again."""
+    asked, truth = cycle()
+    found = Analogues()(replace(asked, members=3))
+    # The anomaly has died out in the test half, and in most of the training half.
+    assert np.abs(found[:, 0] - truth).max() < 1e-5
+
+
+def test_analogues_are_the_nearest_that_lie_apart():
+    """By hand: distances of windows 0 to 7 of a trajectory and 8 of another."""
+    rows = np.array([[0, time] for time in range(8)] + [[1, 3]])
+    distance = np.array([9.0, 1.0, 2.0, 3.0, 4.0, 0.5, 8.0, 7.0, 6.0])
+    every = np.ones(9, dtype=bool)
+    assert _nearest(distance, every, rows, 1, 3).tolist() == [5, 1, 2]
+    # 1 and 5 are four apart; the other trajectory is apart from both, then distance alone.
+    assert _nearest(distance, every, rows, 4, 4).tolist() == [5, 1, 8, 2]
+    winter = np.arange(9) > 5
+    assert _nearest(distance, winter, rows, 2, 3).tolist() == [8, 7, 5]
+
+
+def test_analogues_are_of_the_hour():
+    """Where all states are alike, those of another hour of the day are not taken."""
+    asked, _ = cycle()
+    still = np.zeros_like(asked.train.values)
+    marked = still + np.arange(still.shape[1], dtype=np.float32).reshape(1, -1, 1, 1, 1)
+    found = Analogues(apart=1)(replace(asked, members=2, train=replace(asked.train, values=marked)))
+    first = found[:, :, 0, 0, 0, 0] - asked.cases.leads[0]
+    wanted = asked.cases.rows[:, 1] % 4
+    assert np.array_equal(first % 4, np.repeat(wanted[:, None], 2, axis=1))
+
+
+def test_dressed_persistence_of_a_random_walk_has_its_spread():
+    """x(t + l) = x(t) + the sum of l shocks: spread s sqrt(l), whole fields together."""
+    base, random = problem("forecast", members=300), np.random.default_rng(3)
+    times = 900
+    shocks = 0.5 * random.normal(size=(1, times, 2, 3, 4)).astype(np.float32)
+    walk = np.cumsum(shocks, axis=1)
+    train = replace(
+        base.train, values=walk, times=np.arange(float(times)), breaks=np.zeros(times, dtype=bool)
+    )
+    found = DressedPersistence()(replace(base, train=train))
+    for number, lead in enumerate(base.cases.leads):
+        moved = found[:, :, number] - base.given[:, None]
+        # 300 of 897 windows that overlap.
+        assert moved.std() == pytest.approx(0.5 * np.sqrt(lead), rel=0.05)
+        assert np.abs(moved.mean(axis=1)).max() < 6 * 0.5 * np.sqrt(lead / 300)
+    one = found[0, 0, 0] - base.given[0]
+    windows = np.abs(walk[0, 1:] - walk[0, :-1] - one).max(axis=(1, 2, 3))
+    assert windows.min() < 1e-5  # One window for all channels and cells.

@@ -8,7 +8,7 @@ import xarray as xr
 from scipy import stats
 
 from diffsci.errors import ConfigError
-from diffsci.evaluation.scores.base import Pairs
+from diffsci.evaluation.scores.base import Climate, Pairs
 from diffsci.evaluation.scores.brier import Brier
 from diffsci.evaluation.scores.coverage import Coverage
 from diffsci.evaluation.scores.crps import Crps
@@ -136,6 +136,32 @@ def test_threshold_weighted_crps_is_the_librarys():
         method="fair",
     )
     assert value(ThresholdCrps(threshold=0.4), pairs) == pytest.approx(float(theirs), rel=1e-10)
+
+
+def test_the_lower_tail_is_the_librarys_and_both_tails_are_the_crps():
+    pairs = gaussian(cases=40)
+    theirs = library.probability.tail_tw_crps_for_ensemble(
+        xr.DataArray(pairs.members, dims=("case", "member", "x")),
+        xr.DataArray(pairs.truth, dims=("case", "x")),
+        "member",
+        0.4,
+        tail="lower",
+        method="fair",
+    )
+    lower = value(ThresholdCrps(threshold=0.4, tail="lower"), pairs)
+    assert lower == pytest.approx(float(theirs), rel=1e-10)
+    assert lower + value(ThresholdCrps(threshold=0.4), pairs) == pytest.approx(
+        value(Crps(), pairs), rel=1e-10
+    )
+
+
+def test_cells_without_a_training_value_now_and_then_have_the_quantile_of_the_others():
+    """A NaN in the training set is left out of mean and quantile, in every score alike."""
+    train = np.array([[1.0, 1.0], [2.0, np.nan], [3.0, 3.0], [4.0, 7.0]])
+    found = Climate.of(train, (0.5,))
+    assert found.quantiles[0.5].tolist() == [2.5, 3.0] and found.mean.tolist() == [2.5, 11 / 3]
+    nowhere = Climate.of(np.full((3, 2), np.nan), (0.5,))
+    assert np.isnan(nowhere.mean).all()
 
 
 def test_thresholds_are_quantiles_of_the_training_set_in_each_cell():

@@ -6,11 +6,14 @@ import pytest
 from diffsci.evaluation.scores.anomaly_correlation import AnomalyCorrelation
 from diffsci.evaluation.scores.base import Pairs
 from diffsci.evaluation.scores.correlation import Correlation
+from diffsci.evaluation.scores.correlation_time import CorrelationTime
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.scores.energy import Energy
 from diffsci.evaluation.scores.variogram import Variogram
 from diffsci.evaluation.scores.vrmse import Vrmse
+from diffsci.evaluation.table import evaluate
 from tests.evaluation.scores.test_events import value
+from tests.evaluation.toys import line, results
 
 
 def test_the_energy_score_of_one_cell_is_the_crps():
@@ -125,3 +128,25 @@ def test_the_mean_in_space_has_a_vrmse_of_one():
     assert found == pytest.approx(1.0)
     half = (truth + mean)[:, None] / 2
     assert value(Vrmse(), Pairs(members=half, truth=truth, weights=weights)) == pytest.approx(0.5)
+
+
+def test_the_time_of_high_correlation_by_hand():
+    """Correlations 0.9 and 0.7 at leads 2 and 4: 0.8 is crossed at 3. Or never; or at once."""
+    followed = np.array([[0.9, 0.95, 0.6], [0.7, 0.85, 0.9], [0.9, 0.9, 0.9]])[..., None]
+    found = CorrelationTime().along(followed, (2.0, 4.0, 6.0))
+    # The third falls from 1 at the start to 0.6 at lead 2, and is not found again.
+    assert found[:, :, 0] == pytest.approx(np.tile([3.0, 6.0, 1.0], (3, 1)))
+    flat = np.full((2, 1, 1), np.nan)
+    assert CorrelationTime().along(flat, (1.0, 2.0))[0, 0, 0] == pytest.approx(0.1)
+
+
+def test_the_table_has_one_row_of_a_time_in_the_unit_of_leads():
+    found = results(line(), leads=(6.0, 12.0))
+    made = evaluate(
+        found.forecasts, found.truth, channels=found.channels, grid=found.grid, leads=found.leads,
+        scores=[CorrelationTime(), Correlation()], resamples=10, confidence=0.9, seed=0,
+        lead_unit="h",
+    )  # fmt: skip
+    rows = [row for row in made.rows if row.score == "correlation_time"]
+    assert [(row.lead, row.unit) for row in rows] == [(None, "h"), (None, "h")]
+    assert 0 < rows[0].value <= 12

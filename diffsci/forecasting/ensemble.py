@@ -81,6 +81,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         """Refuse what no pipeline file may ask for, from Python too."""
+        self._require_linear()
         if self.guidance is None:
             return
         if self.sampler is None:
@@ -101,6 +102,19 @@ class Engine:
             )
         if self.guidance.needs_observed and not self.denoiser.noise_is_white:
             raise ConfigError(f"guidance {word}: it is for models of white noise alone")
+
+    def _require_linear(self) -> None:
+        """Refuse what takes physical values as linear in what is learnt, where they are not."""
+        guided = self.guidance is not None and self.guidance.needs_observed
+        words = zip(self.statistics.channels, self.statistics.transforms, strict=False)
+        curved = [name for name, word in words if word]
+        if curved and (guided or self.constraints is not None):
+            key = "sample.guidance" if guided else "sample.constraints"
+            raise ConfigError(
+                f"{key}: takes physical values as linear in what is learnt, and of "
+                f"{', '.join(curved)} that is the logarithm (`transform: log1p`); leave one of them "
+                "out"
+            )
 
     @property
     def calls(self) -> int:

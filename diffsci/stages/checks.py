@@ -144,6 +144,9 @@ def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigEr
         expected = f"at most the number of training examples, {examples}"
         yield FieldError("train.batch_size", train.batch_size, expected)
     yield from _refused("train", lambda: augment.check(train, ports.grid))
+    if train.flip and ports.vectors:
+        expected = "[]: a mirror would have to change the sign of the components of vectors"
+        yield FieldError("train.flip", list(train.flip), expected)
     if train.drop_scalars > 0 and not ports.scalars:
         expected = "0: the data has no class and no parameters that could be dropped"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)

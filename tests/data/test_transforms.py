@@ -1,6 +1,7 @@
 """Transforms: what is learnt in place of values, and what that changes and what it does not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from diffsci.data.seeing import Seeing
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.generate import Generate
-from diffsci.errors import DataError
+from diffsci.errors import ConfigError, DataError
 from diffsci.forecasting.bounds import Bounds
+from diffsci.forecasting.ensemble import Engine
 from diffsci.sections import Part
 from tests.data import makers
 
@@ -99,6 +101,15 @@ def test_channels_without_a_transform_keep_their_bits():
     assert found.transforms == () and Downscale(factor=2).second(data) is None
     mean, std = (v.reshape(-1, 1) for v in (found.state_mean, found.state_std))
     assert np.array_equal(found.encode(data.values), ((data.values - mean) / std).astype("f4"))
+
+
+def test_what_takes_values_as_linear_is_refused():
+    found = fit_statistics(fields(), Generate())
+    engine = SimpleNamespace(guidance=None, constraints=object(), statistics=found)
+    with pytest.raises(ConfigError, match="sample.constraints: takes.*of u1 that is the logarithm"):
+        Engine._require_linear(engine)
+    plain = SimpleNamespace(**{**vars(engine), "statistics": replace(found, transforms=())})
+    assert Engine._require_linear(plain) is None
 
 
 def entry(ds):

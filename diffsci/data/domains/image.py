@@ -1,7 +1,7 @@
-"""Images: samples of pixels, with colour channels and a class each, or frames in time (video).
+"""Images: samples of pixels, with colour channels and a class each; frames in time, or volumes.
 
-A pixel is a cell of a flat grid of open edges. A class becomes a one-hot vector: all zeros then
-means "no class", which is what classifier-free guidance needs.
+A pixel is a cell of a flat grid, whose edges are open where nothing else is said. A class becomes a
+one-hot vector: all zeros then means "no class", which is what classifier-free guidance needs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import axes, forecast_layout, stacking
+from diffsci.data import axes, edges, forecast_layout, stacking
 from diffsci.data import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
@@ -22,12 +22,12 @@ from diffsci.data.time_axis import ordered, tell_gaps
 from diffsci.errors import require
 from diffsci.grid import Grid
 
-_SPACE = ("y", "x")
+_SPACE = ("z", "y", "x")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Domain):
-    """Images or image sequences, grey or with channels, with a class each where the data has one.
+    """Images, image sequences or volumes, with channels, and a class each where the data has one.
 
     Args:
         label_variable: Variable that holds the class of each sample, taken where the data has it.
@@ -47,14 +47,14 @@ class Image(Domain):
         report: Report | None = None,
         variables: tuple[str, ...] = (),
     ) -> xr.Dataset:
-        """See `Domain.canonical`: dims sample, [time,] y, x, [channel]; classes along sample."""
+        """See `Domain.canonical`: dims sample, [time, z,] y, x, [channel]; classes along sample."""
         report = report or Report(entry.location)
         ds = axes.narrowed(axes.renamed(raw, entry, report), entry, variables)
         kinds = {kind: axes.find(ds, kind, report) for kind in ("sample", *_SPACE, "channel")}
         kinds["time"] = axes.find(ds, "frame", report)
         kinds = {kind: name if name in ds.dims else None for kind, name in kinds.items()}
         ds = axes.settle(ds, kinds)
-        for dim in _SPACE:
+        for dim in ("y", "x"):
             if dim not in ds.dims:
                 report.stop(
                     "axis-missing",
@@ -62,14 +62,15 @@ class Image(Domain):
                     f"name it under `rename:` in {entry.yaml}, such as `rows: y`",
                     coordinate=dim,
                 )
-        names = stacking.choose(ds, entry, _SPACE, report, variables)
+        space = _space(ds)
+        names = stacking.choose(ds, entry, space, report, variables)
         extra = [self.label_variable] if self.label_variable in ds.variables else []
-        dims = ("sample", "time", *_SPACE, "channel")
+        dims = ("sample", "time", *space, "channel")
         ds = axes.squeeze_foreign(ds[[*names, *extra]], names, dims, report)
         if "sample" not in ds.dims:
             ds = ds.drop_vars("sample", errors="ignore").assign_coords(sample=[0])
             ds = ds.assign({name: ds[name].expand_dims("sample") for name in extra})
-        for dim in ("sample", "time", *_SPACE, "channel"):
+        for dim in dims:
             if dim in ds.dims and (dim not in ds.coords or ds[dim].dtype.kind not in "fiu"):
                 ds = ds.drop_vars(dim, errors="ignore")
                 ds = ds.assign_coords({dim: np.arange(ds.sizes[dim])})
@@ -82,8 +83,9 @@ class Image(Domain):
             found = ds[self.label_variable]
             self._check_classes(found, report)
             classes = classes or int(found.max()) + 1
-        ds.attrs = {"classes": classes if extra else 0}
-        return ds.transpose("sample", "time", *_SPACE, "channel", missing_dims="ignore")
+        told = edges.told(raw, entry, space, report)
+        ds.attrs = {"classes": classes if extra else 0, "boundary": told}
+        return ds.transpose(*dims, missing_dims="ignore")
 
     def _check_classes(self, found: xr.DataArray, report: Report) -> None:
         values = np.asarray(found.values)
@@ -106,7 +108,8 @@ class Image(Domain):
     def fields(self, canonical: xr.Dataset, source: str, report: Report | None = None) -> Fields:
         """See `Domain.fields`: each sample is a trajectory; a still image has one time."""
         report = report or Report(source)
-        values, channels = stacking.gather(canonical, ("sample", "time"), "channel", _SPACE, report)
+        space = _space(canonical)
+        values, channels = stacking.gather(canonical, ("sample", "time"), "channel", space, report)
         moving = "time" in canonical.dims
         times = canonical["time"].values.astype(np.float64) if moving else np.zeros(1)
         _, breaks = stamps.regular_step(times)
@@ -118,15 +121,7 @@ class Image(Domain):
         return Fields(
             values=values,
             channels=channels,
-            grid=Grid(
-                dims=_SPACE,
-                coordinates=tuple(
-                    tuple(np.asarray(canonical[dim].values, dtype=np.float64).tolist())
-                    for dim in _SPACE
-                ),
-                units=tuple(str(canonical[dim].attrs.get("units", "1")) for dim in _SPACE),
-                boundary=(("open", "open"), ("open", "open")),
-            ),
+            grid=edges.grid(canonical, space, canonical.attrs["boundary"], report),
             trajectories=np.asarray(canonical["sample"].values),
             times=times,
             breaks=breaks,
@@ -177,3 +172,8 @@ class Image(Domain):
         """See `Domain.unlabel`."""
         order = ("sample", "number", "time")
         return stacking.collect(dataset, channels, order, "channel", grid.dims)
+
+
+def _space(ds: xr.Dataset) -> tuple[str, ...]:
+    """Rows and columns, and before them the slices of volumes."""
+    return _SPACE if ds.sizes.get("z", 1) > 1 else _SPACE[1:]

@@ -8,6 +8,7 @@ import pytest
 
 from diffsci.errors import StorageError
 from diffsci.forecasting import store as layout
+from diffsci.forecasting.places import Place
 from tests import tiny_runs
 from tests.stages.test_sampling import downscaled
 
@@ -64,6 +65,26 @@ def test_blocks_that_stay_are_not_written_again(tmp_path, monkeypatch, name, lin
     assert not set(before.values()) & {after[new] for new in after if new not in same}
     assert tiny_runs.tree(store) == tiny_runs.tree(tmp_path / "whole.zarr")
     assert all(path.stat().st_nlink == 1 for path in store.rglob("*") if path.is_file())
+
+
+def test_stopped_in_the_midst_of_links_it_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    """A file that has its second name already gets it again."""
+    downscaled(tmp_path / "whole.zarr", cases=range(6), members=5)
+    store = tmp_path / "grown.zarr"
+    downscaled(store, cases=range(4), members=5)
+    real = Place.take
+
+    def stopping(*given):
+        real(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Place, "take", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        downscaled(store, cases=range(6), members=5)
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "CHUNK_BYTES", 2 * 5 * 9 * 13 * 4)
+    assert downscaled(store, cases=range(6), members=5) == {}  # nothing is computed again
+    assert tiny_runs.tree(store) == tiny_runs.tree(tmp_path / "whole.zarr")
 
 
 @pytest.mark.parametrize("more", [{"cases": range(6)}, {"members": 6}])

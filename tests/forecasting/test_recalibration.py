@@ -201,9 +201,7 @@ def test_it_comes_back_from_its_file_bit_by_bit():
 def test_it_is_refused_for_what_it_was_not_fitted_for():
     found = fitted(*drawn(40, 4))
     found.require_for({}, 1)
-    with pytest.raises(
-        ConfigError, match=r"got 2, .* up to step 1; sample.calibrated=false"
-    ):
+    with pytest.raises(ConfigError, match=r"got 2, .* up to step 1; sample.calibrated=false"):
         found.require_for({}, 2)
     with pytest.raises(ConfigError, match="fitted with sample.sampler None, and it is ddim now"):
         found.require_for({"sample.sampler": "ddim"}, 1)

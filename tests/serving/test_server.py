@@ -44,10 +44,10 @@ def test_it_says_where_it_listens_and_ends_by_a_signal(kind, tmp_path):
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = re.search(r"http://127.0.0.1:\d+", server.stdout.readline())[0]
-        with urllib.request.urlopen(f"{address}/health", timeout=30) as answer:
+        with urllib.request.urlopen(f"{address}/health", timeout=300) as answer:
             assert answer.status == 200
         server.send_signal(kind)
-        assert server.wait(30) in (130, -signal.SIGTERM, 75)
+        assert server.wait(300) in (130, -signal.SIGTERM, 75)
     finally:
         server.kill()
         server.wait()

@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import itertools
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import netCDF4
@@ -25,6 +27,7 @@ from tests.forecasting import makers
 
 NETCDF = "application/x-netcdf"
 LIMIT = 2_000_000
+SEEDS = itertools.count(100)
 
 
 class Served:
@@ -41,7 +44,7 @@ class Served:
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
         self.thread.start()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 300
         while not self.server.started and time.monotonic() < end:
             time.sleep(0.01)
 
@@ -52,7 +55,7 @@ class Served:
 
     def send(self, method, path, body=b"", kind=NETCDF, **headers):
         """Status and body of one request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             headers = {"Content-Type": kind, **headers}
             connection.request(method, path, body, headers)
@@ -102,7 +105,7 @@ def served():
 
 def good(served, tmp_path):
     """A good request has the bits of `sample`, whatever came before it."""
-    given = ring(seed=int(time.monotonic_ns() % 1000))
+    given = ring(seed=next(SEEDS))
     found = served.ensemble(netcdf(given, tmp_path, "good.nc"), members=3, seed=4, lead="2")
     ours = served.model.sample(given, members=3, seed=4, leads=2)
     np.testing.assert_array_equal(found["u"], ours["u"])
@@ -238,14 +241,14 @@ def test_bad_requests_name_the_field_and_the_server_lives(name, served, tmp_path
 
 def test_a_gigabyte_is_refused_without_being_read(served, tmp_path):
     """By its Content-Length before a byte, and in chunks after the limit: not a thousandth."""
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=120) as client:
         client.sendall(
             b"POST /sample HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-netcdf\r\n"
             b"Content-Length: 1000000000\r\n\r\n"
         )
         assert client.recv(65536).startswith(b"HTTP/1.1 413")
     sent = 0
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=120) as client:
         client.sendall(
             b"POST /sample HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-netcdf\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n"
@@ -264,11 +267,13 @@ def test_a_gigabyte_is_refused_without_being_read(served, tmp_path):
 def test_a_body_that_stops_coming_is_given_up(tmp_path):
     made = Served(makers.forecasting(), idle=0.3)
     try:
-        with socket.create_connection(("127.0.0.1", made.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", made.port), timeout=120) as client:
             client.sendall(
                 b"POST /sample HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nCDF"
             )
             assert client.recv(65536).startswith(b"HTTP/1.1 408")
+        # On a busy machine a good body may come as slowly.
+        made.desk.limits = replace(made.desk.limits, idle=300.0)
         good(made, tmp_path)
     finally:
         made.close()
@@ -345,7 +350,7 @@ def test_temporary_files_are_removed(served, tmp_path, monkeypatch):
     body = netcdf(ring(), tmp_path)
     assert served.sample(body, members=1)[0] == 200
     assert served.sample(b"nothing")[0] == 422
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while list((tmp_path / "t").glob("diffsci-serve-*")) and time.monotonic() < end:
         time.sleep(0.05)
     assert list((tmp_path / "t").glob("diffsci-serve-*")) == []

@@ -9,7 +9,6 @@ import os
 import resource
 import signal
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -53,29 +52,51 @@ def write(store, members, log):
     stores.forecast(store, cases=range(5), members=members, leads=3, batch=1, seed=0)
 
 
-def begin(store, members, log, failpoint=""):
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.rmdir"}
+"""What a store is made of: each changes the disk, or reads it."""
+
+
+class Counting:
+    """Counts events from its making on, in all threads; kills this process at one of them."""
+
+    def __init__(self, last):
+        self.last, self.found = last, 0
+        sys.addaudithook(self)
+
+    def __call__(self, event, _):
+        if event in EVENTS:
+            self.found += 1
+            if self.found == self.last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def begin(store, members, log, failpoint="", last=0):
     child = os.fork()
     if not child:
         os.environ["DIFFSCI_FAILPOINT"] = failpoint
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 2)
+        counting = Counting(last)
         write(store, members, log)
+        log.with_suffix(".events").write_text(str(counting.found))
         os._exit(0)
     return child
+
+
+def events(log):
+    """Of the last call that went to its end."""
+    return int(log.with_suffix(".events").read_text())
 
 
 def committed(store):
     return {path.stem for path in work.work_place(work.Place.of(store)).path.glob("unit-*.json")}
 
 
-def gone_on(store, members, log, failpoint="", seconds=None):
-    """One call, killed at a place or after some time; its code, and what it did in vain."""
+def gone_on(store, members, log, failpoint="", last=0):
+    """One call, killed at a place or an event; its code, and what it did in vain."""
     before = committed(store)
     log.write_text("")
-    child = begin(store, members, log, failpoint)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
+    child = begin(store, members, log, failpoint, last)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code, sorted(before & set(log.read_text().split()))
 
@@ -118,30 +139,39 @@ def left(store):
     return sorted(path.name for path in store.parent.iterdir() if path.name.startswith("."))
 
 
-def at_random(root, whole, members, lasted, turn):
-    """Killed at four moments of the clock, early enough that something is left to do."""
+def at_random(root, whole, members, count, turn):
+    """Killed at four events of the clockwork, early enough that something is left to do."""
     random = np.random.default_rng(turn)
     store, log, found = root / f"random-{turn}.zarr", root / f"random-{turn}.log", []
     for share in random.uniform(0.02, 0.22, 4):
-        code, again = gone_on(store, members, log, seconds=share * lasted)
+        code, again = gone_on(store, members, log, last=1 + int(share * count))
         found.append({"code": code, "again": again})
     found.append(dict(zip(("code", "again"), gone_on(store, members, log), strict=True)))
     return {"calls": found, "same": tiny_runs.tree(store) == whole, "left": left(store)}
 
 
-def in_compaction(root, whole, members, turn):
-    """Killed while all units are there, at a moment of the clock that differs by the turn."""
-    store, log = root / f"compact-{turn}.zarr", root / f"compact-{turn}.log"
+def compacted(root, whole, members, name, last=0):
+    """Killed while all units are there, and at an event of putting them together."""
+    store, log = root / f"compact-{name}.zarr", root / f"compact-{name}.log"
     code, _ = gone_on(store, members, log, "compact.template")
     units = committed(store)
-    killed, again = gone_on(store, members, log, seconds=0.01 + 0.03 * turn)
-    last, more = gone_on(store, members, log)
+    killed, again = gone_on(store, members, log, last=last)
+    if not last:
+        return events(log)
+    ended, more = gone_on(store, members, log)
     return {
-        "codes": [code, killed, last],
+        "codes": [code, killed, ended],
         "again": [*again, *more],
         "units": len(units),
         "same": tiny_runs.tree(store) == whole,
     }
+
+
+def in_compaction(root, whole, members, turns):
+    """At as many events, spread over all that it takes."""
+    count = compacted(root, whole, members, "whole")
+    lasts = [1 + int((turn + 0.5) / turns * count) for turn in range(turns)]
+    return [compacted(root, whole, members, turn, last) for turn, last in enumerate(lasts)]
 
 
 if __name__ == "__main__":
@@ -152,14 +182,13 @@ if __name__ == "__main__":
     base = Path(sys.argv[1])
     write(base / "four.zarr", 4, base / "log")  # imports, once instead of in every fork
     members = 30 if sys.argv[2:] == ["slow"] else 7
-    begun = time.monotonic()
     os.waitpid(begin(base / "whole.zarr", members, base / "log"), 0)
-    seconds = time.monotonic() - begun
+    count = events(base / "log")
     expected = tiny_runs.tree(base / "whole.zarr")
     if sys.argv[2:] == ["slow"]:
         result = {
-            "random": [at_random(base, expected, members, seconds, turn) for turn in range(5)],
-            "compaction": [in_compaction(base, expected, members, turn) for turn in range(10)],
+            "random": [at_random(base, expected, members, count, turn) for turn in range(5)],
+            "compaction": in_compaction(base, expected, members, 10),
         }
     else:
         result = {

@@ -44,6 +44,7 @@ def test_a_full_disk_is_told_and_what_is_there_stays(found):
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path):
+    """Of what it does to the disk; no clock is asked."""
     found = told(tmp_path, "slow")
     assert [trial["same"] for trial in found["random"]] == [True] * 5
     assert [trial["same"] for trial in found["compaction"]] == [True] * 10
@@ -53,5 +54,4 @@ def test_killed_at_any_moment(tmp_path):
     for trial in found["compaction"]:
         assert trial["units"] > 0
         assert trial["again"] == []
-        assert trial["codes"][0] == -9
-        assert trial["codes"][2] == 0
+        assert trial["codes"] == [-9, -9, 0]

@@ -173,9 +173,7 @@ def test_what_has_no_meaning_is_refused_before_anything_is_read(here, tmp_path):
         with pytest.raises(ConfigError, match=message):
             tiny_runs.run(other, "calibrate={}", out=tmp_path / name)
     image = tiny_runs.make(tmp_path, "image")
-    with pytest.raises(
-        ConfigError, match="calibrate: expected null: .* of the task generate"
-    ):
+    with pytest.raises(ConfigError, match="calibrate: expected null: .* of the task generate"):
         tiny_runs.run(image, "calibrate={}", out=tmp_path / "image")
 
 

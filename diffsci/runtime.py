@@ -8,6 +8,7 @@ The rule for the memory format stands in `machine.py`, that for compiling in `co
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -75,6 +76,7 @@ class Device:
         checkpointing: Whether training computes blocks again on the way back; `auto` is still to be
             decided by the memory, and until then it does not.
         sharded: Whether processes that train together share out the weights.
+        deterministic: Whether training takes deterministic algorithms alone.
     """
 
     name: str = "cpu"
@@ -84,6 +86,7 @@ class Device:
     memory_format: MemoryFormat = "contiguous"
     checkpointing: bool | Literal["auto"] = False
     sharded: bool = False
+    deterministic: bool = True
 
     @classmethod
     def of(cls, section: Runtime) -> Device:
@@ -121,6 +124,7 @@ class Device:
             memory_format=memory_format,
             checkpointing=section.checkpointing,
             sharded=sharded,
+            deterministic=_deterministic(section, name),
         )
 
     @property
@@ -200,16 +204,22 @@ class Device:
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
-        """A block in which what compiling throws is told as such.
+        """A block in which what compiling throws is told as such, and what is not deterministic.
 
         Raises:
             CompileError: For whatever a compiled network throws, but for a lack of memory.
+            ConfigError: Where there is no deterministic algorithm.
         """
         try:
             yield
         except (DiffsciError, OSError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if self.deterministic and "deterministic" in str(error):
+                raise ConfigError(
+                    "runtime.deterministic: expected false: the network has an operation without "
+                    f"such an algorithm on {self.name} ({first_line(error)})"
+                ) from error
             if not self.compiles:
                 raise
             raise CompileError(
@@ -252,6 +262,14 @@ def as_written(module: nn.Module) -> Iterator[None]:
     finally:
         for network, call in zip(networks, compiled, strict=True):
             network._compiled_call_impl = call
+
+
+def _deterministic(section: Runtime, name: str) -> bool:
+    """Whether it is wanted; on CUDA a library has to be told before it is used first."""
+    wanted = name == "cpu" if section.deterministic == "auto" else section.deterministic
+    if wanted and name.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return wanted
 
 
 def _compile(network: Module, wanted: bool) -> None:

@@ -1,4 +1,5 @@
 import copy
+import os
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch._dynamo
 from torch import nn
 
 from diffsci import runtime
-from diffsci.errors import FieldError
+from diffsci.errors import ConfigError, FieldError
 from diffsci.networks.base import Module
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
@@ -71,6 +72,38 @@ def test_threads_are_set_and_recorded():
 def test_older_torch_that_cannot_tell_takes_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert Device.of(Runtime(device="cpu")).precision == "fp32"
+
+
+def test_deterministic_is_usual_on_the_cpu_and_asked_for_on_cuda(machine, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    assert Device.of(Runtime(device="cpu")).deterministic
+    assert not Device.of(Runtime(device="cpu", deterministic=False)).deterministic
+    machine(cuda=1)
+    assert not Device.of(Runtime(device="cuda")).deterministic
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert Device.of(Runtime(device="cuda", deterministic=True)).deterministic
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_what_has_no_deterministic_algorithm_is_told():
+    said = "scatter does not have a deterministic implementation, but you set"
+    expected = r"runtime\.deterministic: expected false: .* on cpu \(RuntimeError: scatter does not"
+    with pytest.raises(ConfigError, match=expected), Device().explaining():
+        raise RuntimeError(said)
+    with pytest.raises(RuntimeError, match="scatter"), Device(deterministic=False).explaining():
+        raise RuntimeError(said)
+
+
+def test_sharding_leaves_what_it_cannot_do(machine):
+    machine()
+    device = Device.of(Runtime(device="cpu", sharding="full", precision="fp32"))
+    assert device.sharded and not device.compiles and device.memory_format == "contiguous"
+    begun = {"device": "cpu", "compile": True, "memory_format": "channels_last"}
+    assert device.as_begun(Runtime(sharding="full"), begun) == device
+    for key, value in {"compile": True, "memory_format": "channels_last", "device": "mps"}.items():
+        with pytest.raises(FieldError, match=f"{key}: got {value!r}.*sharding: full"):
+            Runtime(sharding="full", **{key: value})
 
 
 class Stack(Module):

@@ -25,6 +25,8 @@ class Runtime:
         checkpointing: Whether training holds the inputs of blocks alone and computes the rest
             again; `auto` does where it would not fit into memory otherwise. Bits do not depend on
             it.
+        deterministic: Whether training takes deterministic algorithms alone, and fails where there
+            is none; `auto` does on the CPU. On CUDA it takes longer.
         sharding: What processes that train together share out: `none`, each holds all weights, or
             `full`: each holds its part of weights, averages and moments.
         workers: Processes that read training data where it stays on disk; 0 reads the next batch in
@@ -43,6 +45,7 @@ class Runtime:
     compile: bool | Literal["auto"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     checkpointing: bool | Literal["auto"] = "auto"
+    deterministic: bool | Literal["auto"] = "auto"
     sharding: Literal["none", "full"] = "none"
     workers: int = 0
     memory: float | Literal["auto"] = "auto"

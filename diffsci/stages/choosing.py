@@ -96,7 +96,7 @@ def _tried(
     loss = Loss(denoiser, section.objective)
     for length in TRIED:
         assign(denoiser, _on(snapshots.average(length), device))
-        with deterministic(device), denoiser.unchanged(), as_written(denoiser):
+        with deterministic(device.type == "cpu"), denoiser.unchanged(), as_written(denoiser):
             yield length, validation_loss(loss, valid, section.batch_size, device, seed, Ranks())
 
 

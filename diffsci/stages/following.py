@@ -22,6 +22,7 @@ from diffsci.errors import DataError
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.stages.learning import Training, learn
+from diffsci.stages.naming import names_of
 from diffsci.stages.prepare import prepare
 from diffsci.tracker import NullTracker
 from diffsci.training import distributed
@@ -88,6 +89,7 @@ def follow(loaded: config.Loaded, folder: Path) -> None:
             folder=folder / "checkpoints",
             device=device,
             tracker=NullTracker(),
+            names=names_of(prepared.train, prepared.examples),
             # The weights that a run begins with come from rank 0.
             allow=(*told["allow"], "train.from"),
         )

@@ -29,6 +29,7 @@ from diffsci.stages.rolling import stepper_of
 from diffsci.tracker import Tracker
 from diffsci.training import checkpoint, distributed
 from diffsci.training.distributed import Ranks
+from diffsci.training.finite import Names
 from diffsci.training.frozen import freeze
 from diffsci.training.loop import train
 from diffsci.training.power import snapshot_steps
@@ -75,6 +76,7 @@ class Training:
         device: Where and how to compute.
         tracker: Told of losses.
         allow: Keys of settings that may differ from those of the checkpoint.
+        names: What examples are, to tell of those that are not finite.
         begin: Puts first weights of another model into a new denoiser, and gives their digest; none
             where they are not there any more.
     """
@@ -87,6 +89,7 @@ class Training:
     device: Device
     tracker: Tracker
     allow: Sequence[str] = ()
+    names: Names | None = None
     begin: Callable[[Denoiser], str | None] | None = None
 
     def plain(self) -> Training:
@@ -151,6 +154,7 @@ def _learn(training: Training) -> Denoiser:
         judge=judge_of(pipeline, training.valid),
         resume=state,
         allow=_allowed(training.allow),
+        names=training.names,
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
         workers=pipeline.runtime.workers if training.examples.on_disk else 0,
     )

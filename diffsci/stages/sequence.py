@@ -13,6 +13,7 @@ from typing import Any
 from diffsci import config
 from diffsci.changes import changes, refuse_changes
 from diffsci.errors import DataError, StorageError
+from diffsci.evaluation.blocks import whole
 from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
@@ -35,11 +36,13 @@ from diffsci.stages import (
 from diffsci.stages.calibrating import calibrated
 from diffsci.stages.keeping import with_constraints
 from diffsci.stages.learning import Training, learn
+from diffsci.stages.naming import names_of
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.provenance import provenance
 from diffsci.stages.sampling import write_ensemble, write_truth
 from diffsci.stages.sharing import hands_of
 from diffsci.stages.starting import begin_of
+from diffsci.stages.stored import Layout
 from diffsci.stages.tracked import tracked
 from diffsci.stages.watching import watched
 from diffsci.tracker import NullTracker, Tracker
@@ -196,6 +199,7 @@ class Sequence:
                     device=device,
                     tracker=tracker,
                     allow=allow,
+                    names=names_of(prepared.train, prepared.examples),
                     begin=begin_of(self.loaded, prepared, self.folder),
                 )
             )
@@ -277,15 +281,16 @@ class Sequence:
         self, prepared: Prepared, model: Surrogate, device: Device, tracker: Tracker
     ) -> None:
         pipeline = self.loaded.pipeline
-        with open_store(self.path / FORECAST) as stored:
-            values = pipeline.data.domain.unlabel(
-                stored, prepared.train.channels, prepared.train.grid
-            )
-        with self._stage("evaluate"):
+        train = prepared.train
+        with open_store(self.path / FORECAST) as stored, self._stage("evaluate"):
+            layout = Layout.of(stored, pipeline.data.domain, train.channels, train.grid)
+            values = layout.values(stored)
             before = recalibrated.before(pipeline, prepared, self.path / FORECAST)
             scores, drawn = scoring.score(pipeline, prepared, values, self.path, before)
             if pipeline.sample and pipeline.sample.constraints:
-                scores = with_constraints(scores, prepared, model, model.engine(device), values)
+                scores = with_constraints(
+                    scores, prepared, model, model.engine(device), whole(values)
+                )
                 scores.write(self.path)
         page = scoring.report(
             pipeline,

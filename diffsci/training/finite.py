@@ -6,6 +6,7 @@ left out: the weights, their averages and the optimiser stay as they are, and th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,17 @@ class Buffers:
             live.copy_(kept)
 
 
+Names = Callable[[int, int | None], str]
+"""What an example is, by its number, and of which channel of its target, where that is known."""
+
+
 def explain(
-    step: int, index: np.ndarray, batch: Batch, losses: Tensor, module: nn.Module
+    step: int,
+    index: np.ndarray,
+    batch: Batch,
+    losses: Tensor,
+    module: nn.Module,
+    names: Names | None = None,
 ) -> NumericsError:
     """The error for a step whose loss or gradient is not finite; no weight has been touched.
 
@@ -81,32 +91,51 @@ def explain(
         batch: What was trained on.
         losses: Loss of each example.
         module: The network, with its gradients.
+        names: Of examples, for people.
     """
     given = {"target": batch.target, "condition": batch.condition, "scalars": batch.scalars}
     for name, values in given.items():
         bad = [] if values is None else _bad_rows(values, index)
         if bad:
+            places = {
+                n: _channel(batch.target, index, n) if name == "target" else None for n in bad
+            }
             return NumericsError(
-                f"training step {step}: {name} of the training examples {bad} is not finite; "
-                "no weight was changed. Find the values with `diffsci check` and mend or mask them"
+                f"training step {step}: {name} of the training examples {bad} is not finite"
+                f"{_told(places, names)}; no weight was changed. Find the values with "
+                "`diffsci check` and mend or mask them"
             )
     bad = _bad_rows(losses, index)
     if bad:
         return NumericsError(
             f"training step {step}: the loss of the training examples {bad} is not finite though "
-            "their values are; no weight was changed. Lower train.lr or train.clip, or set "
-            "runtime.precision=fp32"
+            f"their values are{_told(dict.fromkeys(bad), names)}; no weight was changed. Lower "
+            "train.lr or train.clip, or set runtime.precision=fp32"
         )
-    names = [
+    spoilt = [
         name
         for name, parameter in module.named_parameters()
         if parameter.grad is not None and not bool(torch.isfinite(own(parameter.grad)).all())
     ]
     return NumericsError(
-        f"training step {step}: the gradient is not finite in {len(names)} weights, first "
-        f"{names[:3]}, over the training examples {index.tolist()}; no weight was changed. Lower "
+        f"training step {step}: the gradient is not finite in {len(spoilt)} weights, first "
+        f"{spoilt[:3]}, over the training examples {index.tolist()}; no weight was changed. Lower "
         "train.lr or train.clip, or set runtime.precision=fp32"
     )
+
+
+def _channel(target: Tensor, index: np.ndarray, number: int) -> int:
+    """The first channel in which the target of an example is not finite."""
+    row = int(np.flatnonzero(index == number)[0])
+    bad = ~torch.isfinite(target[row].detach()).flatten(1).all(dim=1)
+    return int(torch.nonzero(bad)[0])
+
+
+def _told(places: Mapping[int, int | None], names: Names | None) -> str:
+    """What the first of some examples are."""
+    some = list(places.items())[:3] if names is not None else []
+    told = "; ".join(f"{number} is {names(number, channel)}" for number, channel in some if names)
+    return f" ({told})" if told else ""
 
 
 def _bad_rows(values: Tensor, index: np.ndarray) -> list[int]:

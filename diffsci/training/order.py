@@ -119,9 +119,9 @@ def seed_dropout(device: torch.device, *words: int | str) -> None:
 
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
-    """Only deterministic kernels inside the block, on the CPU; some have none on other devices."""
-    if device.type != "cpu":
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Only deterministic kernels inside the block, where that is wanted."""
+    if not wanted:
         yield
         return
     # By the debug mode: the other switch sets one of the compiler too, and takes far longer.

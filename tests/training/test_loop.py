@@ -191,6 +191,34 @@ def test_bf16_trains_close_to_fp32():
     assert runs[1] == pytest.approx(runs[0], rel=0.05)
 
 
+def test_what_is_not_finite_is_named_for_people():
+    """With the channel of a target; of a loss only which example it is."""
+
+    def names(number, channel):
+        return "waves.zarr, sample 3" if channel is None else f"channel {channel} of waves.zarr"
+
+    examples = TinyExamples()
+    examples.target[7, 0, 3] = math.nan
+    run = tiny_train(tiny_denoiser(), examples, tiny_section(), names=names)
+    with pytest.raises(NumericsError, match=r"\[7\] is not finite \(7 is channel 0 of waves\.zarr"):
+        list(run)
+    denoiser = tiny_denoiser()
+    with torch.no_grad():
+        denoiser.network.last.weight.fill_(math.inf)
+    with pytest.raises(NumericsError, match=r"their values are \(\d is waves\.zarr, sample 3; "):
+        next(tiny_train(denoiser, TinyExamples(), tiny_section(), names=names))
+
+
+def test_deterministic_algorithms_may_be_left():
+    denoiser, seen = tiny_denoiser(), []
+    denoiser.network.register_forward_pre_hook(
+        lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())
+    )
+    device = Device(deterministic=False)
+    next(tiny_train(denoiser, TinyExamples(), tiny_section(), device=device))
+    assert seen == [False]
+
+
 def test_deterministic_algorithms_inside_a_step_and_not_between():
     denoiser, seen = tiny_denoiser(), []
     denoiser.network.register_forward_pre_hook(

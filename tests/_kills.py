@@ -17,6 +17,11 @@ import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
 from diffsci import cli
+from diffsci.data.blocks import Plan
+from diffsci.data.catalog import load_entry
+from diffsci.data.domains.weather import Weather
+from diffsci.data.preparing import prepare
+from diffsci.sections import Part
 from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 from tests._together import free_port
@@ -93,6 +98,21 @@ def killed_inside(file, out, world, failpoint):
     return first + end(children[1:])
 
 
+def made(root, workers):
+    """A pipeline; with workers, of data on disk, as there is nothing for them to do else."""
+    file = tiny_runs.make(root, "downscale")
+    # What comes after training costs seconds, and has tests of its own.
+    kept = [x for x in file.read_text().splitlines() if not x.startswith(("sample:", "evaluate:"))]
+    if workers:
+        entry, train = load_entry(str(root / "weather.nc")), ("2000-01-01", "2000-01-04T06")
+        there = root / "store.zarr"
+        prepare(Plan(entry=entry, domain=Weather(), target=there, train=Part(time=train)))
+        more = f"runtime: {{workers: {workers}, memory: 0, "
+        kept = [x.replace("weather.nc", there.name).replace("runtime: {", more) for x in kept]
+    file.write_text("\n".join(kept))
+    return file
+
+
 def kills(file, root, world, count):
     """`count` kills, a third of them inside a save; each is followed by the same command."""
     started = time.monotonic()
@@ -116,9 +136,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     logging.getLogger("diffsci").setLevel(logging.ERROR)
     base, ranks, times = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    pipeline = tiny_runs.make(base, "downscale")
-    text = pipeline.read_text()
-    # What comes after training costs seconds, and has tests of its own.
-    kept = [line for line in text.splitlines() if not line.startswith(("sample:", "evaluate:"))]
-    pipeline.write_text("\n".join(kept))
-    print(json.dumps(kills(pipeline, base, ranks, times)))
+    print(json.dumps(kills(made(base, int(sys.argv[4])), base, ranks, times)))

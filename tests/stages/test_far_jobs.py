@@ -8,8 +8,9 @@ from functools import partial
 
 import distributed
 import pytest
+from click.testing import CliRunner
 
-from diffsci import cli, stopping
+from diffsci import cli, config, stopping, sweeping
 from diffsci.errors import ConfigError, DataError, DiffsciError
 from diffsci.stages import far_jobs
 from diffsci.stages.cluster import connected
@@ -88,12 +89,13 @@ def test_where_no_scheduler_answers_it_is_said(tmp_path, monkeypatch):
 def test_a_sweep_on_workers_gives_the_numbers_of_one_here(tmp_path):
     """Its fast twins: the tests above, and of what a point is, `test_sweeping.py`."""
     file = swept(tmp_path, "sweep: {seed: [3, 4]}")
-    cli.main(["run", str(file), "--out", str(tmp_path / "here")])
+    sweeping.run(config.load(file), tmp_path / "here")
     given = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**given) as there:
         asked = f"runtime.dask={there.scheduler_address}"
         out = ["--out", str(tmp_path / "there")]
-        cli.main(["run", str(file), asked, "--jobs", "2", *out])
+        ended = CliRunner().invoke(cli.main, ["run", str(file), asked, "--jobs", "2", *out])
+    assert ended.exit_code == 0, ended.output
     for name in ("seed-3", "seed-4"):
         found = [tiny_runs.numbers(tmp_path / where / name) for where in ("here", "there")]
         assert found[0] == found[1]

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from click.testing import CliRunner
 
 from diffsci import cli, config, stopping, sweeping
 from diffsci.errors import DataError, DiffsciError, NumericsError
@@ -95,7 +96,9 @@ def test_where_there_is_no_sweep_jobs_are_refused(tmp_path, capsys):
 def test_a_sweep_side_by_side_gives_the_numbers_of_one_after_another(tmp_path, capsys):
     file = swept(tmp_path, "sweep: {seed: [3, 4]}")
     sweeping.run(config.load(file), tmp_path / "turns")
-    cli.main(["run", str(file), "--jobs", "2", "--out", str(tmp_path / "jobs")])
+    told = ["run", str(file), "--jobs", "2", "--out", str(tmp_path / "jobs")]
+    ended = CliRunner().invoke(cli.main, told)
+    assert ended.exit_code == 0, ended.output
     for name in ("seed-3", "seed-4"):
         found = [tiny_runs.numbers(tmp_path / where / name) for where in ("turns", "jobs")]
         assert found[0] == found[1]

@@ -8,15 +8,15 @@ import sys
 import pytest
 
 
-def killed(folder, ranks, count):
+def killed(folder, ranks, count, workers=0):
     """What `tests/_kills.py` prints."""
     ended = subprocess.run(
-        [sys.executable, "-m", "tests._kills", str(folder), str(ranks), str(count)],
+        [sys.executable, "-m", "tests._kills", str(folder), *map(str, (ranks, count, workers))],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=7200,
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
     return json.loads(ended.stdout.splitlines()[-1])
@@ -38,7 +38,8 @@ def test_three_kills_of_one_process(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_twenty_kills(ranks, tmp_path):
+def test_twenty_kills(ranks, workers, tmp_path):
     """At random moments and inside saves, of all processes: 20 of 20 give the same bytes."""
-    require_same(killed(tmp_path, ranks, 20), ranks, 20)
+    require_same(killed(tmp_path, ranks, 20, workers), ranks, 20)

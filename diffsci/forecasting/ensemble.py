@@ -112,8 +112,8 @@ class Engine:
             key = "sample.guidance" if guided else "sample.constraints"
             raise ConfigError(
                 f"{key}: takes physical values as linear in what is learnt, and of "
-                f"{', '.join(curved)} that is the logarithm (`transform: log1p`); leave one of them "
-                "out"
+                f"{', '.join(curved)} that is the logarithm (`transform: log1p`); leave one of "
+                "them out"
             )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,8 +74,7 @@ def score(
     if before is not None:
         forecasts["raw"] = before.raw
     problem = _problem(pipeline, prepared)
-    for baseline in _baselines(section, pipeline):
-        name = families.name_of(baseline)
+    for name, baseline in _baselines(section, pipeline):
         unfit = baseline.fits(problem)
         if unfit is not None and section.baselines:
             raise DataError(f"evaluate.baselines: {name}: {unfit}; take it out")
@@ -181,13 +181,14 @@ def _entry_of(pipeline: Pipeline, source: str) -> str:
     return next((name for name in asked if name == source or Path(name).stem == source), default)
 
 
-def _baselines(section: Evaluate, pipeline: Pipeline) -> tuple[Baseline, ...]:
-    """Those that were asked for, else all that fit the task."""
-    if section.baselines:
-        return section.baselines
+def _baselines(section: Evaluate, pipeline: Pipeline) -> Iterator[tuple[str, Baseline]]:
+    """Those that were asked for, else all that fit the task, each with the name of its row."""
     task = families.name_of(pipeline.data.task)
     known = [families.load("baselines", name) for name in families.names("baselines")]
-    return tuple(one() for one in known if task in one.tasks)  # type: ignore[attr-defined]
+    fitting = tuple(one() for one in known if task in one.tasks)  # type: ignore[attr-defined]
+    for baseline in section.baselines or fitting:
+        for suffix, one in baseline.each().items():
+            yield families.name_of(baseline) + suffix, one
 
 
 def _scores(section: Evaluate, prepared: Prepared) -> tuple[Score, ...]:

@@ -101,6 +101,13 @@ class Baseline(ABC):
         """Why it has no meaning for these data; none where it has one."""
         return None
 
+    def each(self) -> dict[str, Baseline]:
+        """Its rows of the table, by what follows its name; several where a key has several values.
+
+        Those of several values have one each.
+        """
+        return {"": self}
+
     @abstractmethod
     def __call__(self, problem: Problem) -> Float[np.ndarray, "case member lead channel *space"]:
         """The ensemble, physical units; one member where the baseline is deterministic."""

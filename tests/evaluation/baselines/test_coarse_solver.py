@@ -9,6 +9,7 @@ from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.errors import FieldError
 from diffsci.evaluation.baselines.base import Problem
 from diffsci.evaluation.baselines.coarse_solver import CoarseSolver
+from diffsci.evaluation.baselines.exact_solver import ExactSolver
 from diffsci.grid import Grid
 from diffsci.solvers.advection_diffusion import AdvectionDiffusion
 from diffsci.solvers.kuramoto_sivashinsky import KuramotoSivashinsky
@@ -103,3 +104,32 @@ def test_sixty_four_points_follow_the_chaos_for_37_time_units():
     time = correlation_time(CoarseSolver(points=64)(asked), truth, 0.2)
     # 37.4 with the reference solver; 64 trajectories leave some 10 % of chance.
     assert abs(time - 37.4) < 5.0
+    with pytest.raises(FieldError, match="points: got .* expected 8 or more"):
+        CoarseSolver(points=(16, 16))
+
+
+def test_several_numbers_of_points_are_a_row_each():
+    assert CoarseSolver(points=16).each() == {"": CoarseSolver(points=16)}
+    found = CoarseSolver(points=(24, 16)).each()
+    assert found == {"_24": CoarseSolver(points=24), "_16": CoarseSolver(points=16)}
+
+
+def test_the_exact_solver_from_a_frame_that_is_off():
+    """Of a linear equation: what an error at the start becomes is in proportion to it."""
+    solver = AdvectionDiffusion(trajectories=2, frames=4)
+    asked, truth = problem(solver, leads=(1, 3))
+    asked = replace(asked, members=3)
+    small, large = (ExactSolver(amplitude=size)(asked) for size in (0.001, 0.01))
+    assert small.shape == (2, 3, 2, 1, solver.points)
+    # The equation is linear: ten times the error at the start is ten times that at the end.
+    assert np.abs((large - truth) - 10 * (small - truth)).max() < 1e-4
+    std = asked.train.values.std()
+    assert 0 < np.abs(small - truth).max() < 0.01 * std
+    assert not np.array_equal(small[:, 0], small[:, 1])
+    one = replace(asked, given=asked.given[1:], cases=replace(
+        asked.cases, rows=asked.cases.rows[1:], keys=asked.cases.keys[1:]
+    ))  # fmt: skip
+    assert np.abs(ExactSolver(amplitude=0.01)(one)[0] - large[1]).max() < 1e-6
+    assert set(ExactSolver(amplitude=(0.1, 0.01)).each()) == {"_0.1", "_0.01"}
+    with pytest.raises(FieldError, match="amplitude: got 0.0, expected more than 0"):
+        ExactSolver(amplitude=0.0)

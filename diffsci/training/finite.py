@@ -6,7 +6,7 @@ left out: the weights, their averages and the optimiser stay as they are, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,21 +76,21 @@ Names = Callable[[int, int | None], str]
 
 
 def explain(
-    step: int,
     index: np.ndarray,
     batch: Batch,
     losses: Tensor,
     module: nn.Module,
+    elsewhere: Sequence[int] = (),
     names: Names | None = None,
-) -> NumericsError:
-    """The error for a step whose loss or gradient is not finite; no weight has been touched.
+) -> str:
+    """Why the loss or gradient of a step is not finite; no weight has been touched.
 
     Args:
-        step: The step that was not done, counted from 1.
         index: Numbers of the batch's examples in the training set.
         batch: What was trained on.
         losses: Loss of each example.
         module: The network, with its gradients.
+        elsewhere: Examples of other ranks whose loss is not finite.
         names: Of examples, for people.
     """
     given = {"target": batch.target, "condition": batch.condition, "scalars": batch.scalars}
@@ -100,15 +100,22 @@ def explain(
             places = {
                 n: _channel(batch.target, index, n) if name == "target" else None for n in bad
             }
-            return NumericsError(
-                f"training step {step}: {name} of the training examples {bad} is not finite"
+            return (
+                f"{name} of the training examples {bad} is not finite"
                 f"{_told(places, names)}; no weight was changed. Find the values with "
                 "`diffsci check` and mend or mask them"
             )
     bad = _bad_rows(losses, index)
+    if elsewhere and not bad:
+        places = dict.fromkeys(elsewhere)
+        return (
+            f"the loss of the training examples {list(elsewhere)} of another "
+            f"process is not finite{_told(places, names)}; no weight was changed. Find the values "
+            "with `diffsci check` and mend or mask them, or lower train.lr or train.clip"
+        )
     if bad:
-        return NumericsError(
-            f"training step {step}: the loss of the training examples {bad} is not finite though "
+        return (
+            f"the loss of the training examples {bad} is not finite though "
             f"their values are{_told(dict.fromkeys(bad), names)}; no weight was changed. Lower "
             "train.lr or train.clip, or set runtime.precision=fp32"
         )
@@ -117,8 +124,8 @@ def explain(
         for name, parameter in module.named_parameters()
         if parameter.grad is not None and not bool(torch.isfinite(own(parameter.grad)).all())
     ]
-    return NumericsError(
-        f"training step {step}: the gradient is not finite in {len(spoilt)} weights, first "
+    return (
+        f"the gradient is not finite in {len(spoilt)} weights, first "
         f"{spoilt[:3]}, over the training examples {index.tolist()}; no weight was changed. Lower "
         "train.lr or train.clip, or set runtime.precision=fp32"
     )

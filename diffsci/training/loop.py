@@ -24,7 +24,7 @@ from diffsci.batch import Batch
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import Losses
 from diffsci.diffusion.objectives.base import Objective
-from diffsci.errors import ConfigError
+from diffsci.errors import ConfigError, NumericsError
 from diffsci.grid import Grid
 from diffsci.runtime import Device, as_written
 from diffsci.sections import Train
@@ -133,6 +133,7 @@ class _Run:
         self.wish: Callable[[], bool] | None = None
         self.judge: Judge | None = None
         self.names: Names | None = None
+        self.errors = list[float]()
         self.stop = False
         backprop = None if section.rollout is None else section.rollout.backprop
         self.loss = Loss(denoiser, objective, stepper, backprop)
@@ -226,6 +227,7 @@ class _Run:
         parts = self.way.sharded
         told = read(*given, rows=self.rows, count=count, ranks=self.ranks, in_parts=parts)
         self.stop = self.wish is not None and bool(told.flags[-1])
+        self.errors = told.error
         if told.is_finite:
             added = by_level.sums(told.error, told.log_sigma)
             self.live.by_level = by_level.faded(self.live.by_level, added)
@@ -261,7 +263,12 @@ class _Run:
         if scaler is not None and scaler.may_fall and math.isfinite(value):
             self.live.scaler = scaler.after(overflowed=True)
             return self.live.scaler.note(step)
-        error = explain(step, index, batch, found.loss, self.denoiser, self.names)
+        size, count = self.section.batch_size, len(self.examples)
+        whole = _order(self.seed, size, count, slice(None), self.live.step).tolist()
+        pairs = zip(whole, self.errors, strict=True)
+        elsewhere = [n for n, error in pairs if not math.isfinite(error) and n not in index]
+        given = (found.loss, self.denoiser, elsewhere, self.names)
+        error = NumericsError(f"training step {step}: {explain(index, batch, *given)}")
         return self.live.skipped.one_more(error, self.section)
 
     def _due(self, every: int) -> bool:

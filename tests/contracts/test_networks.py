@@ -39,6 +39,20 @@ def test_odd_and_prime_sizes_and_zero_before_training(word, sizes, rest, boundar
     assert torch.isfinite(out).all() and (out != 0).all()
 
 
+def test_parts_are_called_as_modules_with_tensors_and_share_no_weight(word):
+    """As weights that are shared out among processes need it."""
+    asked = ports(12, **FULL)
+    net, called = built(word, asked), {}
+    parts = list(net.parts())
+    for part in parts:
+        part.register_forward_pre_hook(lambda module, given: called.update({module: given}))
+    net(*inputs(asked))
+    assert set(called) == set(parts)
+    assert all(isinstance(value, torch.Tensor) for given in called.values() for value in given)
+    weights = [id(weight) for part in parts for weight in part.parameters()]
+    assert len(weights) == len(set(weights)) > 0
+
+
 def test_the_size_of_the_issue(word):
     """37 x 49, both sides of both dims of another kind."""
     sides = (("wall", "open"), ("periodic", "periodic"))

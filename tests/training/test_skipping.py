@@ -6,9 +6,11 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 
 from diffsci.errors import FieldError, NumericsError
 from diffsci.training import checkpoint
+from diffsci.training.finite import explain
 from diffsci.training.spikes import FEWEST, KEPT, Recent
 from tests.training.tiny import (
     TinyExamples,
@@ -103,6 +105,17 @@ def test_a_bad_gradient_is_left_out_too():
     next(steps)
     with pytest.raises(NumericsError, match="3th such batch"):
         next(steps)
+
+
+def test_what_is_bad_on_another_rank_is_named_on_all():
+    """Here values and losses are finite; the gradient, a sum over ranks, is not."""
+    batch = TinyExamples().batch(np.array([4, 5]))
+    for parameter in (network := torch.nn.Linear(1, 1)).parameters():
+        parameter.grad = torch.full_like(parameter, math.nan)
+    given = (np.array([4, 5]), batch, torch.ones(2), network)
+    told = explain(*given, [9], lambda number, _: f"sample {number}")
+    assert "the training examples [9] of another process is not finite (9 is sample 9);" in told
+    assert "the gradient is not finite in 2 weights" in explain(*given)
 
 
 def test_recent_against_sorting_anew():

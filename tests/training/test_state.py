@@ -53,6 +53,7 @@ DERIVED = {
     "wish": "given",
     "denoiser": "that of the live ones",
     "names": "given",
+    "errors": "of the last step",
     "workers": "given",
     "order": "of the seed, the section and the ranks",
     "judge": "given",

@@ -23,10 +23,11 @@ STORES = {
     "pde": ("sample number time x", ("u",)),
     "image": ("sample number y x", ("ink",)),
 }
+DRAWN = ("analogues", "climatology", "damped_anomaly", "dressed_persistence")
 BASELINES = {
     "downscale": {"interpolation"},
-    "weather": {"climatology", "damped_anomaly", "persistence"},
-    "pde": {"climatology", "damped_anomaly", "linear_extrapolation", "persistence"},
+    "weather": {*DRAWN, "persistence"},
+    "pde": {*DRAWN, "linear_extrapolation", "persistence"},
     "image": {"gaussian"},
 }
 

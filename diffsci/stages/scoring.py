@@ -15,10 +15,12 @@ from diffsci import families
 from diffsci.data.catalog import load_entry
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
-from diffsci.evaluation import conformal
+from diffsci.evaluation import blocks, conformal
 from diffsci.evaluation.baselines.base import Baseline, Problem
+from diffsci.evaluation.blocks import Lazy, Values
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
+from diffsci.evaluation.pictured import pictured
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
@@ -44,7 +46,7 @@ class Before:
         levels: Of the intervals.
     """
 
-    raw: Float[np.ndarray, "case member lead channel *space"]
+    raw: Float[np.ndarray, "case member lead channel *space"] | Values
     ends: Float[np.ndarray, "level bound case lead channel *space"]
     levels: tuple[float, ...]
 
@@ -52,11 +54,13 @@ class Before:
 def score(
     pipeline: Pipeline,
     prepared: Prepared,
-    model: Float[np.ndarray, "case member lead channel *space"],
+    model: Float[np.ndarray, "case member lead channel *space"] | Values,
     folder: Path,
     before: Before | None = None,
 ) -> tuple[Scores, dict[str, Path]]:
     """Score the model and its baselines; write `scores.csv`, `scores.json` and the figures.
+
+    The model's members are read, and the baselines' made, block by block.
 
     Args:
         pipeline: What to compute.
@@ -70,9 +74,9 @@ def score(
     """
     section = pipeline.evaluate
     assert section is not None and pipeline.sample is not None
-    forecasts = {"model": model}
+    forecasts = {"model": blocks.of(model)}
     if before is not None:
-        forecasts["raw"] = before.raw
+        forecasts["raw"] = blocks.of(before.raw)
     problem = _problem(pipeline, prepared)
     for name, baseline in _baselines(section, pipeline):
         unfit = baseline.fits(problem)
@@ -82,7 +86,7 @@ def score(
             log.info("evaluate: no baseline %s: %s", name, unfit)
             continue
         log.info("evaluate: baseline %s", name)
-        forecasts[name] = _with_gaps(baseline(problem), prepared)
+        forecasts[name] = _made(baseline, problem, prepared)
     log.info("evaluate: scores of %s", ", ".join(forecasts))
     truth = prepared.evaluation.truth
     cases = prepared.evaluation.cases
@@ -100,6 +104,7 @@ def score(
         train=problem.train_truth,
         train_labels=prepared.train_labels(_windows(prepared)),
         keys=cases.keys,
+        lead_unit=prepared.lead_unit,
     )
     if before is not None:
         found = conformal.rows(
@@ -110,17 +115,19 @@ def score(
     write_cases(folder, scores, cases.keys)
     log.info("evaluate: figures")
     results = Results(
-        forecasts=forecasts,
+        forecasts={},
         truth=truth,
         given=None if problem.given is None else _with_gaps(problem.given, prepared),
         channels=prepared.train.channels,
         grid=prepared.train.grid,
         leads=None if prepared.leads() is None else tuple(prepared.leads() or ()),
         lead_unit=prepared.lead_unit,
+        parameters=_parameters(prepared),
         keys=cases.keys,
         labels=prepared.labels(),
     )
-    return scores, figures(folder / "figures", results, scores)
+    drawn = pictured(forecasts, blocks.of(truth[:, None]), results)
+    return scores, figures(folder / "figures", drawn, scores)
 
 
 def report(
@@ -159,6 +166,7 @@ def report(
     stages = record["stages"]
     assert isinstance(stages, dict)
     provenance["Seconds"] = {stage: entry["seconds"] for stage, entry in stages.items()}
+    provenance["Cost"] = _cost(pipeline, scores, {k: e["seconds"] for k, e in stages.items()})
     for head in ("device", "versions"):
         found = record.get(head)
         provenance[head.capitalize()] = dict(found) if isinstance(found, dict) else {}
@@ -172,6 +180,36 @@ def report(
         provenance=provenance,
         lead_unit=prepared.lead_unit,
     )
+
+
+def _cost(pipeline: Pipeline, scores: Scores, seconds: dict[str, float]) -> dict[str, object]:
+    """What a member costs, and what all of them did."""
+    assert pipeline.sample is not None
+    row = next(row for row in scores.rows if row.forecast == "model")
+    steps = max(1, len(scores.leads or ()))
+    made = row.members * row.count * steps
+    step = " and lead" if scores.leads else ""
+    found: dict[str, object] = {
+        f"network calls of a member{step}": pipeline.sample.calls,
+        f"members x cases{' x leads' if scores.leads else ''}": made,
+    }
+    if seconds.get("sample"):
+        found[f"milliseconds of a member{step}"] = 1000 * seconds["sample"] / made
+    if seconds.get("train") and seconds.get("sample"):
+        found["members that cost as much as training"] = round(
+            made * seconds["train"] / seconds["sample"] / steps
+        )
+    return found
+
+
+def _parameters(prepared: Prepared) -> dict[str, np.ndarray]:
+    """Value of each parameter of each test case; classes are told elsewhere."""
+    test = prepared.test
+    if test.scalars is None:
+        return {}
+    rows = prepared.evaluation.cases.rows[:, 0]
+    names = enumerate(test.scalar_names)
+    return {name: test.scalars[rows, k] for k, name in names if not name.startswith("label=")}
 
 
 def _entry_of(pipeline: Pipeline, source: str) -> str:
@@ -233,6 +271,28 @@ def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
         test=prepared.test,
         solver=prepared.solver,
     )
+
+
+def _made(baseline: Baseline, problem: Problem, prepared: Prepared) -> Values:
+    """A baseline's ensemble, made for some cases at a time: a case does not depend on others."""
+    held: dict[tuple[int, int], np.ndarray] = {}
+
+    def of_cases(cases: slice) -> np.ndarray:
+        key = (cases.start, cases.stop)
+        if key not in held:
+            held.clear()
+            held[key] = _with_gaps(baseline(problem.part(cases)), prepared)
+        return held[key]
+
+    def reads(cases: slice, leads: slice, channel: int) -> np.ndarray:
+        return of_cases(cases)[:, :, leads, channel]
+
+    cases, leads = len(problem.cases), max(1, len(problem.cases.leads))
+    shape = (cases, problem.members, leads, *problem.train.values.shape[2:])
+    if 4 * int(np.prod(shape)) <= blocks.BLOCK_BYTES:
+        return blocks.of(of_cases(slice(0, cases)))
+    shape = (cases, *of_cases(slice(0, 1)).shape[1:])
+    return Lazy(shape=shape, reads=reads)
 
 
 def _with_gaps(values: np.ndarray, prepared: Prepared) -> np.ndarray:

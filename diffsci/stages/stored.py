@@ -34,6 +34,21 @@ class Layout:
     channels: tuple[Channel, ...]
     grid: Grid
 
+    @classmethod
+    def of(
+        cls, ds: xr.Dataset, domain: Domain, channels: tuple[Channel, ...], grid: Grid
+    ) -> Layout:
+        """That of a store of our own."""
+        samples = "sample" in ds.dims
+        lead = "time" if samples and foreign.LEAD not in ds.dims else foreign.LEAD
+        return cls(
+            domain=domain,
+            case_dim="sample" if samples else "time",
+            lead_dim=lead,
+            channels=channels,
+            grid=grid,
+        )
+
     def values(
         self, ds: xr.Dataset, conversions: Mapping[str, tuple[float, float]] | None = None
     ) -> Values:

@@ -6,7 +6,7 @@ Names are compared without case. What two coordinates claim is refused, never gu
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import xarray as xr
@@ -17,9 +17,9 @@ from diffsci.errors import ConfigError
 from diffsci.families import did_you_mean
 
 NAMES = {
-    "latitude": ("latitude", "lat", "nav_lat", "lats", "ylat"),
-    "longitude": ("longitude", "lon", "long", "nav_lon", "lons", "xlon"),
-    "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter"),
+    "latitude": ("latitude", "lat", "nav_lat", "lats", "ylat", "xlat"),
+    "longitude": ("longitude", "lon", "long", "nav_lon", "lons", "xlon", "xlong"),
+    "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter", "xtime"),
     "level": (
         "level", "pressure_level", "plev", "isobaricinhpa", "lev", "levels", "pressure",
         "isobaric", "depth", "height_level",
@@ -84,10 +84,29 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
 def curvilinear(ds: xr.Dataset, kind: str = "latitude") -> str | None:
     """A latitude (or longitude) that depends on two dims, where there is one."""
     for name, variable in ds.variables.items():
-        standard = str(variable.attrs.get("standard_name", "")).lower()
-        if variable.ndim == 2 and (standard == kind or str(name).lower() in NAMES[kind]):
+        if variable.ndim == 2 and _is_place(name, variable, kind):
             return str(name)
     return None
+
+
+def _is_place(name: Hashable, variable: xr.Variable, kind: str) -> bool:
+    """Whether a variable is a latitude (or longitude), by attributes or name."""
+    told = {key: str(variable.attrs.get(key, "")).lower() for key in ("standard_name", "units")}
+    by_units = told["units"] in _UNITS[kind] and variable.dtype.kind == "f"
+    return told["standard_name"] == kind or by_units or str(name).lower() in NAMES[kind]
+
+
+def still(ds: xr.Dataset) -> xr.Dataset:
+    """With latitudes and longitudes over two dims where a file has the same ones at all times."""
+    for kind in ("latitude", "longitude"):
+        for name, variable in ds.variables.items():
+            if variable.ndim != 3 or not _is_place(name, variable, kind):
+                continue
+            values = np.asarray(variable.values)
+            if str(variable.dims[0]).lower() in NAMES["time"] and (values == values[:1]).all():
+                kept = xr.Variable(variable.dims[1:], values[0], variable.attrs)
+                ds = ds.drop_vars(name).assign_coords({name: kept})
+    return ds
 
 
 def rectilinear(ds: xr.Dataset) -> xr.Dataset:

@@ -7,6 +7,9 @@ import xarray as xr
 
 from diffsci.data.problems import Report
 
+_READ = 256 * 2**20
+"""Bytes of fields up to which two columns of them are compared."""
+
 
 def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:
     """Degrees to 1e-4 (11 m): float32 and float64 files of one grid then agree bit for bit."""
@@ -37,6 +40,21 @@ def latitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
     return ds if (np.diff(order) > 0).all() else ds.isel(latitude=order)
 
 
+def _repeats(ds: xr.Dataset) -> bool:
+    """Whether the last column is the first one once more, in all variables; large data is not read.
+
+    Then it is left out: the same values stand at the same place.
+    """
+    along = [v for v in ds.data_vars.values() if "longitude" in v.dims]
+    if sum(4 * v.size for v in along) > _READ:
+        return False
+    return all(
+        np.array_equal(*(np.asarray(v.isel(longitude=i)) for i in (0, -1)), equal_nan=True)
+        for v in along
+        if v.dtype.kind in "fiu"
+    )
+
+
 def longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
     """With longitudes ascending: all of the globe from 0, a box without a seam.
 
@@ -44,10 +62,12 @@ def longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
         DataError: For a meridian that is there twice.
     """
     values = np.round(_rounded(ds, "longitude", report) % 360, 4) % 360
+    if len(values) > 2 and values[0] == values[-1] and _repeats(ds):
+        ds, values = ds.isel(longitude=slice(0, -1)), values[:-1]
     if len(set(values)) < len(values):
         report.stop(
             "coordinate",
-            "one meridian is there twice (0 and 360, say)",
+            "one meridian is there twice (0 and 360, say), with other values",
             "drop the repeated column, such as `ds.isel(longitude=slice(0, -1))`",
             coordinate="longitude",
         )

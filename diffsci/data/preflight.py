@@ -111,7 +111,7 @@ def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
     """
     name = entry.domain
     if name is None:
-        quiet = Report(entry.location, [])
+        raw, quiet = axes.still(raw), Report(entry.location, [])
         geographic = axes.find(raw, "latitude", quiet) and axes.find(raw, "longitude", quiet)
         flat = axes.curvilinear(raw)
         classes = "label" in raw.variables

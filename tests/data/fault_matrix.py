@@ -240,8 +240,8 @@ def noisy(ds, random):
 
 
 def repeated_meridian(ds, random):
-    return xr.concat([ds, ds.isel(longitude=[0]).assign_coords(longitude=ds.longitude[:1] + 360)],
-                     "longitude")  # fmt: skip
+    again = (ds.isel(longitude=[0]) + 1).assign_coords(longitude=ds.longitude[:1] + 360)
+    return xr.concat([ds, again.assign(t2m=again.t2m.assign_attrs(units="K"))], "longitude")
 
 
 def negative_class(ds, random):

@@ -58,11 +58,24 @@ def labelled(found: Found, told: dict[str, list[str]], path: Path, where: str) -
             continue
         dims = told.get(name) or _known(shape, lengths)
         if dims is None or len(dims) != len(shape):
+            like = _like(
+                {n: s for n, (s, *_) in found.items() if n not in lengths and s != (1,)}, lengths
+            )
             raise DataError(
                 f"{path}: which dims {name}{list(shape)} has "
                 f"{'is not said' if dims is None else f'is told wrongly as {dims}'}; it has "
-                f"{listed}; write `engine: arrays` and `open_kwargs: {{dims: {{{name}: [sample, "
-                f"time, y, x]}}}}`, say, in {where}"
+                f"{listed}; write `engine: arrays` and `open_kwargs: {{dims: {{{like}}}}}`, say, "
+                f"in {where}"
+            )
+        if name not in told and shape == (1,):  # One number, whatever else there is.
+            ds[name] = ((), read((slice(None),))[0])
+            continue
+        odd = [dim for dim, n in zip(dims, shape, strict=True) if ds.sizes.get(dim, n) != n]
+        if odd:
+            raise DataError(
+                f"{path}: {name}{list(shape)} has another length along {odd[0]} than others, "
+                f"{ds.sizes[odd[0]]}; it has {listed}; write the dims of {name} too, as "
+                f"`open_kwargs: {{dims: {{{name}: [DIM, ...]}}}}`, in {where}"
             )
         ds[name] = lazy.variable(tuple(dims), shape, kind, read)
     for name, length in lengths.items():
@@ -88,16 +101,30 @@ def _known(shape: tuple[int, ...], lengths: dict[str, int]) -> list[str] | None:
     return [names[0] if names else "sample" for names in found]
 
 
+def _like(shapes: dict[str, tuple[int, ...]], lengths: dict[str, int]) -> str:
+    """How dims may be told, to be corrected: lengths that fit, samples first, then space."""
+    lines = []
+    for name, shape in shapes.items():
+        if shape == (1,):
+            continue
+        known = [next((dim for dim, n in lengths.items() if n == size), "") for size in shape]
+        open_axes = sum(not dim for dim in known)
+        rest = iter(["sample", *["z", "y", "x"][max(0, 4 - open_axes) :]])
+        lines.append(f"{name}: [{', '.join(dim or next(rest, 'dim') for dim in known)}]")
+    return ", ".join(lines)
+
+
 def _arrays(path: Path) -> Found:
     with path.open("rb") as file:
         head = file.read(8)
-    if head.startswith(b"\x89HDF"):
+    if head.startswith((b"\x89HDF", b"MATLAB 7")):  # MATLAB's own head lies before that of HDF5.
         with hdf5.opened(path) as file:
-            return {
+            found = {
                 name: (item.shape, item.dtype, hdf5.reader(path, name))
                 for name, item in file.items()
                 if hasattr(item, "shape") and item.dtype.kind in "fiub"
             }
+        return _vectors(found) if head.startswith(b"MATLAB") else found
     try:
         if head.startswith(b"\x93NUMPY"):
             loaded: dict[str, np.ndarray] = {path.stem: np.lib.format.open_memmap(path, "r")}
@@ -110,6 +137,20 @@ def _arrays(path: Path) -> Found:
         raise DataError(f"{path}: no arrays can be read ({error}); fetch it again") from error
     return {
         name: (v.shape, v.dtype, _box_of(v)) for name, v in loaded.items() if v.dtype.kind in "fiub"
+    }
+
+
+def _vectors(found: Found) -> Found:
+    """With MATLAB's vectors along one dim; the one of length 1 is an accident of its matrices."""
+
+    def flat(read: Callable[[lazy.Key], np.ndarray]) -> Callable[[lazy.Key], np.ndarray]:
+        return lambda key: read((slice(None), slice(None))).ravel()[key]
+
+    return {
+        name: ((max(shape),), kind, flat(read))
+        if len(shape) == 2 and 1 in shape
+        else (shape, kind, read)
+        for name, (shape, kind, read) in found.items()
     }
 
 

@@ -178,6 +178,44 @@ def sharing(file, root, whole):
     return found
 
 
+SHARDED = {
+    "learned, again, frozen": (
+        "downscale",
+        "train.objective={use: likelihood, per: channel}",
+        "model.network.attention=[0]",
+        "model.network.heads=1",
+        "runtime.checkpointing=true",
+        "train.freeze=[network.stem.*]",
+    ),
+    "half precision": (
+        "downscale",
+        "runtime.precision=fp16",
+        "model.network={use: dit, width: 16, depth: 2, heads: 2, patch: 2}",
+    ),
+    "several steps": (
+        "pde",
+        "train.objective={use: crps, members: 2}",
+        "train.rollout={leads: 2, from_step: 2}",
+        "model.schedule=edm",
+    ),
+}
+
+
+def sharded_or_not(root):
+    """The losses of each case, with all weights in each process and with a part of them."""
+    found = {}
+    for number, (name, (kind, *given)) in enumerate(SHARDED.items()):
+        place = root / str(number)
+        place.mkdir()
+        file, found[name] = tiny_runs.make(place, kind), []
+        for way in ("none", "full"):
+            every = (*given, "sample=null", "evaluate=null", f"runtime.sharding={way}")
+            told = run(file, place / way, overrides=dict.fromkeys((0, 1), every))
+            assert told["codes"] == [0, 0], told
+            found[name].append(losses(place / way))
+    return found
+
+
 def at_random(file, root, whole, lasted):
     """Both are killed at four moments of the clock; then the same command again."""
     found = []
@@ -199,6 +237,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger("diffsci").setLevel(logging.ERROR)
     base = Path(sys.argv[1])
+    if sys.argv[2:] == ["sharded"]:
+        print(json.dumps(sharded_or_not(base)))
+        sys.exit()
     pipeline = tiny_runs.make(base, "pde")
     pipeline.write_text(pipeline.read_text().replace("evaluate: {resamples: 20}", ""))
     result = {"one": run(pipeline, base / "one", world=1)}

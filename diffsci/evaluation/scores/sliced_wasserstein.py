@@ -46,8 +46,8 @@ class SlicedWasserstein(Score):
         found = np.zeros(cases)
         random = np.random.default_rng(self.seed)
         for _ in range(self.directions):
-            direction = random.standard_normal(size)
-            direction = direction / np.linalg.norm(direction)
+            drawn = np.asarray(random.standard_normal(size))
+            direction = drawn / np.linalg.norm(drawn)
             along, order = np.sort(samples @ direction), truth @ direction
             rank = np.argsort(order, kind="stable")
             # Of m members a case, m neighbours in order go to each truth.

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from diffsci.data.cases import Evaluation
 from diffsci.data.fields import Cases
-from diffsci.data.windows import Evaluation
 from diffsci.forecasting.observations import Observations, of_truth
 from diffsci.sections import Observing
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from diffsci.data import generated
+from diffsci.data.cases import Evaluation, cases_given
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.fitting import fit_statistics
@@ -18,7 +19,7 @@ from diffsci.data.leaks import assert_no_leak
 from diffsci.data.parts import read_part
 from diffsci.data.statistics import Statistics
 from diffsci.data.times import regular_step
-from diffsci.data.windows import Evaluation, Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from diffsci import config
+from diffsci.data.cases import Evaluation, cases_given
 from diffsci.data.parts import read_part
-from diffsci.data.windows import Evaluation, cases_given
 from diffsci.forecasting.calibrated import made_for
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.fitted_spread import Fit, require_levels

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffsci import config
+from diffsci.data.cases import Evaluation, cases_given
 from diffsci.data.fields import Fields
 from diffsci.data.parts import read_part
-from diffsci.data.windows import Evaluation, Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.errors import StorageError
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG

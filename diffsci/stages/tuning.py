@@ -20,8 +20,8 @@ import numpy as np
 from matplotlib import rc_context
 
 from diffsci import families, stopping
+from diffsci.data.cases import Evaluation, cases_given
 from diffsci.data.parts import read_part
-from diffsci.data.windows import Evaluation, cases_given
 from diffsci.errors import ConfigError
 from diffsci.evaluation import canvas
 from diffsci.files import sha256_of, write_json, write_text

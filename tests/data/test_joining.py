@@ -121,12 +121,10 @@ def test_a_value_that_is_missing_names_its_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_set_of_ten_thousand_files_is_checked_in_a_minute(tmp_path):
-    import time
-
+def test_a_set_of_ten_thousand_files_is_checked_whole(tmp_path):
+    """One file in them has a gap."""
     ds = makers.weather(times=10_000, latitudes=16, longitudes=32)
     ds["t2m"][7777, 2, 1] = np.nan
     pieces(ds, tmp_path / "a")
-    start = time.process_time()
     (problem,) = preflight.check_entry(str(tmp_path / "a"))
-    assert problem.code == "nan" and time.process_time() - start < 60
+    assert problem.code == "nan" and "1 of 5120000 values" in problem.value

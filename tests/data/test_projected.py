@@ -5,13 +5,13 @@ import pytest
 import xarray as xr
 
 from diffsci.data.around import cosine_of_zenith
+from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.cells import cell_areas, on_sphere
 from diffsci.data.domains.weather import Weather
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.reader import read
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.data.windows import cases_given
 from diffsci.errors import DataError
 from diffsci.grid import Grid
 from diffsci.sections import Part

@@ -11,6 +11,7 @@ import xarray as xr
 
 from diffsci.data import reader
 from diffsci.data.blocks import Plan
+from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source, Variable
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
@@ -22,7 +23,7 @@ from diffsci.data.preparing import prepare
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from diffsci.sections import Part
 from tests.data import makers

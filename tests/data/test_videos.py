@@ -6,6 +6,7 @@ import xarray as xr
 from PIL import Image as Picture
 
 from diffsci import load
+from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source, load_entry
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
@@ -16,7 +17,7 @@ from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
 from diffsci.data.tasks.infill import Infill
 from diffsci.data.tasks.trajectory import Trajectory
-from diffsci.data.windows import Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.forecasting.store import open_store
 from diffsci.sections import Part
 from tests import tiny_runs

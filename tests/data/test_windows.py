@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffsci.data.cases import cases_given, choose_rows
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.fitting import fit_statistics
@@ -12,7 +13,7 @@ from diffsci.data.tasks.base import windows
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import Examples, cases_given, choose_rows
+from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from tests.data import makers
 

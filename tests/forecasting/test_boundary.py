@@ -7,10 +7,11 @@ import pytest
 import torch
 import xarray as xr
 
+from diffsci.data.cases import cases_given
 from diffsci.data.domains.weather import Weather
 from diffsci.data.rims import rim, taken
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.data.windows import Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from diffsci.forecasting.given import Given
 from diffsci.networks.unet import UNet

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from diffsci import config
+from diffsci.data.cases import cases_given
 from diffsci.data.domains.pde import Pde
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.data.windows import Examples, cases_given
+from diffsci.data.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.diffusion.schedules.edm import EDM

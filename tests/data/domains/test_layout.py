@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
@@ -15,7 +16,6 @@ from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import cases_given
 from tests.data import makers
 
 ENTRY = Entry(name="made", source=Source(path="made.nc"))

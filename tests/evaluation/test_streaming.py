@@ -1,5 +1,6 @@
 """Streaming: the same table from stores, in blocks of any size, as from arrays at once."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from diffsci.evaluation.blocks import Held, Lazy, blocks, of, slabs, whole
 from diffsci.evaluation.pictured import pictured
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.table import evaluate
-from tests.evaluation.toys import AIR, globe, results, scores
+from tests.evaluation.toys import AIR, box, globe, results, scores
 
 PAIR = (AIR, Channel(variable="q", unit="1", attributes=(("missing", "moving"),)))
 WORDS = [word for word in families.names("scores") if word != "spherical_spectrum"
@@ -95,6 +96,52 @@ def test_each_block_is_read_once_for_all_scores(monkeypatch):
     table(found, stored, lazily(found.truth[:, None], true), "crps", "rmse", "energy", "spectrum")
     assert len(asked) == len(true) == 12 * 3 * 2
     assert len(set(map(str, asked))) == len(asked)
+
+
+def made_on_the_way(cases):
+    """Members and truth that are nowhere held: each block is drawn when it is asked for."""
+
+    def of(members):
+        def reads(cases, leads, channel):
+            size = (cases.stop - cases.start, members, leads.stop - leads.start, 48, 64)
+            random = np.random.default_rng([cases.start, leads.start, members])
+            return random.normal(size=size).astype(np.float32)
+
+        return Lazy(shape=(cases, members, 2, 1, 48, 64), reads=reads)
+
+    return {"model": of(8)}, of(1)
+
+
+def peak(cases):
+    forecasts, truth = made_on_the_way(cases)
+    tracemalloc.start()
+    evaluate(
+        forecasts, truth, channels=(AIR,), grid=box(48, 64), leads=(6.0, 12.0),
+        scores=scores("crps", "rmse", "spread_skill", "rank_histogram", "energy", "spectrum"),
+        resamples=5, confidence=0.9, seed=0,
+    )  # fmt: skip
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return held
+
+
+def test_memory_does_not_grow_with_cases(monkeypatch):
+    """The blocks of 24 cases take what those of 4 do; statistics are some kB."""
+    monkeypatch.setattr(sizes, "BLOCK_BYTES", 2 * 8 * 48 * 64 * 4)
+    peak(1)  # What is imported and cached on first use is not counted.
+    few, many = peak(4), peak(24)
+    assert many < 1.1 * few
+    assert few < 20 * 8 * 48 * 64 * 4  # A block of one case and lead has 8 x 48 x 64 numbers.
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    found = toy(gaps=False)
+    monkeypatch.setattr(streaming, "_SLAB_BYTES", 8 * 5 * 9 * 12)
+    rows = []
+    for threads in (1, 4):
+        monkeypatch.setattr(streaming.os, "cpu_count", lambda threads=threads: threads)
+        rows.append(table(found, found.forecasts, found.truth, "crps", "rmse", "rank_histogram"))
+    assert str(rows[0].rows) == str(rows[1].rows)
 
 
 def test_blocks_cover_everything_once_and_are_no_larger_than_asked():

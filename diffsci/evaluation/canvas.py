@@ -8,7 +8,7 @@ differences.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class Results:
         lead_unit: Unit of the leads, such as `h`.
         keys: Names of the cases.
         labels: Class of each case.
+        parameters: Name -> value of each case, where the data has parameters.
         thinned: Whether these are some of the cells, leads and cases.
     """
 
@@ -78,6 +79,7 @@ class Results:
     lead_unit: str = ""
     keys: tuple[str, ...] = ()
     labels: np.ndarray | None = None
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
     thinned: bool = False
 
     @property

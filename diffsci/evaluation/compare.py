@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +14,8 @@ from matplotlib import rc_context
 from diffsci.errors import ConfigError, StorageError
 from diffsci.evaluation import canvas, paired
 from diffsci.evaluation.cases_file import read_cases
+from diffsci.evaluation.compared_run import Run
+from diffsci.evaluation.cost_and_skill import worth
 from diffsci.evaluation.curves import BY_LEAD
 from diffsci.evaluation.page import (
     best_of,
@@ -28,32 +28,11 @@ from diffsci.evaluation.page import (
     value_cell,
 )
 from diffsci.evaluation.plots import NAMES
-from diffsci.evaluation.rows import Row, by_place, read_rows
+from diffsci.evaluation.rows import read_rows
 from diffsci.files import write_text
 
 PARTS = ("scores.csv", "config.yaml", "run.json")
 """Files that make a folder a run that can be compared."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a comparison reads of a run's folder."""
-
-    label: str
-    folder: Path
-    rows: tuple[Row, ...]
-    config: Mapping[str, str]
-    record: Mapping[str, object]
-
-    def find(
-        self, forecast: str, variable: str, score: str, lead: float | None = None
-    ) -> Row | None:
-        """The row asked for, or none."""
-        return self._places.get((forecast, variable, score, lead))
-
-    @cached_property
-    def _places(self) -> dict[tuple[str, str, str, float | None], Row]:
-        return by_place(self.rows)
 
 
 def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -80,7 +59,12 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
         if name != "model":
             body.append(folded(f"Scores of the baseline {name}", _scores(read, name)))
     body += ["<h2>What differs in the pipeline files</h2>", _differences(read), *_curves(read)]
+    body += worth(read)
     body.append("<h2>Pictures</h2>")
+    body.append(
+        '<p class="soft">Of the same cases, and of the members of the same numbers: a difference '
+        "between two of them is one of the models, not of what was drawn.</p>"
+    )
     body += _pictures(read)
     write_text(out, page(title, body))
     return out

@@ -9,21 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.data.fields import Channel
-from diffsci.evaluation.rows import Row
+from diffsci.evaluation.rows import CONFORMAL, Row
 from diffsci.evaluation.table import Scores
 from diffsci.grid import Grid
-
-NAME = "conformal"
-"""How the names of these scores begin; the level in percent follows."""
-
-
-def level_of(score: str) -> float | None:
-    """The level of a coverage row by its name, such as 0.9 of `conformal_90`; none for others."""
-    head, _, rest = score.partition("_")
-    try:
-        return float(rest) / 100 if head == NAME else None
-    except ValueError:
-        return None
 
 
 def rows(
@@ -47,7 +35,7 @@ def rows(
     members = next(row.members for row in scores.rows if row.forecast == "model")
     for (low, high), level in zip(ends, levels, strict=True):
         inside = np.where(np.isnan(truth), np.nan, (low <= truth) & (truth <= high))
-        name = f"{NAME}_{100 * level:g}"
+        name = f"{CONFORMAL}_{100 * level:g}"
         for number, channel in enumerate(channels):
             for word, unit, values in (
                 (name, "1", inside[:, :, number]),

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 from diffsci import families
-from diffsci.evaluation.rows import Row
+from diffsci.evaluation.rows import Row, conformal_level
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1d2433; --soft: #5b6475; --line: #d9dee7; --paper: #fff;
@@ -50,6 +50,8 @@ details { margin: .8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--wash); padding: 1rem; border-radius: 6px; overflow-x: auto;
   font-size: .85rem; line-height: 1.45; }
+a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px solid var(--accent);
+  outline-offset: 2px; }
 .note { background: var(--wash); border-left: 4px solid var(--accent); padding: .6rem 1rem;
   margin: 1rem 0; }
 """
@@ -76,7 +78,9 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
         for line in lines
     )
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{top}</tr></thead>\n'
+        # Wide tables scroll on a phone, and by the keyboard only where they can be focused.
+        '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n'
+        f"<thead><tr>{top}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table></div>"
     )
 
@@ -117,6 +121,8 @@ def goal_of(score: str) -> str:
     if score in families.names("scores"):
         goal: str = getattr(families.load("scores", score), "goal", "0")
         return goal
+    if (level := conformal_level(score)) is not None:
+        return f"{level:g}"
     return "higher" if "_vs_" in score else "0"
 
 
@@ -137,9 +143,7 @@ def best_of(rows: Sequence[Row | None], goal: str) -> set[int]:
 
 def goal_words(goal: str) -> str:
     """How to read a value."""
-    return {"0": "nearer to 0 is better", "1": "nearer to 1 is better"}.get(
-        goal, "higher is better"
-    )
+    return "higher is better" if goal == "higher" else f"nearer to {goal} is better"
 
 
 def facts(values: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib import rc_context
 
-from diffsci.evaluation import curves, maps
+from diffsci.evaluation import curves, groups, maps
 from diffsci.evaluation.animation import animate
 from diffsci.evaluation.canvas import STYLE, Results, save
 from diffsci.evaluation.table import Scores
@@ -17,6 +17,8 @@ NAMES = (
     "member_spread.png",
     "rank_histogram.png",
     "spectra.png",
+    "reliability.png",
+    "scores_by_parameter.png",
     "members.gif",
 )
 """Files that `figures` writes, in the order of the report; what a run cannot have is left out."""
@@ -41,6 +43,8 @@ def figures(folder: Path, results: Results, scores: Scores) -> dict[str, Path]:
             "member_spread.png": curves.member_spread(results),
             "rank_histogram.png": curves.rank_histogram(results, scores),
             "spectra.png": curves.spectra(results, scores),
+            "reliability.png": groups.reliability(scores),
+            "scores_by_parameter.png": groups.scores_by_parameter(scores, results.parameters),
         }
         for name, drawing in made.items():
             if drawing is not None:

@@ -58,6 +58,15 @@ CAPTIONS = {
         "below, their ratio. Less than 1 at high wavenumbers means blurred members, more means "
         "noise. The mean is removed and a Hann window applied along axes that are not periodic."
     ),
+    "reliability.png": (
+        "<b>Reliability.</b> How often the event, a value above the threshold, came true where it "
+        "was given a probability, made monotone. On the dashed line one may take the probability "
+        "at its word; flatter is too sure of itself. Bars: how often each was said by the model."
+    ),
+    "scores_by_parameter.png": (
+        "<b>By parameter.</b> The first score of the table for groups of cases with like values; "
+        "the band is the model's bootstrap interval within the group."
+    ),
     "members.gif": (
         "<b>Lead after lead.</b> The truth, the ensemble mean and some members of one case. "
         "Members should move as the truth does, each its own way; the mean grows smooth as they "

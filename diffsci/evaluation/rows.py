@@ -48,6 +48,19 @@ HEADER = tuple(item.name for item in fields(Row))
 """Columns of `scores.csv`."""
 
 
+CONFORMAL = "conformal"
+"""How the names of scores of conformal intervals begin; the level in percent follows."""
+
+
+def conformal_level(score: str) -> float | None:
+    """The level of a coverage row by its name, such as 0.9 of `conformal_90`; none for others."""
+    head, _, rest = score.partition("_")
+    try:
+        return float(rest) / 100 if head == CONFORMAL else None
+    except ValueError:
+        return None
+
+
 def by_place(rows: Sequence[Row]) -> dict[tuple[str, str, str, float | None], Row]:
     """Each row by its forecast, variable, score and lead."""
     return {(row.forecast, row.variable, row.score, row.lead): row for row in rows}

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from diffsci.errors import ConfigError, StorageError
+from diffsci.evaluation.compare import _read as read_run
 from diffsci.evaluation.compare import compare
-from diffsci.evaluation.page import best_of
+from diffsci.evaluation.page import best_of, goal_of, goal_words
 from diffsci.evaluation.plots import NAMES
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.rows import Row
@@ -98,7 +99,9 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     assert "fair form" in text
     assert "model (5 members)" in text and "persistence (1 member)" in text
     assert "crpss_vs_persistence" in text
-    assert len(page.sources) == 6
+    assert len(page.sources) == len(NAMES)
+    # What scrolls can be reached by the keyboard.
+    assert path.read_text().count('<div class="scroll" tabindex="0"') == page.tags.count("table")
     row = made.row("model", "air_temperature", "crps")
     assert f"{row.value:.4g}" in page.best
     assert f"[{row.low:.4g}, {row.high:.4g}]" in text
@@ -127,8 +130,8 @@ def test_a_comparison_shows_what_differs_and_what_is_best(tmp_path):
     assert "model.width" in text and "model.depth" not in text and "train.lr" in text
     assert "The runs are scored" not in text
     assert "Scores by lead" in text
-    # Six figures of each run and the common curves.
-    assert len(page.sources) == 13
+    # The figures of each run and the common curves; without seconds nothing is said of cost.
+    assert len(page.sources) == 2 * len(NAMES) + 1 and "Cost and skill" not in text
 
 
 def test_a_comparison_of_unlike_runs_says_so(tmp_path):
@@ -138,6 +141,16 @@ def test_a_comparison_of_unlike_runs_says_so(tmp_path):
     text = "".join(read(compare([one, two], tmp_path / "page.html")).text)
     assert "different numbers of cases. a/run: 6; b/run: 4" in text
     assert "The data differ" in text and "different numbers of members" in text
+
+
+def test_cost_is_laid_against_skill_where_runs_say_what_they_took(tmp_path):
+    seconds = [{"stages": {"sample": {"seconds": s}}} for s in (6.0, 0.6)]
+    runs = [run_folder(tmp_path / str(n), **record) for n, record in enumerate(seconds)]
+    page = read(compare(runs, tmp_path / "page.html"))
+    assert "Cost and skill" in page.text and len(page.sources) == 2 * len(NAMES) + 2
+    # 6 cases, 5 members and 2 leads in 6 seconds.
+    assert read_run(runs[0], "a").milliseconds() == pytest.approx(100)
+    assert read_run(runs[1], "b").milliseconds() == pytest.approx(10)
 
 
 def test_equal_pipelines_are_called_equal(tmp_path):
@@ -183,6 +196,9 @@ def test_the_best_value_depends_on_the_goal():
     assert best_of(rows, "1") == {1}
     assert best_of(rows, "higher") == {2}
     assert best_of([row(1.0), None], "0") == set()
+    # Coverage of an interval is to be what the interval promises.
+    assert goal_of("conformal_90") == "0.9" and goal_words("0.9") == "nearer to 0.9 is better"
+    assert goal_of("conformal_90_width") == "0" and goal_of("crpss_vs_raw") == "higher"
 
 
 def test_only_an_earlier_comparison_is_overwritten(tmp_path):

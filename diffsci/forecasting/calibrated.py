@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+import xarray as xr
+from jaxtyping import Bool, Float
 
+from diffsci.data.rims import rim
 from diffsci.diffusion.basis import Basis
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.ensemble import Engine
@@ -36,6 +38,10 @@ def ensemble(
     basis = Basis.of(model.grid) if by.edges else None
     by = by.part(slice(0, drawn.shape[2]), range(len(model.channels)))
     made = by(drawn, basis)[:, :members]
+    if model.pipeline.data.task.boundary:
+        made = np.where(rim_of(model), drawn[:, :members], made)
+    elif given.kept is not None:
+        made = np.where(np.isnan(given.kept)[:, None, None], made, drawn[:, :members])
     flat = Bounds.of(model.channels).physical(made.reshape(-1, *made.shape[2:]))
     return flat.reshape(made.shape)
 
@@ -68,3 +74,24 @@ def made_for(model: Surrogate, engine: Engine) -> dict[str, str]:
         "sample.perturb": repr(section.perturb if section else None),
         "sample.observed": repr(section.observed if section else None),
     }
+
+
+def given_cells(
+    model: Surrogate, drawn: xr.Dataset, case: dict[str, int]
+) -> Bool[np.ndarray, "*space"] | None:
+    """Cells that were given to a case, which no calibration moves; none where there are none.
+
+    Args:
+        model: Its task says what is given.
+        drawn: The store of its members.
+        case: Place of the case along its dim.
+    """
+    if model.pipeline.data.task.boundary:
+        return rim_of(model)
+    known = drawn.coords.get("known")
+    return None if known is None else np.asarray(known.isel(case).values > 0)
+
+
+def rim_of(model: Surrogate) -> Bool[np.ndarray, "*space"]:
+    """Cells that a forecast of a limited area is given."""
+    return rim(model.grid, model.pipeline.data.task.boundary).numpy()

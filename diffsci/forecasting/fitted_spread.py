@@ -74,6 +74,8 @@ class Fit:
             NumericsError: Where all members are equal.
         """
         require_levels(self.section.levels, len(truth))
+        # What was given, and so is not asked for, has no spread that could be wrong.
+        members = np.where(np.isnan(truth)[:, None], np.float32(np.nan), members)
         middle = mean_of(members)
         error = truth - middle
         shift, chance = self._shift(error)

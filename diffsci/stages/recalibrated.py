@@ -21,7 +21,7 @@ from diffsci.data.fields import Cases
 from diffsci.diffusion.basis import Basis
 from diffsci.errors import StorageError
 from diffsci.forecasting.bounds import Bounds
-from diffsci.forecasting.calibrated import recalibration
+from diffsci.forecasting.calibrated import given_cells, recalibration
 from diffsci.forecasting.compaction import Compaction, with_failures
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
@@ -96,6 +96,8 @@ class Mapped(Committed):
         """Calibrated members of one case."""
         members = self.raw(slice(row, row + 1), leads, channels)
         made = self.by.part(leads, channels)(members, self._basis)
+        given = given_cells(self.model, self._opened, {self._dims[0]: row})
+        made = made if given is None else np.where(given, members, made)
         bounds = Bounds.of(tuple(self.model.channels[i] for i in channels))
         return bounds.physical(made[0])
 

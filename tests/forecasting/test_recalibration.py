@@ -53,6 +53,15 @@ def test_the_factor_is_that_of_the_closed_form():
     assert found.shift.item() == pytest.approx(0.7, abs=4 * 2.1 / math.sqrt(48000))
 
 
+def test_cells_that_were_given_have_no_spread_that_could_be_wrong():
+    """The truth is missing there, and members agree: the numbers are those of the rest."""
+    x, y = drawn(40, 8)
+    x[..., :4], y[..., :4] = 1.0, np.nan
+    found, inside = fitted(x, y), fitted(x[..., 4:], y[..., 4:])
+    assert found.spread.item() == pytest.approx(inside.spread.item(), rel=1e-12)
+    assert found.shift.item() == pytest.approx(inside.shift.item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("error", [0.5, 2.0])
 def test_the_ensemble_is_reliable_at_every_size_up_to_that_of_the_centre(error):
     found = fitted(*drawn(3000, 8, error=error))

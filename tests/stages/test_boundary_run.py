@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import diffsci
 from diffsci import pipeline
 from diffsci.stages.from_files import Request, sample_from
 from tests import tiny_runs
@@ -15,9 +16,10 @@ from tests import tiny_runs
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("limited")
     file = tiny_runs.make(folder, "weather")
-    file.write_text(
-        file.read_text().replace("task: forecast", "task: {use: forecast, boundary: 2}")
-    )
+    text = file.read_text().replace("task: forecast", "task: {use: forecast, boundary: 2}")
+    valid = 'valid: {time: ["2000-01-03T12", "2000-01-04T18"]}'
+    text = text.replace('04T06"]}', f'03T06"]}}\n    {valid}')
+    file.write_text(text + "calibrate: {members: 3, levels: []}\n")
     return tiny_runs.run(file, "sample.cases=3", "data.variables=[t2m]", out=folder / "run")
 
 
@@ -40,7 +42,13 @@ def test_members_have_the_rim_of_the_data_and_are_scored_inside(made):
     scores = json.loads((made / "scores.json").read_text())
     assert all(np.isfinite(each["crps"]) for each in scores["model"].values())
     assert (made / "report.html").exists()
-    assert "bit by bit" in pipeline.verify(made)
+    # Members are calibrated; the rim is no forecast that could be wrong.
+    assert "bit by bit" in pipeline.verify(made) and (made / "forecast-raw.zarr").exists()
+    given = tiny_runs.weather()[["t2m"]].isel(time=slice(-3, None))
+    sampled = diffsci.load(made).sample(given, members=2, leads=2)
+    own = given.t2m.values[1:]
+    for member in range(2):
+        assert np.allclose(rim(sampled.t2m.values[0, member]), rim(own), rtol=2e-7)
 
 
 def test_a_file_that_goes_on_after_the_start_gives_the_same_members(made, tmp_path):

@@ -20,6 +20,7 @@ from diffsci.forecasting.places import Place
 from diffsci.forecasting.rollout import Rollout
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.template import Template, part_of
+from diffsci.stages import recalibrated
 from diffsci.stages.growing import asked_of
 from diffsci.stages.resampling import chosen, opened, tests_of
 
@@ -60,6 +61,9 @@ def verify(
             "diffsci with --store"
         )
     _require_whole(place, ledger)
+    if recalibrated.is_calibrated(ledger):
+        drawn = verify(loaded, run, recalibrated.raw_of(place).address, members, cases)
+        return f"{drawn}; {_of_calibrated(place, ledger, loaded, run)}"
     wanted = _wanted(ledger, members, cases)
     model, test = opened(loaded, run)
     again = _Again(place, ledger, model, model.engine())
@@ -79,6 +83,32 @@ def verify(
         f"{place}: {chunks} chunks ({size:,} bytes) are whole, and member {names} of "
         f"{', '.join(wanted[0])} comes out the same, bit by bit"
     )
+
+
+def _of_calibrated(place: Place, ledger: Ledger, loaded: config.Loaded, run: Path) -> str:
+    """Make the first case of a calibrated store again from its raw one."""
+    model, test = opened(loaded, run)
+    by, section = model.calibration, model.pipeline.sample
+    assert section is not None
+    if by is None or by.digest != ledger.identity[recalibrated.KEY]:
+        raise StorageError(
+            f"{place}: was made by another calibration than the one that {run / 'model'} has now; "
+            "`diffsci run` makes the run's own anew, `diffsci sample` others under another name"
+        )
+    key = next(iter(ledger.cases))
+    cases = chosen(tests_of(model, test, ledger.cases), [key]).cases
+    mapped = recalibrated.Mapped.of(recalibrated.raw_of(place), model, by)
+    every = list(range(len(model.channels)))
+    values = mapped.values(mapped.cases.index(key), slice(0, ledger.leads), every)
+    template = Template(model=model, cases=cases, members=ledger.members, storing=section.store)
+    labelled = template.label(values[None, : ledger.members], cases, model.channels)
+    old = Old(place, ledger)
+    for name in template.dims:
+        made = template.kept[name].encode(name, labelled[name].values)
+        stored = old.stored(name, (slice(old.rows[key], old.rows[key] + 1),), key)
+        _require_equal(made, stored, f"{place}: {name} of case {key}")
+    chunks, _ = checksums.count(place)
+    return f"{place}: {chunks} chunks are whole, and case {key} is what it makes of them"
 
 
 def _require_whole(place: Place, ledger: Ledger) -> None:

@@ -98,14 +98,19 @@ def run(
         tracker.finish("KILLED")
         raise
     tracker.finish("FAILED" if failed else "FINISHED")
+    _raise(failed, len(children))
+    return folder
+
+
+def _raise(failed: Mapping[str, DiffsciError], count: int) -> None:
+    """The error of all points that failed, of the first one's kind; nothing where none did."""
     if failed:
         first = next(iter(failed.values()))
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        count = f"{len(failed)} of {len(children)} points of the sweep failed"
         raise jobs_of.kind_of(first.exit_code)(
-            f"{count} ({told}); the same command tries them again"
+            f"{len(failed)} of {count} points of the sweep failed ({told}); the same command tries "
+            "them again"
         )
-    return folder
 
 
 def _in_turn(

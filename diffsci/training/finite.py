@@ -93,18 +93,8 @@ def explain(
         elsewhere: Examples of other ranks whose loss is not finite.
         names: Of examples, for people.
     """
-    given = {"target": batch.target, "condition": batch.condition, "scalars": batch.scalars}
-    for name, values in given.items():
-        bad = [] if values is None else _bad_rows(values, index)
-        if bad:
-            places = {
-                n: _channel(batch.target, index, n) if name == "target" else None for n in bad
-            }
-            return (
-                f"{name} of the training examples {bad} is not finite"
-                f"{_told(places, names)}; no weight was changed. Find the values with "
-                "`diffsci check` and mend or mask them"
-            )
+    if (found := _of_values(index, batch, names)) is not None:
+        return found
     bad = _bad_rows(losses, index)
     if elsewhere and not bad:
         places = dict.fromkeys(elsewhere)
@@ -129,6 +119,23 @@ def explain(
         f"{spoilt[:3]}, over the training examples {index.tolist()}; no weight was changed. Lower "
         "train.lr or train.clip, or set runtime.precision=fp32"
     )
+
+
+def _of_values(index: np.ndarray, batch: Batch, names: Names | None) -> str | None:
+    """What to say of what was given; none where all of it is finite."""
+    given = {"target": batch.target, "condition": batch.condition, "scalars": batch.scalars}
+    for name, values in given.items():
+        bad = [] if values is None else _bad_rows(values, index)
+        if bad:
+            places = {
+                n: _channel(batch.target, index, n) if name == "target" else None for n in bad
+            }
+            return (
+                f"{name} of the training examples {bad} is not finite"
+                f"{_told(places, names)}; no weight was changed. Find the values with "
+                "`diffsci check` and mend or mask them"
+            )
+    return None
 
 
 def _channel(target: Tensor, index: np.ndarray, number: int) -> int:

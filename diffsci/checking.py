@@ -78,6 +78,7 @@ class Preparing:
     domain: str | None = None
     variables: tuple[str, ...] = ()
     train: tuple[str, str] | None = None
+    samples: tuple[int, int] | None = None
     workers: int = 1
     memory: int = 2**30
     dask: str | None = None
@@ -105,7 +106,7 @@ def prepare(source: str, options: Preparing, roots: tuple[Path, ...] = ()) -> Pa
         entry=entry,
         domain=domain,
         target=options.out,
-        train=None if options.train is None else Part(time=options.train),
+        train=Part(time=options.train, samples=options.samples),
         variables=options.variables,
         workers=options.workers,
         memory=options.memory,

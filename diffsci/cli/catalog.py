@@ -67,6 +67,13 @@ def data_describe(path: str, domain: str | None) -> None:
 @click.option("--domain", metavar="WORD", help="Read it as image, pde or weather.")
 @click.option("--variables", metavar="NAME,...", default="", help="Take only these.")
 @click.option("--train", nargs=2, metavar="FIRST LAST", help="Times whose statistics are taken.")
+@click.option(
+    "--samples",
+    nargs=2,
+    type=int,
+    metavar="FIRST AFTER",
+    help="Samples whose statistics are taken.",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--memory", type=click.IntRange(1), default=1024, show_default=True, help="MiB.")
 @click.option("--dask", metavar="ADDRESS", help="A dask scheduler, such as tcp://host:8786.")
@@ -77,6 +84,7 @@ def prepare(
     domain: str | None,
     variables: str,
     train: tuple[str, str] | None,
+    samples: tuple[int, int] | None,
     workers: int,
     memory: int,
     dask: str | None,
@@ -94,6 +102,7 @@ def prepare(
         domain=domain,
         variables=tuple(name.strip() for name in variables.split(",") if name.strip()),
         train=train or None,
+        samples=samples or None,
         workers=workers,
         memory=memory * 2**20,
         dask=dask,

@@ -105,7 +105,7 @@ def still(ds: xr.Dataset) -> xr.Dataset:
             values = np.asarray(variable.values)
             if str(variable.dims[0]).lower() in NAMES["time"] and (values == values[:1]).all():
                 kept = xr.Variable(variable.dims[1:], values[0], variable.attrs)
-                ds = ds.drop_vars(name).assign_coords({name: kept})
+                ds = ds.drop_vars([name]).assign_coords({name: kept})
     return ds
 
 

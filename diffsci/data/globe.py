@@ -48,11 +48,9 @@ def _repeats(ds: xr.Dataset) -> bool:
     along = [v for v in ds.data_vars.values() if "longitude" in v.dims]
     if sum(4 * v.size for v in along) > _READ:
         return False
-    return all(
-        np.array_equal(*(np.asarray(v.isel(longitude=i)) for i in (0, -1)), equal_nan=True)
-        for v in along
-        if v.dtype.kind in "fiu"
-    )
+    fields = [v for v in along if v.dtype.kind in "fiu"]
+    ends = [[np.asarray(v.isel(longitude=i).values) for i in (0, -1)] for v in fields]
+    return all(np.array_equal(first, last, equal_nan=True) for first, last in ends)
 
 
 def longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:

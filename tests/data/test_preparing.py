@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from diffsci import checking
 from diffsci.data import preparing, reader
 from diffsci.data.blocks import Plan
 from diffsci.data.catalog import Entry, Source, Variable
@@ -69,6 +70,20 @@ def test_statistics_are_those_of_the_training_part(tmp_path):
     assert told["count"] == exact.size and told["min"] == exact.min()
     assert np.isclose(told["mean"], exact.mean(), rtol=1e-14)
     assert np.isclose(told["std"], exact.std(), rtol=1e-12)
+
+
+def test_statistics_of_some_samples(tmp_path):
+    makers.pde().to_netcdf(tmp_path / "a.nc")
+    options = checking.Preparing(out=tmp_path / "a.zarr", domain="pde", samples=(1, 4))
+    store = checking.prepare(str(tmp_path / "a.nc"), options)
+    told = dict(zarr.open_group(store, mode="r").attrs)
+    exact = makers.pde()["u"].values[1:4].astype("f8")
+    assert told["statistics_rows"] == {"sample": [1, 4], "time": [0, 6]}
+    assert np.isclose(told["statistics"]["u"]["std"], exact.std(), rtol=1e-12)
+    with pytest.raises(DataError, match=r"samples \[2, 9\] are not all there"):
+        out = tmp_path / "b.zarr"
+        options = checking.Preparing(out=out, domain="pde", samples=(2, 9))
+        checking.prepare(str(tmp_path / "a.nc"), options)
 
 
 @pytest.mark.parametrize("pieces", [1, 4, 37])

@@ -18,12 +18,24 @@ from diffsci.evaluation.baselines.base import Problem, generator, required
 _MOST_WINDOWS = 2000
 """Training windows that are fitted and drawn from."""
 
+_MOST_BYTES = 2_000_000_000
+"""Of what is kept of them."""
+
 Reference = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """Lead in data steps -> what is usual then, and what is usual now, `[n, channel, *space]`."""
 
 
-def training_rows(train: Fields, back: int, ahead: int) -> Int[np.ndarray, "window 2"]:
-    """Trajectory and time of training frames that have so many frames before and after them."""
+def training_rows(
+    train: Fields, back: int, ahead: int, held: int = 0
+) -> Int[np.ndarray, "window 2"]:
+    """Trajectory and time of training frames that have so many frames before and after them.
+
+    Args:
+        train: The training part.
+        back: Frames before.
+        ahead: Frames after.
+        held: Fields in float32 that are kept of each: of large fields fewer windows are taken.
+    """
     times = len(train.times)
     fits = [
         time
@@ -31,8 +43,10 @@ def training_rows(train: Fields, back: int, ahead: int) -> Int[np.ndarray, "wind
         if not train.breaks[time - back + 1 : time + ahead + 1].any()
     ]
     rows = np.array([[k, time] for k in range(len(train.values)) for time in fits], dtype=np.int64)
-    if len(rows) > _MOST_WINDOWS:
-        rows = rows[np.linspace(0, len(rows) - 1, _MOST_WINDOWS).astype(np.int64)]
+    field = 4 * int(np.prod(train.values.shape[2:]))
+    most = min(_MOST_WINDOWS, max(1, _MOST_BYTES // (held * field))) if held else _MOST_WINDOWS
+    if len(rows) > most:
+        rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
     return rows.reshape(-1, 2)
 
 

@@ -52,7 +52,7 @@ class Analogues(Baseline):
         """Members from the nearest on."""
         given = required(problem.given, "analogues", "the last frame of each case")
         train, cases = problem.train, problem.cases
-        rows = training_rows(train, 0, cases.leads[-1])
+        rows = training_rows(train, 0, cases.leads[-1], held=5)
         scale, known = problem.once("analogues", lambda: _scaled(problem, rows))
         square = (known**2).sum(axis=1)
         leads = np.array(cases.leads)

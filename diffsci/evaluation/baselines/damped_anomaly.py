@@ -34,7 +34,7 @@ class DampedAnomaly(Baseline):
     def __call__(self, problem: Problem) -> Float[np.ndarray, "case member lead channel *space"]:
         """One window's residuals for each member."""
         train, cases = problem.train, problem.cases
-        rows = training_rows(train, 0, cases.leads[-1])
+        rows = training_rows(train, 0, cases.leads[-1], held=len(cases.leads) + 6)
         monthly = isinstance(cases.step, np.timedelta64) and bool(
             stamps.months_of(cases.step, train.times[0])
         )

@@ -38,7 +38,8 @@ class Yesterday(Baseline):
         """One window's residuals for each member."""
         steps = _steps_a_day(problem)
         values = problem.train.values
-        rows = training_rows(problem.train, steps, problem.cases.leads[-1])
+        held = len(problem.cases.leads) + 6
+        rows = training_rows(problem.train, steps, problem.cases.leads[-1], held)
 
         def back(lead: int) -> int:
             return steps * -(-lead // steps) - lead

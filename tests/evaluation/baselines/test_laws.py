@@ -8,6 +8,8 @@ import pytest
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.times import regular_step
 from diffsci.errors import DataError
+from diffsci.evaluation.baselines import _damped
+from diffsci.evaluation.baselines._damped import training_rows
 from diffsci.evaluation.baselines.analogues import Analogues, _nearest
 from diffsci.evaluation.baselines.base import Problem
 from diffsci.evaluation.baselines.climatology import Climatology
@@ -372,3 +374,13 @@ def test_dressed_persistence_of_a_random_walk_has_its_spread():
     one = found[0, 0, 0] - base.given[0]
     windows = np.abs(walk[0, 1:] - walk[0, :-1] - one).max(axis=(1, 2, 3))
     assert windows.min() < 1e-5  # One window for all channels and cells.
+
+
+def test_of_large_fields_fewer_windows_are_held(monkeypatch):
+    """24 numbers a field: 40 fields in 3840 bytes are 10 windows that hold 4 each."""
+    train = problem("forecast").train
+    assert len(training_rows(train, 0, 3)) == 27
+    monkeypatch.setattr(_damped, "_MOST_BYTES", 3840)
+    assert len(training_rows(train, 0, 3)) == 27
+    fewer = training_rows(train, 0, 3, held=4)
+    assert len(fewer) == 10 and fewer[0, 1] == 0 and fewer[-1, 1] == 26

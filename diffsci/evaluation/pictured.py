@@ -56,6 +56,7 @@ def pictured(
         leads=None if results.leads is None else tuple(results.leads[lead] for lead in leads),
         keys=tuple(results.keys[case] for case in cases),
         labels=None if results.labels is None else results.labels[cases],
+        parameters={name: values[cases] for name, values in results.parameters.items()},
         thinned=True,
     )
 

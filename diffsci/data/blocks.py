@@ -20,9 +20,11 @@ import zarr
 from diffsci.data import reader, shards, stacking, streaming
 from diffsci.data.catalog import Entry
 from diffsci.data.domains.base import Domain
+from diffsci.data.numbered import opened
 from diffsci.data.problems import Report
 from diffsci.data.scanning import Scan
 from diffsci.data.sums import Sums
+from diffsci.errors import DiffsciError
 from diffsci.sections import Part
 
 NOTES = ".prepare"
@@ -112,20 +114,39 @@ def write_block(
         box: The block.
         trained: Samples and times whose statistics are taken.
     """
-    raw = reader.open_raw(plan.entry)
-    try:
-        canonical = plan.domain.canonical(raw, plan.entry, Report("", []), plan.variables)
-        note = {
-            name: _write_one(canonical[name], name, partial, box, trained)
-            for name in streaming.names(canonical)
-        }
-    finally:
-        raw.close()
+    canonical = _canonical(plan)
+    note = {
+        name: _write_one(canonical[name], name, partial, box, trained)
+        for name in streaming.names(canonical)
+    }
     path = partial / NOTES / f"{box.number}.json"
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.write_text(json.dumps(note))
     fresh.rename(path)
     return box.number
+
+
+def _canonical(plan: Plan) -> xr.Dataset:
+    """The source, opened once by each process: thousands of files take long to open."""
+    key = (os.getpid(), f"prepare {plan.target}")
+    if key not in opened:
+        raw = reader.open_raw(plan.entry)
+        try:
+            found = plan.domain.canonical(raw, plan.entry, Report("", []), plan.variables)
+        except DiffsciError:
+            raw.close()
+            raise
+        found.set_close(raw.close)
+        opened[key] = found
+    canonical: xr.Dataset = opened[key]
+    return canonical
+
+
+def closed(plan: Plan) -> None:
+    """Close the source where this process had it open."""
+    found = opened.pop((os.getpid(), f"prepare {plan.target}"), None)
+    if found is not None:
+        found.close()
 
 
 def _write_one(

@@ -27,7 +27,7 @@ import xarray as xr
 import zarr
 
 from diffsci.data import opening, reader, streaming
-from diffsci.data.blocks import LEADS, NOTES, Box, Plan, boxes_of, write_block
+from diffsci.data.blocks import LEADS, NOTES, Box, Plan, boxes_of, closed, write_block
 from diffsci.data.problems import Report
 from diffsci.data.recognising import ORDER
 from diffsci.data.scanning import Scan
@@ -61,9 +61,12 @@ def prepare(plan: Plan) -> Path:
     left = [box for box in boxes if box.number not in done]
     if done:
         log.info("prepare: %d of %d blocks are there already", len(done), len(boxes))
-    for count, _ in enumerate(_done(plan, partial, left, trained), start=1):
-        if count % max(1, len(left) // 10) == 0 or count == len(left):
-            log.info("prepare: %d of %d blocks", len(done) + count, len(boxes))
+    try:
+        for count, _ in enumerate(_done(plan, partial, left, trained), start=1):
+            if count % max(1, len(left) // 10) == 0 or count == len(left):
+                log.info("prepare: %d of %d blocks", len(done) + count, len(boxes))
+    finally:
+        closed(plan)
     return _finished(plan, partial, boxes, trained)
 
 

@@ -103,7 +103,12 @@ class Store:
             yield
 
 
-CHARTS = "runs?compareRunsMode=CHART&workflowType=machine_learning"
+# In any other order than by date the page lays the points of a sweep side by side; by date it folds
+# them under their sweep, which has no metrics itself, and shows no chart at all.
+CHARTS = (
+    "runs?compareRunsMode=CHART&workflowType=machine_learning"
+    "&orderByKey=metrics.%60test%2Fcrps%60&orderByAsc=true"
+)
 
 
 def _check_database(database: Path) -> None:

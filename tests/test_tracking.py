@@ -88,6 +88,7 @@ def test_a_run_is_in_the_store_as_it_was_told(tmp_path, caplog):
     assert (given.dataset.name, given.dataset.digest) == ("toy", "f" * 36)
     assert tracker.address.endswith(
         "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
+        "&orderByKey=metrics.%60test%2Fcrps%60&orderByAsc=true"
     )
     assert len(warnings_of(caplog)) == 1 and "missing.png" in warnings_of(caplog)[0]
     assert Path("mlartifacts/toy-generate").is_dir() and not Path("mlruns").exists()

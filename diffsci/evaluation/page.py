@@ -35,7 +35,7 @@ table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabu
 th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
-td.number { white-space: nowrap; }
+td.number, td .soft { white-space: nowrap; }
 td.best { font-weight: 700; }
 td.best .interval { font-weight: 400; }
 td.best::after { content: " \\2605"; color: var(--accent); }

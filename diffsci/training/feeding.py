@@ -9,7 +9,9 @@ with the steps and the examples that it had in hand.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -148,6 +150,19 @@ class _Begin:
 
     def __call__(self, number: int) -> None:
         torch.set_num_threads(self.threads)
+        threading.Thread(target=_end_with_the_run, daemon=True).start()
         # A signal goes to all processes of a terminal or a job; the one that trains answers it.
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
+
+
+def _end_with_the_run() -> None:
+    """End this worker when the process that trains is gone, however it went.
+
+    Torch's workers look for the death of their parent. Here that is the server that forks them, and
+    it lives as long as one of them: after a kill of the run both would stay for good.
+    """
+    run = multiprocessing.parent_process()
+    assert run is not None
+    run.join()
+    os._exit(1)

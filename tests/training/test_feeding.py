@@ -3,10 +3,14 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from functools import partial
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -98,6 +102,42 @@ def test_a_worker_that_dies_is_named_with_what_it_had_in_hand():
     assert "pid(s)" in text and "runtime.workers=0" in text
     assert f"steps {step + 1} to {min(step + 4, 9)} were in hand" in text
     assert f"of the examples {step}, {step + 1}, {step + 1}, {step + 2}, " in text
+
+
+KILLED = """
+import os, signal, time
+import psutil
+from diffsci.training.feeding import Feed
+from tests.training.test_feeding import TinyExamples, order
+
+feed = Feed(TinyExamples(200), order, steps=99, workers=1)
+feed.take(0)
+print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_run_that_is_killed_leaves_no_worker_behind():
+    """Nor the server that forks them."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = [int(pid) for pid in done.stdout.split()]
+    assert len(left) >= 2
+    for _ in range(600):
+        left = [pid for pid in left if is_there(pid)]
+        if not left:
+            return
+        time.sleep(0.1)
+    raise AssertionError(left)
+
+
+def is_there(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_order_goes_through_pickle():

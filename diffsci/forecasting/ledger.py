@@ -187,7 +187,17 @@ def identity_of(model: Surrogate, engine: Engine, seed: int) -> dict[str, Any]:
         "seed_scheme": SCHEME,
         "compute_batch": engine.compute_batch,
         "precision": engine.device.precision,
+        **_constraints(engine),
     }
+
+
+def _constraints(engine: Engine) -> dict[str, str]:
+    """What states are brought onto, files of conditions too; nothing where there is nothing."""
+    if engine.constraints is None:
+        return {}
+    held = engine.constraints.projection
+    arrays = [each.numpy() for each in (held.rows, held.values, held.low, held.high)]
+    return {"constraints": f"{_told(repr(held.subspaces))} {_digest_of_arrays(arrays)}"}
 
 
 def conditions_of(given: Given) -> dict[str, str]:

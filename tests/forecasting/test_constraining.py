@@ -17,6 +17,7 @@ from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.errors import ConfigError
 from diffsci.forecasting.constraining import Constrained, setting_of
 from diffsci.forecasting.given import Given
+from diffsci.forecasting.ledger import identity_of
 from diffsci.grid import Grid
 from tests.forecasting import makers
 
@@ -138,3 +139,16 @@ def test_declared_bounds_hold_beside_a_mean():
     values, _ = drawn(model)
     assert values[..., 0, :, :].min() >= 0.0
     assert np.abs(values.astype(np.float64).mean(axis=(-2, -1)) - [1.0, -3.0]).max() < 1e-6
+
+
+def test_a_store_knows_what_its_states_meet():
+    """Members with other constraints are others: one store never holds both."""
+    sets = [(), (Mean(),), (Mean(value=1.0),), (DivergenceFree(),), (Bounds(minimum=0.0),)]
+    told = []
+    for constraints in sets:
+        model = model_of(constraints)
+        told.append(identity_of(model, model.engine(), 0))
+    assert "constraints" not in told[0]
+    assert len({each.get("constraints") for each in told}) == len(sets)
+    again = model_of(sets[1])
+    assert identity_of(again, again.engine(), 0) == told[1]

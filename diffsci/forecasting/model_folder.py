@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,21 @@ def told_of_choice(folder: Path, sampler: object) -> dict[str, str]:
     told = {key: value for key, value in choice["sampler"].items() if key != "use"}
     chosen = families.load("samplers", choice["sampler"]["use"])(**told)
     return {"diffsci_tuned": choice["reason"]} if sampler == chosen else {}
+
+
+@contextmanager
+def fresh_model(folder: Path, size: int) -> Iterator[Path]:
+    """A folder to fill, which takes the model's place with the checksum of every file in it.
+
+    Args:
+        folder: `model/` of a run.
+        size: Bytes that will be written.
+    """
+    with replace_folder(folder, size) as fresh:
+        yield fresh
+        files = sorted(path for path in fresh.iterdir() if path.is_file())
+        sums = {path.name: sha256_of(path) for path in files}
+        (fresh / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import xarray as xr
@@ -22,7 +21,6 @@ from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError
-from diffsci.files import replace_folder, sha256_of
 from diffsci.forecasting.calibrated import ensemble
 from diffsci.forecasting.conditions import given_for
 from diffsci.forecasting.constraining import Constrained, bounds_of
@@ -34,9 +32,9 @@ from diffsci.forecasting.model_folder import (
     CONFIG,
     DESCRIPTION,
     FORMAT,
-    MANIFEST,
     VARIANCE,
     WEIGHTS,
+    fresh_model,
     kept_choice,
 )
 from diffsci.forecasting.observations import Observations, checked
@@ -281,7 +279,7 @@ class Surrogate:
         }
         stored = safetensors.torch.save(weights)
         description |= kept_choice(folder, stored)
-        with replace_folder(folder, size) as fresh:
+        with fresh_model(folder, size) as fresh:
             (fresh / WEIGHTS).write_bytes(stored)
             (fresh / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="utf-8")
             (fresh / CONFIG).write_text(config, encoding="utf-8")
@@ -291,9 +289,6 @@ class Surrogate:
                 (fresh / VARIANCE).write_bytes(table)
             if self.calibration is not None:
                 (fresh / CALIBRATION).write_text(self.calibration.to_json(), encoding="utf-8")
-            files = sorted(path for path in fresh.iterdir() if path.is_file())
-            sums = {path.name: sha256_of(path) for path in files}
-            (fresh / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
 def _guidance(chosen: Guidance | None, observed: Observations | None) -> Guidance | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from diffsci import families
@@ -16,8 +15,8 @@ from diffsci.data.catalog import load_entry
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
 from diffsci.evaluation import blocks, conformal
-from diffsci.evaluation.baselines.base import Baseline, Problem
-from diffsci.evaluation.blocks import Lazy, Values
+from diffsci.evaluation.baselines.base import Baseline
+from diffsci.evaluation.blocks import Values
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
@@ -25,15 +24,14 @@ from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
 from diffsci.evaluation.table import Scores, evaluate
-from diffsci.sections import Evaluate, Pipeline, Sample
+from diffsci.sections import Evaluate, Pipeline
 from diffsci.stages.prepare import Prepared
+from diffsci.stages.referring import made, problem_of, windows_of, with_gaps
 from diffsci.stages.telling import summary
 
 log = logging.getLogger(__name__)
 
 _DEFAULT_SCORES = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "spectrum")
-_BLOCK_BYTES = 64_000_000
-_MOST_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ def score(
     forecasts = {"model": blocks.of(model)}
     if before is not None:
         forecasts["raw"] = blocks.of(before.raw)
-    problem = _problem(pipeline, prepared)
+    problem = problem_of(pipeline, prepared)
     for name, baseline in _baselines(section, pipeline):
         unfit = baseline.fits(problem)
         if unfit is not None and section.baselines:
@@ -86,7 +84,7 @@ def score(
             log.info("evaluate: no baseline %s: %s", name, unfit)
             continue
         log.info("evaluate: baseline %s", name)
-        forecasts[name] = _made(baseline, problem, prepared)
+        forecasts[name] = made(baseline, problem, prepared)
     log.info("evaluate: scores of %s", ", ".join(forecasts))
     truth = prepared.evaluation.truth
     cases = prepared.evaluation.cases
@@ -102,7 +100,7 @@ def score(
         seed=pipeline.seed,
         labels=prepared.labels(),
         train=problem.train_truth,
-        train_labels=prepared.train_labels(_windows(prepared)),
+        train_labels=prepared.train_labels(windows_of(prepared)),
         keys=cases.keys,
         lead_unit=prepared.lead_unit,
     )
@@ -117,7 +115,7 @@ def score(
     results = Results(
         forecasts={},
         truth=truth,
-        given=None if problem.given is None else _with_gaps(problem.given, prepared),
+        given=None if problem.given is None else with_gaps(problem.given, prepared),
         channels=prepared.train.channels,
         grid=prepared.train.grid,
         leads=None if prepared.leads() is None else tuple(prepared.leads() or ()),
@@ -244,63 +242,6 @@ def _scores(section: Evaluate, prepared: Prepared) -> tuple[Score, ...]:
     return tuple(families.load("scores", name)() for name in names)
 
 
-def _problem(pipeline: Pipeline, prepared: Prepared) -> Problem:
-    """What a baseline may use."""
-    assert pipeline.sample is not None
-    if prepared.train.gappy:
-        # Baselines fit what is there; at a gap they take the mean, as the model does.
-        mean = prepared.statistics.centre
-        train, test = prepared.train.filled(mean), prepared.test.filled(mean)
-        prepared = replace(prepared, train=train, test=test)
-    given = prepared.evaluation.given
-    known = None
-    if given is not None:
-        known = _shown(pipeline, prepared, given)
-        if prepared.train.gappy:
-            mean = prepared.statistics.centre.reshape(-1, *[1] * (known.ndim - 2))
-            known = np.where(np.isnan(known), mean.astype(np.float32), known)
-    train_given, train_truth = _training(pipeline, prepared, _windows(prepared))
-    return Problem(
-        train=prepared.train,
-        train_given=train_given,
-        train_truth=train_truth,
-        given=known,
-        cases=prepared.evaluation.cases,
-        seed=pipeline.seed,
-        members=_baseline_members(pipeline.sample.members),
-        test=prepared.test,
-        solver=prepared.solver,
-    )
-
-
-def _made(baseline: Baseline, problem: Problem, prepared: Prepared) -> Values:
-    """A baseline's ensemble, made for some cases at a time: a case does not depend on others."""
-    held: dict[tuple[int, int], np.ndarray] = {}
-
-    def of_cases(cases: slice) -> np.ndarray:
-        key = (cases.start, cases.stop)
-        if key not in held:
-            held.clear()
-            held[key] = _with_gaps(baseline(problem.part(cases)), prepared)
-        return held[key]
-
-    def reads(cases: slice, leads: slice, channel: int) -> np.ndarray:
-        return of_cases(cases)[:, :, leads, channel]
-
-    cases, leads = len(problem.cases), max(1, len(problem.cases.leads))
-    shape = (cases, problem.members, leads, *problem.train.values.shape[2:])
-    if 4 * int(np.prod(shape)) <= blocks.BLOCK_BYTES:
-        return blocks.of(of_cases(slice(0, cases)))
-    shape = (cases, *of_cases(slice(0, 1)).shape[1:])
-    return Lazy(shape=shape, reads=reads)
-
-
-def _with_gaps(values: np.ndarray, prepared: Prepared) -> np.ndarray:
-    """Values with NaN at cells that never count, as the model's have it."""
-    seen = prepared.statistics.seen
-    return np.where(seen, values, np.float32(np.nan)) if seen.size else values
-
-
 def _channels(pipeline: Pipeline, prepared: Prepared) -> tuple[Channel, ...]:
     """Those of a state; what a task is given of it is missing from the truth, and so not scored."""
     task, channels = pipeline.data.task, prepared.train.channels
@@ -311,44 +252,3 @@ def _channels(pipeline: Pipeline, prepared: Prepared) -> tuple[Channel, ...]:
         replace(channel, attributes=tuple((dict(channel.attributes) | gappy).items()))
         for channel in channels
     )
-
-
-def _baseline_members(members: int) -> int:
-    """As many as the model has; a model of a single one is not let off with a single draw."""
-    return members if members > 1 else Sample().members
-
-
-def _shown(pipeline: Pipeline, prepared: Prepared, given: torch.Tensor) -> np.ndarray:
-    """The newest state that is known, physical units: the last frame, or the interpolated one."""
-    shown = pipeline.data.task.shown(given, prepared.train.grid)
-    assert shown is not None
-    return prepared.statistics.decode(shown.numpy())
-
-
-def _windows(prepared: Prepared) -> np.ndarray:
-    """Training windows that baselines and scores use: all, or as many as memory holds."""
-    rows = prepared.examples.windows
-    most = max(1, _MOST_BYTES // prepared.train.values[0, 0].nbytes)
-    if len(rows) <= most:
-        return rows
-    log.info("evaluate: baselines use %d of %d training windows", most, len(rows))
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
-
-
-def _training(
-    pipeline: Pipeline, prepared: Prepared, rows: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray]:
-    """Of the training windows: what is given, on the grid, and what was to be sampled."""
-    task, fields, examples = pipeline.data.task, prepared.train, prepared.examples
-    bytes_per_window = fields.values[0, 0].nbytes
-    after = max(task.given_frames - 1, 0) + (task.step if task.has_leads else 0)
-    truth = fields.values[rows[:, 0], rows[:, 1] + after]
-    if task.condition_channels(prepared.ports.target) == 0:
-        return None, truth
-    parts = []
-    size = max(1, _BLOCK_BYTES // (bytes_per_window * task.frames))
-    for first in range(0, len(rows), size):
-        given = task.observe(examples.seen(rows[first : first + size]), fields.grid)
-        assert given is not None
-        parts.append(_shown(pipeline, prepared, given))
-    return np.concatenate(parts), truth

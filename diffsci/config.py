@@ -205,6 +205,11 @@ def _check_calibration(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             "data.split.valid: got null, expected a part of the data that `calibrate` is fitted on"
         )
+    if pipeline.calibrate.bias and pipeline.sample and pipeline.sample.constraints:
+        raise ConfigError(
+            "calibrate.bias: got true, expected false: a shift would break sample.constraints, "
+            "which spreading members about their mean does not"
+        )
     if not pipeline.train.objective.varied:
         raise ConfigError(
             "calibrate: expected null: all members of train.objective "

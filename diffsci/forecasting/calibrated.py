@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from diffsci.data.rims import rim
 from diffsci.diffusion.basis import Basis
-from diffsci.forecasting.bounds import Bounds
+from diffsci.forecasting.constraining import bounds_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.recalibration import Recalibration
@@ -42,7 +42,8 @@ def ensemble(
         made = np.where(rim_of(model), drawn[:, :members], made)
     elif given.kept is not None:
         made = np.where(np.isnan(given.kept)[:, None, None], made, drawn[:, :members])
-    flat = Bounds.of(model.channels).physical(made.reshape(-1, *made.shape[2:]))
+    kept = model.pipeline.sample.constraints if model.pipeline.sample else ()
+    flat = bounds_of(kept, model.channels).physical(made.reshape(-1, *made.shape[2:]))
     return flat.reshape(made.shape)
 
 

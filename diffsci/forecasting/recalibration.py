@@ -74,8 +74,7 @@ class Recalibration:
             basis: Of the grid; bands need it.
         """
         self._require_enough(members)
-        middle = mean_of(members[:, : self.centre])
-        return self._about(members, middle, basis)
+        return self._about(members, basis)
 
     def intervals(
         self, members: Members
@@ -100,12 +99,15 @@ class Recalibration:
     def _about(
         self,
         members: Members,
-        middle: Float[np.ndarray, "case lead channel *space"],
         basis: Basis | None,
     ) -> Members:
         made = np.empty_like(members, dtype=np.float32)
+        first = members[:, : self.centre]
+        middle = mean_of(first)
         factor = _wide(self.spread[..., 0], middle)
-        shifted = middle + _wide(self.shift, middle)
+        # What all members agree on to the last bit was given to them: it is known, and no forecast.
+        known = (first == first[:, :1]).all(axis=1)
+        shifted = middle + np.where(known, 0.0, _wide(self.shift, middle))
         for number in range(members.shape[1]):
             off = members[:, number] - middle
             if self.edges:

@@ -23,6 +23,7 @@ from diffsci.errors import StorageError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.calibrated import given_cells, recalibration
 from diffsci.forecasting.compaction import Compaction, with_failures
+from diffsci.forecasting.constraining import bounds_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.ledger import Ledger
@@ -98,8 +99,8 @@ class Mapped(Committed):
         made = self.by.part(leads, channels)(members, self._basis)
         given = given_cells(self.model, self._opened, {self._dims[0]: row})
         made = made if given is None else np.where(given, members, made)
-        bounds = Bounds.of(tuple(self.model.channels[i] for i in channels))
-        return bounds.physical(made[0])
+        pairs = tuple(self._bounds.pairs[i] for i in channels)
+        return Bounds(pairs=pairs).physical(made[0])
 
     def intervals(
         self, rows: slice, leads: slice = slice(None)
@@ -107,7 +108,7 @@ class Mapped(Committed):
         """Ends of the intervals of some cases."""
         channels = list(range(len(self.model.channels)))
         ends = self.by.part(leads, channels).intervals(self.raw(rows, leads, channels))
-        flat = Bounds.of(self.model.channels).physical(ends.reshape(-1, *ends.shape[3:]))
+        flat = self._bounds.physical(ends.reshape(-1, *ends.shape[3:]))
         return flat.reshape(ends.shape)
 
     def raw(
@@ -116,6 +117,11 @@ class Mapped(Committed):
         """Members as they were drawn."""
         block = self._read(rows.start, rows.stop, leads.start, leads.stop, tuple(channels))
         return block
+
+    @cached_property
+    def _bounds(self) -> Bounds:
+        section = self.model.pipeline.sample
+        return bounds_of(section.constraints if section else (), self.model.channels)
 
     @cached_property
     def _basis(self) -> Basis | None:

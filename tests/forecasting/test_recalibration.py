@@ -188,6 +188,15 @@ def test_gaps_and_failed_members_stay_what_they_are():
         fitted(x, y, bands=2)
 
 
+def test_what_all_members_agree_on_was_given_and_stays():
+    found = fitted(*drawn(40, 4, bias=8.0))
+    x, _ = drawn(3, 6, seed=4)
+    x[..., 3] = 281.37
+    made = found(x)
+    assert np.array_equal(made[..., 3], x[..., 3])
+    assert (made[..., 4] - x[..., 4]).mean() > 4
+
+
 def test_members_that_are_all_equal_have_no_spread_to_scale():
     x, y = drawn(20, 4)
     with pytest.raises(NumericsError, match="calibrate: all members are equal at step 1"):

@@ -243,7 +243,8 @@ def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None
     domain, channels, grid = pipeline.data.domain, prepared.train.channels, prepared.train.grid
     with open_store(store) as made, open_store(raw_of(place).path) as drawn:
         raw = domain.unlabel(drawn.isel(number=slice(made.sizes["number"])), channels, grid)
-    ends, levels = np.zeros((0, 2, *raw.shape[:1], *raw.shape[2:])), ()
+    levels: tuple[float, ...] = ()
+    ends = np.zeros((0, 2, *raw.shape[:1], *raw.shape[2:]))
     if place.has(INTERVALS):
         with quiet(), _intervals_of(place) as ds:
             levels = tuple(float(level) for level in ds["confidence"].values)

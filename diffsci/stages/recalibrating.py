@@ -53,7 +53,8 @@ def recalibration_of(
     require_levels(section.levels, len(evaluation))
     given, store = Given.of_tests(evaluation, sample.observed), folder / STORE
     # It is read once: what is rounded for the user's disk would be an error of the model here.
-    kept = replace(sample, members=section.members, store=replace(sample.store, **_WHOLE))
+    whole = replace(sample.store, precision="float32", accuracy={})
+    kept = replace(sample, members=section.members, store=whole)
     model = replace(model, pipeline=replace(pipeline, sample=kept))
     if store.exists() and not is_same(model, engine, given, kept, store):
         Place.of(store).remove()
@@ -79,9 +80,6 @@ def recalibration_of(
     found = _joined(parts)
     _say(found, model)
     return found
-
-
-_WHOLE = {"precision": "float32", "accuracy": {}}
 
 
 def _cases(model: Surrogate, loaded: config.Loaded, sample: Sample) -> Evaluation:

@@ -108,8 +108,11 @@ LAYOUTS = {
     "rolled longitude": netcdf(rotated),
     "-180..180": netcdf(signed),
     "20..380": netcdf(from_twenty),
-    "a meridian twice": netcdf(lambda ds: ds.pad(longitude=(0, 1), mode="wrap").assign_coords(
-        longitude=np.append(ds.longitude, 360.0))),  # fmt: skip
+    "a meridian twice": netcdf(
+        lambda ds: ds.pad(longitude=(0, 1), mode="wrap").assign_coords(
+            longitude=np.append(ds.longitude, 360.0)
+        )
+    ),  # fmt: skip
     "swapped dims": netcdf(lambda ds: ds.transpose("longitude", "latitude", "time")),
     "upper case": netcdf(lambda ds: ds.rename(latitude="LATITUDE", longitude="LON", time="TIME")),
     "float32 coordinates": netcdf(

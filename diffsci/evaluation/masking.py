@@ -38,7 +38,7 @@ def allowed(
     gaps = np.asarray(np.isnan(truth))
     empty = np.argwhere(gaps.all(axis=tuple(range(2, truth.ndim))))
     if len(empty):
-        case, lead = empty[0]
+        case, lead = (int(number) for number in empty[0])
         raise DataError(
             f"truth: {channel.name} has no value at all in {place(where, case, lead)}; leave that "
             "time out of data.split.test"

@@ -54,7 +54,9 @@ def with_constraints(
     assert section is not None
     given = _last_frames(prepared)
     part = chosen(prepared.evaluation, prepared.evaluation.cases.keys[:_CASES])
-    free = model.values(
+    # The model's own numbers come within the bounds of its section, too.
+    unkept = replace(model.pipeline, sample=replace(section, constraints=()))
+    free = replace(model, pipeline=unkept).values(
         replace(engine, constraints=None, bounds=Bounds()),
         Given.of_tests(part, section.observed),
         range(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,7 @@ def verify(
         return f"{drawn}; {_of_calibrated(place, ledger, loaded, run)}"
     wanted = _wanted(ledger, members, cases)
     model, test = opened(loaded, run)
+    model = _of_as_many_leads(model, ledger.leads)
     again = _Again(place, ledger, model, model.engine())
     evaluation = tests_of(model, test, ledger.cases)
     missing = [case for case in wanted[0] if case not in evaluation.cases.keys]
@@ -109,6 +110,14 @@ def _of_calibrated(place: Place, ledger: Ledger, loaded: config.Loaded, run: Pat
         _require_equal(made, stored, f"{place}: {name} of case {key}")
     chunks, _ = checksums.count(place)
     return f"{place}: {chunks} chunks are whole, and case {key} is what it makes of them"
+
+
+def _of_as_many_leads(model: Surrogate, leads: int) -> Surrogate:
+    """The model, whose test cases reach as far as a store that has grown does."""
+    section = model.pipeline.sample
+    assert section is not None
+    longer = replace(section, leads=max(leads, section.leads))
+    return replace(model, pipeline=replace(model.pipeline, sample=longer))
 
 
 def _require_whole(place: Place, ledger: Ledger) -> None:

@@ -226,15 +226,16 @@ def test_scores_without_gaps_are_the_same_bits():
 
 
 def test_gaps_of_the_truth_are_allowed_by_declaration_alone():
-    truth = np.zeros((3, 1, 2, 4))
-    truth[1, 0, 0, 2] = np.nan
+    truth = np.zeros((3, 1, 4))
+    truth[1, 0, 2] = np.nan
+    where = (7, 0, (), ())  # the block begins with case 7
     marked = Channel(variable="a", unit="1", attributes=(("missing", "moving"),))
     plain = Channel(variable="b", unit="1")
-    assert masking.allowed(truth, (plain, plain)) is None
-    assert masking.allowed(truth, (marked, plain)).sum() == 1
-    truth[2, 0, 0] = np.nan
-    with pytest.raises(DataError, match="a has no value at all in case 2, lead step 1"):
-        masking.allowed(truth, (marked, plain))
+    assert masking.allowed(truth, plain, where) is None
+    assert masking.allowed(truth, marked, where).sum() == 1
+    truth[2, 0] = np.nan
+    with pytest.raises(DataError, match="a has no value at all in case 9, lead step 1"):
+        masking.allowed(truth, marked, where)
 
 
 # A whole run --------------------------------------------------------------------------------------

@@ -202,10 +202,10 @@ FAULTS = {
     "1e20": (lambda ds: ds.where(ds.t2m != ds.t2m[0, 0, 0], 1e20), r"t2m.*1e\+20.*fill"),
     "no latitude": (lambda ds: ds.rename(latitude="foo").drop_vars("foo"), "no latitude"),
     "ensemble": (lambda ds: xr.concat([ds, ds], "realization"), "realization of length 2"),
-    "both 0 and 360": (lambda ds: xr.concat([ds, ds.isel(longitude=[0]).assign_coords(
+    "both 0 and 360": (lambda ds: xr.concat([ds, 1.01 * ds.isel(longitude=[0]).assign_coords(
         longitude=ds.longitude[:1] + 360)], "longitude"), "meridian is there twice"),
     "curvilinear": (lambda ds: ds.rename(latitude="j", longitude="i").drop_vars(["i", "j"])
-                    .assign_coords(lat=(("j", "i"), np.zeros((7, 9)))), "curvilinear"),
+                    .assign_coords(lat=(("j", "i"), np.zeros((7, 9)))), "no longitude that does"),
 }  # fmt: skip
 
 

@@ -106,6 +106,12 @@ def test_a_whole_store_comes_out_the_same(run, tmp_path):
     pipeline.verify(run, store, [1], keys[-1:], more)
 
 
+def test_a_store_that_has_more_leads_than_the_run_now_asks_for(run, tmp_path):
+    store = tmp_path / "f.zarr"
+    pipeline.sample(run, out=store, overrides=("sample.leads=5",))
+    assert "comes out the same" in pipeline.verify(run, store)
+
+
 def test_what_was_changed_is_told(run, tmp_path):
     """Written by a tool that knows the format: the checksums fit, the values do not."""
     store = tmp_path / "f.zarr"

@@ -175,11 +175,12 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
         damage = damage_of(place)
         if damage is None:
             return read(place)
-        warn(f"checkpoint {place} is damaged ({damage}): the one before it is taken")
+        then = ": the one before it is taken" if place != places[0] else ""
+        warn(f"checkpoint {place} is damaged ({damage}){then}")
     if places:
         raise StorageError(
             f"none of the {len(places)} checkpoints in {folder} is whole: restore one from a copy, "
-            "or delete the folder to train from the beginning"
+            "or delete that folder to train from the beginning"
         )
     return None
 

@@ -114,6 +114,11 @@ def explain(
         for name, parameter in module.named_parameters()
         if parameter.grad is not None and not bool(torch.isfinite(own(parameter.grad)).all())
     ]
+    if not spoilt:
+        return (
+            "the gradient is finite, and too long for the square of its norm to be, over the "
+            f"training examples {index.tolist()}; no weight was changed. Lower train.lr or train.clip"
+        )
     return (
         f"the gradient is not finite in {len(spoilt)} weights, first "
         f"{spoilt[:3]}, over the training examples {index.tolist()}; no weight was changed. Lower "

@@ -172,3 +172,11 @@ def test_wrong_policies_are_refused():
     for name, value in (("skip_most", 0), ("spike", 0.0)):
         with pytest.raises(FieldError, match=f"{name}: got"):
             tiny_section(**{name: value})
+
+
+def test_a_gradient_too_long_for_its_norm_is_not_said_to_be_bad_in_no_weight():
+    batch = TinyExamples().batch(np.array([4, 5]))
+    for parameter in (network := torch.nn.Linear(1, 1)).parameters():
+        parameter.grad = torch.full_like(parameter, 1e30)
+    told = explain(np.array([4, 5]), batch, torch.ones(2), network)
+    assert "the gradient is finite, and too long" in told and "[4, 5]" in told

@@ -154,7 +154,7 @@ def promoted(ds: xr.Dataset) -> xr.Dataset:
 def unknown(name: str, entry: Entry, known: list[str]) -> ConfigError:
     """What to raise where a pipeline asks for a variable that is not there."""
     return ConfigError(
-        f"variables: {entry.name} has no {name!r}{did_you_mean(name, known)}; "
+        f"data.variables: {entry.name} has no {name!r}{did_you_mean(name, known)}; "
         f"there are {', '.join(known)}"
     )
 

@@ -26,7 +26,7 @@ def assert_no_leak(train: Fields, test: Fields) -> None:
     raise DataError(
         f"{test.source}: {len(leaked)} of {len(test.trajectories) * len(test.times)} test fields "
         f"equal a training field of {train.source} bit for bit, the first at {first}, the last at "
-        f"{last}; choose another `split.test`"
+        f"{last}; choose another `data.split.test`"
     )
 
 

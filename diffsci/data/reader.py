@@ -157,7 +157,9 @@ def _select_time(
             chosen = canonical.isel(time=(times >= low - slack) & (times <= high + slack))
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
-            f"{entry.location}: time {list(bounds)} is not understood ({error}); {valid}"
+            f"{entry.location}: time {list(bounds)} of a part of data.split is not understood: "
+            "dates are written 2000-12-31 or 2000-12-31T06, times of simulations as numbers; "
+            f"{valid}"
         ) from error
     if chosen.sizes["time"] == 0:
         raise DataError(

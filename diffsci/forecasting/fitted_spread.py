@@ -37,7 +37,7 @@ from diffsci.errors import ConfigError, NumericsError
 from diffsci.evaluation import resampling
 from diffsci.forecasting.recalibration import Recalibration, filtered, mean_of, scale_of
 from diffsci.grid import Grid
-from diffsci.sections.calibrating import Calibrate
+from diffsci.sections.calibrating import Calibrate, fewest_cases
 
 _ONE_SIGMA = 0.683
 
@@ -201,7 +201,7 @@ def require_levels(levels: tuple[float, ...], cases: int) -> None:
         ConfigError: Naming the level, and how many cases it takes.
     """
     for level in levels:
-        needed = math.ceil(level / (1 - level) - 1e-9)
+        needed = fewest_cases(level)
         if cases < needed:
             raise ConfigError(
                 f"calibrate.levels: {level:g} takes {needed} validation cases or more, and there "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from diffsci.errors import require
@@ -33,3 +34,12 @@ class Calibrate:
         fits = all(0 < level < 1 for level in self.levels)
         fits = fits and list(self.levels) == sorted(set(self.levels))
         require(fits, "levels", self.levels, "shares between 0 and 1, rising, such as [0.5, 0.9]")
+        for level in self.levels:
+            needed = fewest_cases(level)
+            fits = self.cases is None or self.cases >= needed
+            require(fits, "cases", self.cases, f"{needed} or more, which levels: {level:g} takes")
+
+
+def fewest_cases(level: float) -> int:
+    """Validation cases without which a conformal interval of this level would be infinite."""
+    return math.ceil(level / (1 - level) - 1e-9)

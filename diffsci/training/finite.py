@@ -117,7 +117,8 @@ def explain(
     if not spoilt:
         return (
             "the gradient is finite, and too long for the square of its norm to be, over the "
-            f"training examples {index.tolist()}; no weight was changed. Lower train.lr or train.clip"
+            f"training examples {index.tolist()}; no weight was changed. Lower train.lr or "
+            "train.clip"
         )
     return (
         f"the gradient is not finite in {len(spoilt)} weights, first "

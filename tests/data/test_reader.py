@@ -411,3 +411,9 @@ def test_files_of_a_glob_that_disagree_are_refused(tmp_path):
         reader.read(str(tmp_path / "*.nc"), Weather(), ALL)
     save(later, tmp_path / "b.nc")
     assert len(reader.read(str(tmp_path / "*.nc"), Weather(), ALL).times) == 16
+
+
+def test_a_date_that_is_none_is_told_with_the_part_and_how_dates_are_written(tmp_path):
+    path = save(makers.weather(), tmp_path / "a.nc")
+    with pytest.raises(DataError, match=r"2000-13-31.*data\.split.*dates are written 2000-12-31"):
+        reader.read(path, Weather(), Part(time=("2000-01-01", "2000-13-31")))

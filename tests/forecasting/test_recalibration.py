@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffsci.diffusion.basis import Basis
-from diffsci.errors import ConfigError, NumericsError, StorageError
+from diffsci.errors import ConfigError, FieldError, NumericsError, StorageError
 from diffsci.forecasting.fitted_spread import Fit, require_levels
 from diffsci.forecasting.recalibration import Recalibration, filtered
 from diffsci.grid import Grid
@@ -223,3 +223,9 @@ def test_it_is_refused_for_what_it_was_not_fitted_for():
         found.require_for({}, 2)
     with pytest.raises(ConfigError, match="fitted with sample.sampler None, and it is ddim now"):
         found.require_for({"sample.sampler": "ddim"}, 1)
+
+
+def test_too_few_cases_for_a_level_are_refused_when_the_file_is_read():
+    assert Calibrate(cases=9, levels=(0.5, 0.9)).cases == 9
+    with pytest.raises(FieldError, match=r"cases: got 8, expected 9 or more, which levels: 0.9"):
+        Calibrate(cases=8, levels=(0.5, 0.9))

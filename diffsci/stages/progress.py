@@ -118,6 +118,9 @@ class Progress:
                 duration((self.steps - step.step) / max(1e-9, rate)),
             )
 
+        if step.ended and step.step < self.steps:
+            log.info("train: ended after step %d by train.%s", step.step, step.ended)
+
     def close(self) -> None:
         """Leave the terminal tidy."""
         self.bar.close()

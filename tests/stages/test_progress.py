@@ -2,13 +2,15 @@
 
 import pytest
 
-from diffsci.stages.progress import Pace, duration
+from diffsci.sections import Train
+from diffsci.stages.progress import Pace, Progress, duration
+from diffsci.tracker import NullTracker
 from diffsci.training.step import Step
 
 
-def step(number, seconds=0.5, wait=0.1):
+def step(number, seconds=0.5, wait=0.1, ended=None):
     given = {"loss": 1.0, "grad_norm": 1.0, "lr": 1.0, "state": lambda: None}
-    return Step(step=number, seconds=seconds, wait=wait, **given)
+    return Step(step=number, seconds=seconds, wait=wait, ended=ended, **given)
 
 
 def test_a_slow_first_step_of_a_call_does_not_count_for_the_rest():
@@ -36,3 +38,14 @@ def test_samples_a_second_and_waiting_are_those_since_they_were_last_told():
 )
 def test_a_duration_is_told_in_units_that_matter(seconds, told):
     assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("at", "why", "told"),
+    [(4, "patience", True), (4, "hours", True), (9, "steps", False), (4, None, False)],
+)
+def test_what_ends_a_training_before_its_last_step_is_told(caplog, at, why, told):
+    caplog.set_level("INFO")
+    progress = Progress(0, Train(steps=9), NullTracker())
+    progress.show(step(at, ended=why))
+    assert (f"train: ended after step {at} by train.{why}" in caplog.text) == told

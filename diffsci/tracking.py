@@ -102,7 +102,10 @@ def _in_time(connect: Callable[[], Tracker], seconds: float) -> Tracker:
 
 
 def _untracked(error: Exception) -> Tracker:
-    log.warning("this run is not tracked by MLflow: %s; the run goes on", reason(error))
+    log.warning(
+        "this run is not tracked by MLflow: %s; the run goes on, and `diffsci sync` sends it later",
+        reason(error),
+    )
     return NullTracker()
 
 

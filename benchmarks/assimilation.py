@@ -23,10 +23,10 @@ from diffsci.diffusion.guidance.posterior import Posterior
 from diffsci.evaluation.ensemble_filter import filtered
 from diffsci.evaluation.scores.base import Pairs
 from diffsci.evaluation.scores.coverage import Coverage
-from diffsci.forecasting.analysis import Analyst
-from diffsci.forecasting.observation_table import read_table
-from diffsci.forecasting.reference_analyses import climatological, interpolated
-from diffsci.forecasting.sighting import placed
+from diffsci.forecasting.assimilation.analysis import Analyst
+from diffsci.forecasting.assimilation.observation_table import read_table
+from diffsci.forecasting.assimilation.reference_analyses import climatological, interpolated
+from diffsci.forecasting.assimilation.sighting import placed
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
 from diffsci.solvers.kuramoto_sivashinsky import KuramotoSivashinsky

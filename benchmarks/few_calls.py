@@ -187,7 +187,7 @@ def study(run: Path, cases: int, members: int) -> list[dict]:
 
 def with_table(model, prepared):
     """The model with the table of its posterior variance."""
-    from diffsci.stages.calibrating import calibrated
+    from diffsci.stages.ensembles.calibrating import calibrated
 
     examples = prepared.valid or prepared.examples
     return calibrated(model, examples, Device.of(model.pipeline.runtime))

@@ -19,11 +19,11 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from diffsci.data import states
-from diffsci.data.blocks import Plan
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.domains.weather import Weather
-from diffsci.data.preparing import prepare
+from diffsci.data.prepared import states
+from diffsci.data.prepared.blocks import Plan
+from diffsci.data.prepared.preparing import prepare
 
 NAMES = ("a", "b", "c")
 

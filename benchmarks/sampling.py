@@ -35,11 +35,11 @@ from diffsci.diffusion.augmentation import pure_noise
 from diffsci.diffusion.noise import MemberNoise
 from diffsci.diffusion.samplers.dpmpp import DPMpp
 from diffsci.forecasting.given import Given
-from diffsci.forecasting.work import Writing
+from diffsci.forecasting.store.work import Writing
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device
-from diffsci.stages.job import Job
-from diffsci.stages.sampling import write_ensemble
+from diffsci.stages.ensembles.job import Job
+from diffsci.stages.ensembles.sampling import write_ensemble
 from tests.forecasting import makers
 
 CPU = Device(name="cpu", precision="fp32", threads=1)
@@ -141,7 +141,7 @@ def writing(quick: bool) -> None:
             if quiet:
                 for name in ("write", "commit"):
                     stack.enter_context(mock.patch.object(Writing, name, lambda *_: None))
-                stack.enter_context(mock.patch("diffsci.stages.growing.Growth.finish"))
+                stack.enter_context(mock.patch("diffsci.stages.ensembles.growing.Growth.finish"))
             written(model, known, members, store)
 
     with TemporaryDirectory() as folder:
@@ -198,7 +198,7 @@ def processes(quick: bool) -> None:
     model, known = quickstart(cases)
 
     def forked(store, world):
-        from diffsci.stages import hands
+        from diffsci.stages.ensembles import hands
 
         class Split(hands.Hands):
             def do(self, job: Job, units) -> None:

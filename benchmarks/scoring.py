@@ -96,7 +96,7 @@ def measure(calls: dict[str, Callable[[], np.ndarray]], rounds: int) -> dict[str
 STREAMED = {"members": 50, "latitude": 721, "longitude": 1440, "leads": 10}
 CHILD = """
 import resource, sys, time
-from diffsci.stages.standalone import score
+from diffsci.stages.scores.standalone import score
 score(sys.argv[1] + "/forecast.zarr", sys.argv[1] + "/truth.zarr")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.process_time())
 """

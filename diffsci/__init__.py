@@ -15,7 +15,7 @@ __all__ = ["load", "open_data", "open_forecast"]
 
 if TYPE_CHECKING:
     from diffsci.data.opening import open_data
-    from diffsci.forecasting.views import open_forecast
+    from diffsci.forecasting.store.views import open_forecast
     from diffsci.pipeline import load
 
 
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> object:
 
         return load
     if name == "open_forecast":
-        from diffsci.forecasting.views import open_forecast
+        from diffsci.forecasting.store.views import open_forecast
 
         return open_forecast
     if name == "open_data":

@@ -13,7 +13,7 @@ from diffsci.errors import ConfigError, DataError, DiffsciError
 from diffsci.run_folder import roots_of_run
 
 if TYPE_CHECKING:
-    from diffsci.data.problems import Problem
+    from diffsci.data.checks.problems import Problem
     from diffsci.stages.prepare import Prepared
 
 
@@ -31,7 +31,7 @@ def check(
         tell: Called with lines that say what each pipeline without faults costs on this machine.
         overrides: `KEY=VALUE` texts for the pipelines.
     """
-    from diffsci.data.preflight import check_entry
+    from diffsci.data.checks.preflight import check_entry
 
     problems: list[Problem] = []
     for path in paths:
@@ -52,7 +52,7 @@ def pictures(
         folder: Where to write.
         overrides: `KEY=VALUE` texts for the pipelines.
     """
-    from diffsci.data.pictures import draw
+    from diffsci.data.checks.pictures import draw
 
     drawn: list[Path] = []
     for path in paths:
@@ -72,7 +72,7 @@ def pictures(
 
 @dataclass(frozen=True, kw_only=True)
 class Preparing:
-    """How data is prepared; see `diffsci.data.preparing.Plan`."""
+    """How data is prepared; see `diffsci.data.prepared.preparing.Plan`."""
 
     out: Path
     domain: str | None = None
@@ -93,7 +93,9 @@ def prepare(source: str, options: Preparing, roots: tuple[Path, ...] = ()) -> Pa
         roots: Folders that may hold a `data_catalog`.
     """
     from diffsci import families
-    from diffsci.data import blocks, preflight, preparing, reader
+    from diffsci.data import reader
+    from diffsci.data.checks import preflight
+    from diffsci.data.prepared import blocks, preparing
     from diffsci.sections import Part
 
     entry = load_entry(source, roots)
@@ -119,7 +121,7 @@ def _check_pipeline(
     path: Path | str, tell: Callable[[str], None] | None, overrides: Sequence[str]
 ) -> list[Problem]:
     """The file, or each point of its sweep."""
-    from diffsci.data.problems import problem_of
+    from diffsci.data.checks.problems import problem_of
 
     found: list[Problem] = []
     parts: dict[str, list[Problem]] = {}
@@ -144,7 +146,7 @@ def _check_loaded(
     parts: dict[str, list[Problem]],
 ) -> Iterator[Problem]:
     """Each part of the data, read once for all points, then what shows when all is put together."""
-    from diffsci.data.preflight import check_part
+    from diffsci.data.checks.preflight import check_part
 
     data, found = loaded.pipeline.data, []
     for name, part in data.parts:
@@ -197,10 +199,11 @@ def _check_preparing(
     path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
 ) -> Iterator[Problem]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
-    from diffsci.data.problems import problem_of
-    from diffsci.stages import costs, starting
+    from diffsci.data.checks.problems import problem_of
+    from diffsci.stages import costs
     from diffsci.stages.checks import check_constraints, faults, warnings
     from diffsci.stages.prepare import prepare
+    from diffsci.stages.training import starting
 
     try:
         prepared = prepare(loaded.pipeline, loaded.roots)

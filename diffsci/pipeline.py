@@ -54,7 +54,8 @@ def run(
     folder = out or Path("runs") / loaded.pipeline.name
     loaded = replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
     if _several():
-        from diffsci.stages import following, sharing
+        from diffsci.stages.ensembles import sharing
+        from diffsci.stages.training import following
 
         with following.together(loaded.pipeline) as first:
             if not first:
@@ -170,7 +171,7 @@ def sample(
         NumericsError: When members failed; the store has the others.
         StorageError: When there is no trained model, or the store was made from something else.
     """
-    from diffsci.stages import resampling
+    from diffsci.stages.ensembles import resampling
 
     texts = list(overrides)
     texts += [f"sample.members={members}"] if members is not None else []
@@ -178,7 +179,7 @@ def sample(
     loaded = _of_run(run, texts)
     if not _several():
         return resampling.resample(loaded, run, out)
-    from diffsci.stages import following
+    from diffsci.stages.training import following
 
     with following.together(loaded.pipeline) as first:
         if first:
@@ -212,7 +213,7 @@ def verify(
         NumericsError: When a member comes out otherwise.
         StorageError: When chunks are damaged, or the store is of something else.
     """
-    from diffsci.stages import verifying
+    from diffsci.stages.ensembles import verifying
 
     # The run's own store is made as its pipeline says, whatever was chosen afterwards.
     loaded = _of_run(run, list(overrides), tuned=store is not None)
@@ -235,7 +236,7 @@ def _of_run(run: Path, texts: list[str], tuned: bool = True) -> config.Loaded:
 
 def _trained(file: Path, overrides: Sequence[str] = (), tuned: bool = True) -> config.Loaded:
     """The pipeline of a trained model, with the sampler that was chosen for it."""
-    from diffsci.stages.trained import trained
+    from diffsci.stages.ensembles.trained import trained
 
     return trained(file, overrides, tuned=tuned)
 

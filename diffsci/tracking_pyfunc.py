@@ -17,7 +17,7 @@ from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
 import diffsci
 from diffsci.data.catalog import Entry, Source
-from diffsci.forecasting.answering import Question, planned
+from diffsci.forecasting.requests.answering import Question, planned
 
 
 class Registered(PythonModel):

@@ -17,12 +17,13 @@ import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
 from diffsci import cli
-from diffsci.data.blocks import Plan
 from diffsci.data.catalog import load_entry
 from diffsci.data.domains.weather import Weather
-from diffsci.data.preparing import prepare
+from diffsci.data.prepared.blocks import Plan
+from diffsci.data.prepared.preparing import prepare
 from diffsci.sections import Part
-from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages import sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages.training import learning  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 from tests._together import free_port
 

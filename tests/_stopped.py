@@ -21,8 +21,9 @@ import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of
 
 from diffsci import cli, journal, stopping
 from diffsci.errors import StorageError
-from diffsci.forecasting import work
-from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.forecasting.store import work
+from diffsci.stages import sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages.training import learning  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 
 QUICK = (

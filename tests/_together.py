@@ -19,7 +19,8 @@ import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
 from diffsci import cli, runtime
-from diffsci.stages import learning, sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages import sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages.training import learning  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 
 STEPS = 9

@@ -10,7 +10,7 @@ import xarray as xr
 from diffsci import checking, config, pipeline
 from diffsci.errors import ConfigError
 from diffsci.files import sha256_of
-from diffsci.stages import calibrating
+from diffsci.stages.ensembles import calibrating
 from tests.tiny_runs import make, run
 
 EXACT = "sample.sampler={use: ancestral, steps: 2, variance: exact}"

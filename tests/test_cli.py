@@ -157,7 +157,7 @@ def test_sample_hands_on_what_was_asked(good, stages):
 
 
 def test_check_prints_faults_and_ends_with_3(good, stages):
-    from diffsci.data.problems import Problem
+    from diffsci.data.checks.problems import Problem
 
     nan = Problem(code="nan", file="a.nc", variable="t", value="3 NaN", fix="fill them")
     gap = Problem(code="gap", file="a.nc", coordinate="time", value="2 days", fix="none needed")

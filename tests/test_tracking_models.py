@@ -13,9 +13,9 @@ import xarray as xr
 import diffsci
 from diffsci import tracking_models
 from diffsci.errors import ConfigError, StorageError
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
 from diffsci.sections import Tracking
-from diffsci.stages.from_files import Request, sample_from
+from diffsci.stages.ensembles.from_files import Request, sample_from
 from diffsci.stages.registering import on_request, register
 from tests import tiny_runs
 

@@ -44,13 +44,13 @@ def sample(
     with stopping.listening(alone=not rank()):
         if source is None:
             from diffsci import pipeline as stages
-            from diffsci.stages.from_files import steps_of
+            from diffsci.stages.ensembles.from_files import steps_of
 
             texts = overrides
             texts += () if lead is None else (f"sample.leads={steps_of(folder, lead)}",)
             store = stages.sample(folder, members, seed, _place(out), texts)
         else:
-            from diffsci.stages.from_files import Request, sample_from
+            from diffsci.stages.ensembles.from_files import Request, sample_from
 
             request = Request(
                 source=source,

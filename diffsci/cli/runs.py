@@ -76,7 +76,7 @@ def score(
     earth2studio, GenCast and cfgrib are known. Writes scores.csv, scores.json, figures and
     report.html.
     """
-    from diffsci.stages import standalone
+    from diffsci.stages.scores import standalone
 
     folder = out or Path(f"{forecast.resolve().stem}-scores")
     words = [word for word in (scores or "").split(",") if word]

@@ -12,7 +12,7 @@ from diffsci.cli.border import require_run, verbose
 from diffsci.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from diffsci.forecasting.names import Vocabulary
+    from diffsci.forecasting.store.names import Vocabulary
 
 _LAYOUTS = ("wb2", "weatherbenchx", "earth2studio", "cf-netcdf", "valid-time", "xskillscore")
 
@@ -41,8 +41,8 @@ def export(
 
         near = near_path(Path(run), "*/") or "; expected a folder such as runs/quickstart"
         raise StorageError(f"{run}: no such run or store{near}")
-    from diffsci.forecasting.exporting import export as write
-    from diffsci.forecasting.statistics_products import Products
+    from diffsci.forecasting.store.exporting import export as write
+    from diffsci.forecasting.store.statistics_products import Products
 
     wanted = None if products is None else Products.of(products)
     with stopping.listening():
@@ -126,8 +126,8 @@ def tune(
     tune.png into RUN. `diffsci sample` takes what is chosen, unless sample.sampler is given.
     """
     require_run(run)
-    from diffsci.stages.tuning import Asked
-    from diffsci.stages.tuning import tune as find
+    from diffsci.stages.ensembles.tuning import Asked
+    from diffsci.stages.ensembles.tuning import tune as find
 
     chosen = {"samplers": _words(samplers), "calls": _numbers(calls)}
     asked = Asked(

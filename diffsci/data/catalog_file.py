@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diffsci.data import addresses, intervals
+from diffsci.data import addresses
 from diffsci.data import strict_yaml as strict
+from diffsci.data.canonical import intervals
 from diffsci.data.entry import MISSING, TRANSFORMS, Entry, Source, TimeAxis, Variable
 from diffsci.errors import DataError
 

@@ -14,11 +14,13 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families, yamltext
-from diffsci.data import axes, files, preflight, reader
-from diffsci.data import times as stamps
+from diffsci.data import files, reader
+from diffsci.data.canonical import axes
+from diffsci.data.canonical import times as stamps
 from diffsci.data.catalog import Entry, load_entry
+from diffsci.data.checks import preflight
+from diffsci.data.checks.problems import Problem, Report
 from diffsci.data.domains.base import Domain
-from diffsci.data.problems import Problem, Report
 from diffsci.errors import DiffsciError
 
 _KINDS = {

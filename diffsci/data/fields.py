@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from diffsci.data import times as stamps
-from diffsci.data.stored import BLOCK, Stored, frames
+from diffsci.data.canonical import times as stamps
+from diffsci.data.prepared.stored import BLOCK, Stored, frames
 from diffsci.grid import Grid
 
 WHOLE = 2 * 2**30

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from diffsci.data import joining, lazy, recognising, remote
+from diffsci.data.canonical.time_axis import dated
 from diffsci.data.catalog import Entry
 from diffsci.data.sources import images
-from diffsci.data.time_axis import dated
 from diffsci.errors import DataError
 
 _IN_FOLDERS = ("*.nc", "*.nc4", "*.cdf", "*.h5", "*.hdf5")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from diffsci.data.around import Around
+from diffsci.data.examples.around import Around
+from diffsci.data.examples.inputs import Inputs, condition_channels
 from diffsci.data.fields import Fields
-from diffsci.data.inputs import Inputs, condition_channels
 from diffsci.data.moments import Moments
 from diffsci.data.statistics import Statistics, learnt
 from diffsci.data.tasks.base import Task

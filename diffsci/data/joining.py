@@ -17,9 +17,9 @@ import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from diffsci.data import lazy
-from diffsci.data import times as stamps
+from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.time_axis import dated
 from diffsci.data.catalog import Entry
-from diffsci.data.time_axis import dated
 from diffsci.errors import DataError
 
 _SMALL = 64

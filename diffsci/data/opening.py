@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data import lazy, preflight, reader, stacking
+from diffsci.data import lazy, reader, stacking
 from diffsci.data.catalog import Entry, Source, load_entry
+from diffsci.data.checks import preflight
 from diffsci.data.domains.base import Domain
 from diffsci.errors import DiffsciError
 

@@ -17,12 +17,12 @@ import numpy as np
 import xarray as xr
 
 from diffsci.data import files, remote
-from diffsci.data import times as stamps
+from diffsci.data.canonical import times as stamps
 from diffsci.data.catalog import Entry, load_entry
+from diffsci.data.checks.problems import Report
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
-from diffsci.data.problems import Report
-from diffsci.data.stored import frames
+from diffsci.data.prepared.stored import frames
 from diffsci.errors import DataError, DiffsciError
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from diffsci.data.axes import unknown
+from diffsci.data.canonical.axes import unknown
+from diffsci.data.canonical.units import conversion, spelling
 from diffsci.data.catalog import MISSING, Entry
+from diffsci.data.checks.problems import Report
+from diffsci.data.checks.scanning import Scan
 from diffsci.data.entry import TRANSFORMS
 from diffsci.data.fields import LEVEL, Channel
-from diffsci.data.problems import Report
-from diffsci.data.scanning import Scan
-from diffsci.data.units import conversion, spelling
 from diffsci.families import did_you_mean
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import cftime
 import numpy as np
 from jaxtyping import Bool, Int
 
-from diffsci.data.times import is_dates, later, months_of
+from diffsci.data.canonical.times import is_dates, later, months_of
 
 _DAY = np.timedelta64(1, "D")
 _DAYS_BEFORE = np.cumsum([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30])

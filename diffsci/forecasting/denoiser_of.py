@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from diffsci.data.around import Around
+from diffsci.data.examples.around import Around
+from diffsci.data.examples.inputs import condition_channels, scalar_count
 from diffsci.data.fields import Channel
-from diffsci.data.inputs import condition_channels, scalar_count
 from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.grid import Grid

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from diffsci.data.around import Around
-from diffsci.data.inputs import Inputs
-from diffsci.data.rims import rim, spread
+from diffsci.data.examples.around import Around
+from diffsci.data.examples.inputs import Inputs
+from diffsci.data.examples.rims import rim, spread
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
 from diffsci.diffusion.denoiser import Denoiser

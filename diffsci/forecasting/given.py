@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci.data.cases import Evaluation
+from diffsci.data.examples.cases import Evaluation
 from diffsci.data.fields import Cases
 from diffsci.forecasting.observations import Observations, of_truth
 from diffsci.sections import Observing

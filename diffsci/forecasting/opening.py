@@ -9,6 +9,7 @@ from diffsci.data.fields import Channel
 from diffsci.data.statistics import Statistics
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import StorageError
+from diffsci.forecasting.calibration.recalibration import Recalibration
 from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.model_folder import (
     CALIBRATION,
@@ -21,7 +22,6 @@ from diffsci.forecasting.model_folder import (
     read_weights,
     told_of_choice,
 )
-from diffsci.forecasting.recalibration import Recalibration
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.grid import Grid
 from diffsci.sections import Pipeline

@@ -21,8 +21,8 @@ from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.guidance.base import Guidance
 from diffsci.diffusion.variance import VarianceTable
 from diffsci.errors import ConfigError
-from diffsci.forecasting.calibrated import ensemble
-from diffsci.forecasting.conditions import given_for
+from diffsci.forecasting.calibration.calibrated import ensemble
+from diffsci.forecasting.calibration.recalibration import Recalibration
 from diffsci.forecasting.constraining import Constrained, bounds_of
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.forecasting.ensemble import Engine
@@ -39,7 +39,7 @@ from diffsci.forecasting.model_folder import (
 )
 from diffsci.forecasting.observations import Observations, checked
 from diffsci.forecasting.perturbing import Perturbation
-from diffsci.forecasting.recalibration import Recalibration
+from diffsci.forecasting.requests.conditions import given_for
 from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid

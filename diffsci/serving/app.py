@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffsci.families import did_you_mean
-from diffsci.forecasting.answering import Question
+from diffsci.forecasting.requests.answering import Question
 from diffsci.serving import pages
 from diffsci.serving.bodies import KINDS
 from diffsci.serving.desk import Desk

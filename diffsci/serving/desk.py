@@ -18,8 +18,8 @@ import numpy as np
 
 from diffsci.data.catalog import Entry, Source
 from diffsci.errors import DiffsciError
-from diffsci.forecasting.answering import Plan, Question, planned
 from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.requests.answering import Plan, Question, planned
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.serving import bodies
 from diffsci.serving.refusals import Refusal, refusal_of

@@ -12,7 +12,7 @@ import uvicorn
 from diffsci.errors import ConfigError
 from diffsci.serving.app import application
 from diffsci.serving.desk import Desk, Limits
-from diffsci.stages.from_files import opened
+from diffsci.stages.ensembles.from_files import opened
 
 log = logging.getLogger(__name__)
 

@@ -24,18 +24,19 @@ from diffsci.errors import ConfigError, DataError
 from diffsci.evaluation.rows import Row
 from diffsci.evaluation.scores.base import Score
 from diffsci.evaluation.table import evaluate
-from diffsci.forecasting.analysis import Analyst, cases_of
-from diffsci.forecasting.matching import canonical_of, fields_of
-from diffsci.forecasting.observation_table import read_table
-from diffsci.forecasting.places import Place
-from diffsci.forecasting.reference_analyses import climatological, interpolated
-from diffsci.forecasting.sighting import Placed, placed, steps_between
-from diffsci.forecasting.store import require_name, write_whole
+from diffsci.forecasting.assimilation.analysis import Analyst, cases_of
+from diffsci.forecasting.assimilation.observation_table import read_table
+from diffsci.forecasting.assimilation.reference_analyses import climatological, interpolated
+from diffsci.forecasting.assimilation.sighting import Placed, placed, steps_between
+from diffsci.forecasting.requests.matching import canonical_of, fields_of
+from diffsci.forecasting.store.disk import require_name, write_whole
+from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.run_folder import roots_of_run
 from diffsci.runtime import Device
 from diffsci.sections import Evaluate
-from diffsci.stages import from_files, telling
+from diffsci.stages.ensembles import from_files
+from diffsci.stages.scores import telling
 
 log = logging.getLogger(__name__)
 

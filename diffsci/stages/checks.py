@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from diffsci import families
-from diffsci.data.windows import Examples
+from diffsci.data.examples.windows import Examples
 from diffsci.diffusion.augmentation import ends, level
 from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.guidance.base import Guidance, Observed

@@ -10,23 +10,23 @@ import numpy as np
 from jaxtyping import Bool
 
 from diffsci.data import generated
-from diffsci.data.cases import Evaluation, cases_given
+from diffsci.data.canonical.times import regular_step
 from diffsci.data.catalog import Entry, load_entry
+from diffsci.data.checks.leaks import assert_no_leak
+from diffsci.data.examples.cases import Evaluation, cases_given
+from diffsci.data.examples.parts import read_part
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fields import Cases, Channel, Fields
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.holding import mebibytes
-from diffsci.data.leaks import assert_no_leak
-from diffsci.data.parts import read_part
+from diffsci.data.prepared.holding import mebibytes
 from diffsci.data.statistics import Statistics
-from diffsci.data.times import regular_step
-from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
 from diffsci.sections import Part, Pipeline, Runtime
 from diffsci.solvers.base import Solver
-from diffsci.stages.rolling import rolled_leads
+from diffsci.stages.training.rolling import rolled_leads
 from diffsci.training import memory
 
 log = logging.getLogger(__name__)

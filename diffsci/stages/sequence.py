@@ -19,31 +19,25 @@ from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.opening import read_surrogate
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
-from diffsci.stages import (
-    checks,
-    following,
-    recalibrated,
-    recalibrating,
-    registering,
-    scoring,
-    telling,
-)
-from diffsci.stages.calibrating import calibrated
-from diffsci.stages.keeping import with_constraints
-from diffsci.stages.learning import Training, learn
-from diffsci.stages.naming import names_of
+from diffsci.stages import checks, registering
+from diffsci.stages.ensembles.calibrating import calibrated
+from diffsci.stages.ensembles.provenance import provenance
+from diffsci.stages.ensembles.sampling import write_ensemble, write_truth
+from diffsci.stages.ensembles.sharing import hands_of
 from diffsci.stages.prepare import Prepared, prepare
-from diffsci.stages.provenance import provenance
-from diffsci.stages.sampling import write_ensemble, write_truth
-from diffsci.stages.sharing import hands_of
-from diffsci.stages.starting import begin_of
-from diffsci.stages.stored import Layout
+from diffsci.stages.scores import recalibrated, recalibrating, scoring, telling
+from diffsci.stages.scores.keeping import with_constraints
+from diffsci.stages.scores.stored import Layout
 from diffsci.stages.tracked import tracked
+from diffsci.stages.training import following
+from diffsci.stages.training.learning import Training, learn
+from diffsci.stages.training.naming import names_of
+from diffsci.stages.training.starting import begin_of
 from diffsci.stages.watching import watched
 from diffsci.tracker import NullTracker, Tracker
 from diffsci.training import distributed, memory

@@ -8,9 +8,9 @@ import diffsci
 from diffsci import config, families, journal, tracking
 from diffsci.journal import Journal
 from diffsci.run_folder import STAGES, RunFolder
-from diffsci.stages import telling
 from diffsci.stages.journalled import Journalled
 from diffsci.stages.prepare import Prepared
+from diffsci.stages.scores import telling
 from diffsci.stages.syncing import PARAMS
 from diffsci.tracker import Tracker
 

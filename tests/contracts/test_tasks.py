@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from diffsci import families
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.windows import Examples
 from tests.data import makers
 
 SPACES = [(16,), (9, 14)]

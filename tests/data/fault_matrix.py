@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from PIL import Image as Picture
 
-from diffsci.data import preflight
+from diffsci.data.checks import preflight
 from tests.data import makers
 from tests.data.test_layouts import LAYOUTS
 

@@ -8,7 +8,8 @@ import scipy.io
 import xarray as xr
 
 import diffsci
-from diffsci.data import describing, preflight
+from diffsci.data import describing
+from diffsci.data.checks import preflight
 from diffsci.errors import DataError
 
 RANDOM = np.random.default_rng(0)

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from diffsci.data import preflight, reader
+from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source
+from diffsci.data.checks import preflight
 from diffsci.data.domains.weather import Weather
 from diffsci.errors import DataError
 from diffsci.sections import Part

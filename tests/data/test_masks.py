@@ -8,17 +8,18 @@ import pytest
 import torch
 import xarray as xr
 
-from diffsci.data import preflight, reader
+from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.checks import preflight
+from diffsci.data.checks.leaks import assert_no_leak
 from diffsci.data.domains.weather import Weather
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fields import Channel
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.leaks import assert_no_leak
 from diffsci.data.moments import Moments
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
-from diffsci.data.windows import Examples
 from diffsci.diffusion import objective
 from diffsci.errors import DataError
 from diffsci.evaluation import masking

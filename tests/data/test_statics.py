@@ -5,15 +5,15 @@ import pytest
 import torch
 import xarray as xr
 
-from diffsci.data.around import Around
 from diffsci.data.domains.weather import Weather
+from diffsci.data.examples.around import Around
+from diffsci.data.examples.parts import read_part
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.parts import read_part
 from diffsci.data.reader import read
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.data.windows import Examples
 from diffsci.errors import ConfigError, DataError
 from diffsci.sections import Data, Part, Split
 from tests.data import makers

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.checks.problems import Report
 from diffsci.data.domains.weather import Weather
+from diffsci.data.examples.seeing import Seeing
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.problems import Report
 from diffsci.data.reader import read
-from diffsci.data.seeing import Seeing
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.generate import Generate

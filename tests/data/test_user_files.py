@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffsci.data import preflight, reader
+from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.checks import preflight
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather

@@ -6,10 +6,11 @@ import xarray as xr
 from PIL import Image as Picture
 
 from diffsci import load
-from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source, load_entry
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
+from diffsci.data.examples.cases import cases_given
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.reader import read
 from diffsci.data.tasks.downscale import Downscale
@@ -17,8 +18,7 @@ from diffsci.data.tasks.forecast import Forecast
 from diffsci.data.tasks.generate import Generate
 from diffsci.data.tasks.infill import Infill
 from diffsci.data.tasks.trajectory import Trajectory
-from diffsci.data.windows import Examples
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
 from diffsci.sections import Part
 from tests import tiny_runs
 

@@ -6,7 +6,7 @@ from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
 from diffsci.data.fields import Cases, Channel
-from diffsci.forecasting.store import write_whole
+from diffsci.forecasting.store.disk import write_whole
 from diffsci.grid import Grid
 
 _LEVEL = (

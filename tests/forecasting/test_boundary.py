@@ -7,19 +7,19 @@ import pytest
 import torch
 import xarray as xr
 
-from diffsci.data.cases import cases_given
 from diffsci.data.domains.weather import Weather
-from diffsci.data.rims import rim, taken
+from diffsci.data.examples.cases import cases_given
+from diffsci.data.examples.rims import rim, taken
+from diffsci.data.examples.windows import Examples
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.data.windows import Examples
 from diffsci.errors import DataError
 from diffsci.forecasting.given import Given
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device
-from diffsci.stages.job import some
+from diffsci.stages.ensembles.job import some
 from tests import tiny_runs
 from tests.forecasting import makers
-from tests.stages.test_sampling import written
+from tests.stages.ensembles.test_sampling import written
 
 CPU = Device(name="cpu", precision="fp32", threads=1)
 SMALL = UNet(channels=(8,), blocks=1, groups=4, embedding=8)

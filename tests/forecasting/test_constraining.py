@@ -17,7 +17,7 @@ from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.errors import ConfigError
 from diffsci.forecasting.constraining import Constrained, setting_of
 from diffsci.forecasting.given import Given
-from diffsci.forecasting.ledger import identity_of
+from diffsci.forecasting.store.ledger import identity_of
 from diffsci.grid import Grid
 from tests.forecasting import makers
 

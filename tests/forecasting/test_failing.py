@@ -10,15 +10,15 @@ from diffsci.data.fields import Channel
 from diffsci.errors import NumericsError, StorageError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.failing import Limit
-from diffsci.forecasting.ledger import Ledger
-from diffsci.forecasting.places import Place
 from diffsci.forecasting.rollout import Rollout
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
+from diffsci.forecasting.store.ledger import Ledger
+from diffsci.forecasting.store.places import Place
 from diffsci.networks.base import Module
 from tests import tiny_runs
 from tests.forecasting import makers
 from tests.forecasting.test_ensemble import CPU, rows_of
-from tests.stages import test_sampling as stores
+from tests.stages.ensembles import test_sampling as stores
 
 
 class Explodes(Module):

@@ -17,7 +17,7 @@ from diffsci.sections import Perturbing
 from tests import tiny_runs
 from tests.forecasting import makers
 from tests.forecasting.test_ensemble import CPU, rows_of
-from tests.stages import test_sampling as stores
+from tests.stages.ensembles import test_sampling as stores
 
 
 def rows(count, frames=2, case="c"):

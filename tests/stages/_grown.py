@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from diffsci.errors import StorageError
-from diffsci.forecasting import work
+from diffsci.forecasting.store import work
 from tests import tiny_runs
-from tests.stages import test_sampling as stores
+from tests.stages.ensembles import test_sampling as stores
 
 PLACES = (
     "store.begun",
@@ -176,7 +176,7 @@ def in_compaction(root, whole, members, turns):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    from diffsci.forecasting import store as layout
+    from diffsci.forecasting.store import disk as layout
 
     layout.CHUNK_BYTES = 3000  # a chunk of two cases
     base = Path(sys.argv[1])

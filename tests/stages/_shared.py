@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 
 from diffsci import cli
-from diffsci.forecasting import work
-from diffsci.stages import following, resampling, sequence  # noqa: F401  once, not in every fork
+from diffsci.forecasting.store import work
+from diffsci.stages import sequence  # noqa: F401  once, not in every fork
+from diffsci.stages.ensembles import resampling  # noqa: F401  once, not in every fork
+from diffsci.stages.training import following  # noqa: F401  once, not in every fork
 from tests import tiny_runs
 
 

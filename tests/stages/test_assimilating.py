@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from diffsci import cli
 from diffsci.evaluation.rows import read_rows
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
 from tests import tiny_runs
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 import diffsci
 from diffsci import pipeline
-from diffsci.stages.from_files import Request, sample_from
+from diffsci.stages.ensembles.from_files import Request, sample_from
 from tests import tiny_runs
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from diffsci import load
 from diffsci.errors import DataError
-from diffsci.forecasting.store import open_store
+from diffsci.forecasting.store.disk import open_store
 from tests import tiny_runs
 
 

@@ -7,10 +7,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from diffsci import config, pipeline
-from diffsci.data.blocks import Plan
 from diffsci.data.catalog import load_entry
 from diffsci.data.domains.weather import Weather
-from diffsci.data.preparing import prepare
+from diffsci.data.prepared.blocks import Plan
+from diffsci.data.prepared.preparing import prepare
 from diffsci.sections import Part
 from tests import tiny_runs
 

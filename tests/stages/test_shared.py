@@ -11,10 +11,10 @@ import pytest
 
 from diffsci.errors import ConfigError, FieldError
 from diffsci.sections import Runtime
-from diffsci.stages.hands import Workers
-from diffsci.stages.sharing import hands_of
+from diffsci.stages.ensembles.hands import Workers
+from diffsci.stages.ensembles.sharing import hands_of
 from tests import tiny_runs
-from tests.stages import test_sampling as stores
+from tests.stages.ensembles import test_sampling as stores
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from diffsci import config, pipeline
-from diffsci.stages import telling
 from diffsci.stages.prepare import prepare
+from diffsci.stages.scores import telling
 from tests import tiny_runs
 
 

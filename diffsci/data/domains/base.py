@@ -13,8 +13,8 @@ import xarray as xr
 from jaxtyping import Float
 
 from diffsci.data.catalog import Entry
+from diffsci.data.checks.problems import Report
 from diffsci.data.fields import Cases, Channel, Fields
-from diffsci.data.problems import Report
 from diffsci.grid import Grid
 
 

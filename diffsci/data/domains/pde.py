@@ -13,13 +13,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import axes, edges, forecast_layout, stacking
-from diffsci.data import times as stamps
+from diffsci.data import forecast_layout, stacking
+from diffsci.data.canonical import axes, edges
+from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
 from diffsci.data.catalog import Entry
+from diffsci.data.checks.problems import Report
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Cases, Channel, Fields
-from diffsci.data.problems import Report
-from diffsci.data.time_axis import decoded, ordered, tell_gaps
 from diffsci.grid import Grid
 
 _TAKEN = ("sample", "trajectory", "start_time", "time", "number", "label", "component")

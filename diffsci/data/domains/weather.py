@@ -13,23 +13,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import (
-    accumulations,
-    around,
-    axes,
-    edges,
-    forecast_layout,
-    globe,
-    levels,
-    projected,
-    stacking,
-)
-from diffsci.data import times as stamps
+from diffsci.data import forecast_layout, stacking
+from diffsci.data.canonical import accumulations, axes, edges, globe, levels, projected
+from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
 from diffsci.data.catalog import Entry
+from diffsci.data.checks.problems import Report
 from diffsci.data.domains.base import Domain
+from diffsci.data.examples import around
 from diffsci.data.fields import Cases, Channel, Fields
-from diffsci.data.problems import Report
-from diffsci.data.time_axis import decoded, ordered, tell_gaps
 from diffsci.errors import ConfigError, require
 from diffsci.families import did_you_mean
 from diffsci.grid import Boundary, Grid

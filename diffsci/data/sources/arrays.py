@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from diffsci.data import axes, lazy
+from diffsci.data import lazy
+from diffsci.data.canonical import axes
 from diffsci.data.sources import hdf5
 from diffsci.errors import DataError
 

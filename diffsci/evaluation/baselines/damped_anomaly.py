@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from diffsci.data import times as stamps
-from diffsci.data.stored import Stored
+from diffsci.data.canonical import times as stamps
+from diffsci.data.prepared.stored import Stored
 from diffsci.evaluation.baselines._damped import damped, training_rows
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.seasons import Moments

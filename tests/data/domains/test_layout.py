@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from diffsci.data.cases import cases_given
 from diffsci.data.catalog import Entry, Source
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
+from diffsci.data.examples.cases import cases_given
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from diffsci.data import preflight, reader
+from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source
+from diffsci.data.checks import preflight
 from diffsci.data.domains.pde import Pde
 from diffsci.errors import DataError
 from diffsci.sections import Part

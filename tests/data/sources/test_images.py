@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from diffsci.data import preflight, reader
+from diffsci.data import reader
 from diffsci.data.catalog import Entry, Source
+from diffsci.data.checks import preflight
 from diffsci.data.domains.image import Image
 from diffsci.errors import DataError
 from diffsci.sections import Part

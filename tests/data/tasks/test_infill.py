@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffsci.data.cases import cases_given
 from diffsci.data.domains.pde import Pde
+from diffsci.data.examples.cases import cases_given
+from diffsci.data.examples.seeing import number_of
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
-from diffsci.data.seeing import number_of
 from diffsci.data.tasks.infill import Infill
-from diffsci.data.windows import Examples
 from diffsci.errors import ConfigError, DataError
 from tests.data import makers
 

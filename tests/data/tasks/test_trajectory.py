@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.tasks.trajectory import Trajectory
-from diffsci.data.windows import Examples
 from diffsci.errors import DataError, FieldError
 from tests.data import makers
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from diffsci.data.canonical.times import regular_step
 from diffsci.data.fields import Cases, Fields
-from diffsci.data.times import regular_step
 from diffsci.errors import DataError
 from diffsci.evaluation.baselines import _damped
 from diffsci.evaluation.baselines._damped import training_rows

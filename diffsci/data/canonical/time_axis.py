@@ -1,0 +1,222 @@
+"""The time axis of a data set: decoded where the entry helps, refused where it is out of order.
+
+A file counts time since a date. Its own words are taken where they can be read; the entry's `time:`
+is for files that say nothing, or what nobody can read, and must not contradict them. Months and
+years since a date are counted in the calendar: they have no fixed length.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool
+
+from diffsci.data.canonical import axes
+from diffsci.data.canonical import times as stamps
+from diffsci.data.catalog import Entry, TimeAxis
+from diffsci.data.checks.problems import Report
+from diffsci.errors import DataError
+
+_SINCE = re.compile(r"(\w+?)s?\s+since\s+(.+)", re.IGNORECASE)
+_MONTHS = {"month": 1, "mon": 1, "year": 12, "yr": 12}
+
+
+def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
+    """Every variable that counts time since a date, as dates; the time axis also by the entry.
+
+    Args:
+        ds: As opened, its times not decoded.
+        entry: Its `time:` is for the time axis.
+        path: For messages.
+
+    Raises:
+        DataError: When the time axis cannot be understood, or entry and file contradict each other.
+    """
+    axis = _axis(ds, entry)
+    for key, variable in list(ds.variables.items()):
+        units, name = variable.attrs.get("units"), str(key)
+        told = entry.time if name == axis else None
+        if variable.dtype.kind not in "fiu" or (told and "since" not in told.units):
+            continue
+        try:
+            if told:
+                made = _by_entry(variable, told, entry, path, name)
+            elif isinstance(units, str) and "since" in units:
+                made = _decode(variable, units, variable.attrs.get("calendar"))
+            else:
+                continue
+        except (ValueError, OverflowError, KeyError) as error:
+            if isinstance(error, DataError):
+                raise
+            if name != axis:
+                continue  # No axis: it stays a number, and is told where it is asked for.
+            said = f"`time: {told.units}`, {told.calendar}" if told else repr(units)
+            raise DataError(
+                f"{path}: {name}: {said} cannot be understood ({error}); correct the times' units "
+                f"and calendar, or say them by `time:` in {entry.yaml}"
+            ) from error
+        ds = ds.assign_coords({name: made}) if name in ds.coords else ds.assign({name: made})
+    return ds
+
+
+def _axis(ds: xr.Dataset, entry: Entry) -> str | None:
+    """The file's own name of its time axis."""
+    new = {old: name for old, name in entry.rename.items() if old in ds.variables or old in ds.dims}
+    try:
+        found = axes.find(axes.promoted(axes.under(ds, new)), "time", Report(entry.location, []))
+    except ValueError:  # Told again, and by name, when the domain looks for its axes.
+        return None
+    return {name: old for old, name in new.items()}.get(str(found), found)
+
+
+def _by_entry(
+    variable: xr.Variable, told: TimeAxis, entry: Entry, path: Path, name: str
+) -> xr.Variable:
+    """The stamps as the entry counts them, which must be those of the file where it has any."""
+    made = _decode(variable, told.units, told.calendar)
+    units, calendar = variable.attrs.get("units"), variable.attrs.get("calendar")
+    if not isinstance(units, str) or "since" not in units or not made.size:
+        return made
+    try:
+        own = _decode(variable, units, calendar or told.calendar)
+    except (ValueError, OverflowError, KeyError):
+        return made
+    first, other = made.values.flat[0], own.values.flat[0]
+    same = stamps.calendar(first) == stamps.calendar(other) and np.array_equal(
+        made.values, own.values
+    )
+    if not same:
+        raise DataError(
+            f"{path}: {name}: the file says {units!r}{f', {calendar}' if calendar else ''} "
+            f"({stamps.name(other)}, ...), `time:` says {told.units!r}, {told.calendar} "
+            f"({stamps.name(first)}, ...); take `time:` out of {entry.yaml}, or correct it"
+        )
+    return made
+
+
+def _decode(variable: xr.Variable, units: str, calendar: str | None) -> xr.Variable:
+    """Numbers as dates.
+
+    Raises:
+        ValueError: When units or calendar are not understood.
+    """
+    found = _SINCE.fullmatch(units.strip())
+    numbers = np.asarray(variable.values)
+    if found is None:
+        raise ValueError(f"{units!r} is not of the form `hours since 2000-01-01`")
+    months, whole = _MONTHS.get(found[1].lower(), 0), np.array_equal(numbers, np.round(numbers))
+    kept = {k: v for k, v in variable.attrs.items() if k not in ("units", "calendar")}
+    if months and whole:
+        start = _read(np.zeros(1), f"days since {found[2]}", calendar)
+        flat = [stamps.add_months(start[0], months * int(n)) for n in numbers.flat]
+        made = np.array(flat, dtype=start.dtype)
+        return xr.Variable(variable.dims, made.reshape(numbers.shape), kept)
+    try:
+        made = _read(numbers, units, calendar)
+    except (ValueError, OverflowError, KeyError) as error:
+        if months:
+            raise ValueError(
+                "months and years have no fixed length, and not all numbers are whole"
+            ) from error
+        raise
+    made = stamps.on_seconds(made) if numbers.dtype.kind == "f" else made
+    return xr.Variable(variable.dims, made, kept)
+
+
+def _read(numbers: np.ndarray, units: str, calendar: str | None) -> np.ndarray:
+    attributes = {"units": units} | ({"calendar": calendar} if calendar else {})
+    dims = [f"dim_{i}" for i in range(numbers.ndim)]
+    bare = xr.Dataset({"stamp": (dims, numbers, attributes)})
+    with warnings.catch_warnings():
+        # Dates before 1582 in the standard calendar become cftime objects, as they should.
+        warnings.filterwarnings("ignore", message="Unable to decode time axis")
+        return np.asarray(xr.decode_cf(bare, decode_timedelta=False)["stamp"].values)
+
+
+def decoded(ds: xr.Dataset, entry: Entry, report: Report, *, dates: bool) -> xr.Dataset:
+    """The data set, known to have dates (or plain numbers; time differences become seconds).
+
+    Raises:
+        DataError: When it has the other.
+    """
+    time = ds["time"]
+    if stamps.is_dates(time.values):
+        if not dates:
+            report.stop(
+                "time",
+                "its times are dates, expected numbers such as seconds",
+                "read it with `domain: {use: weather}`, or write its times as numbers",
+                coordinate="time",
+            )
+        return ds
+    if dates:
+        report.stop(
+            "time-units",
+            f"times are plain numbers ({stamps.name(time.values.flat[0])}, ...) without units"
+            if time.dtype.kind in "fiu"
+            else f"times are of type {time.dtype}",
+            f"write `time: {{units: hours since 2000-01-01, calendar: standard}}` in {entry.yaml}",
+            coordinate="time",
+        )
+    if time.dtype.kind == "m":
+        seconds = stamps.canonical_stamps(time.values)
+        return ds.assign_coords(time=("time", seconds, {**time.attrs, "units": "s"}))
+    return ds
+
+
+def ordered(ds: xr.Dataset, report: Report) -> xr.Dataset:
+    """The data set, its times told where they are missing, twice there, or not increasing."""
+    times = ds["time"].values
+    if (
+        times.dtype.kind == "M"
+        and np.isnat(times).any()
+        or times.dtype.kind == "f"
+        and np.isnan(times).any()
+    ):
+        report.stop(
+            "time-missing", "some times are missing (NaT)", "fill them in", coordinate="time"
+        )
+    times = stamps.canonical_stamps(times)
+    if len(times) < 2:
+        return ds
+    position = stamps.nanoseconds(times) if stamps.is_dates(times) else times
+    values, first, counts = np.unique(position, return_index=True, return_counts=True)
+    if len(values) < len(position):
+        twice = [stamps.name(times[i]) for i in first[counts > 1]]
+        report.add(
+            "time-duplicate",
+            f"{len(twice)} stamps are there more than once: {_some(twice)}",
+            "keep one of each, such as `ds.drop_duplicates('time')`",
+            coordinate="time",
+        )
+    back = np.flatnonzero(np.diff(position) < 0)
+    if len(back):
+        pairs = [f"{stamps.name(times[i + 1])} after {stamps.name(times[i])}" for i in back]
+        report.add(
+            "time-unsorted",
+            f"times go back {len(back)} times: {_some(pairs)}",
+            "sort them, such as `ds.sortby('time')`",
+            coordinate="time",
+        )
+    return ds
+
+
+def tell_gaps(times: np.ndarray, breaks: Bool[np.ndarray, " time"], report: Report) -> None:
+    """Warn of missing or irregular steps: no window crosses them."""
+    gaps = np.flatnonzero(breaks)
+    if len(gaps):
+        pairs = [f"{stamps.name(times[i - 1])} to {stamps.name(times[i])}" for i in gaps]
+        report.add(
+            "gap",
+            f"{len(gaps)} steps are not the regular one: {_some(pairs)}",
+            "nothing to do if they are meant: no window crosses them",
+            coordinate="time",
+        )
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[:5]) + (f" and {len(words) - 5} more" if len(words) > 5 else "")

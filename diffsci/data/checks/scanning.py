@@ -1,0 +1,195 @@
+"""Scanning: what is wrong with the values of a variable, block by block, in one pass over them.
+
+A block may be all of it. What is told at the end is the same however the values were cut.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float32
+
+from diffsci.data.canonical import times as stamps
+from diffsci.data.checks.problems import Report
+
+_FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
+_HUGE = 1e15
+
+
+@dataclass
+class Scan:
+    """Counts and extremes of one variable.
+
+    Args:
+        name: Of the variable.
+        missing: What a NaN of it means.
+        unit: Of its values.
+    """
+
+    name: str
+    missing: str = "forbidden"
+    unit: str = "1"
+    size: int = 0
+    bad: int = 0
+    first: str = ""
+    low: float = np.inf
+    high: float = -np.inf
+    suspects: dict[float, tuple[int, str]] = field(default_factory=dict)
+    pattern: Bool[np.ndarray, "*space"] | None = None
+    moved: str = ""
+    empty: str = ""
+
+    def add(
+        self, values: Float32[np.ndarray, "trajectory time stack *space"], labelled: xr.DataArray
+    ) -> None:
+        """Take in a block.
+
+        Args:
+            values: As they will be used.
+            labelled: The same dims and coordinates, for places in words.
+        """
+        self.size += values.size
+        if not values.size:
+            return
+        # NaN and infinities come through to the extremes, so that these tell whether there are any.
+        low, high = float(values.min()), float(values.max())
+        whole = math.isfinite(low) and math.isfinite(high)
+        if not whole or self.missing == "static":
+            fine = np.isfinite(values)
+            if whole:
+                self._pattern(fine, labelled)
+            else:
+                self._gaps(values, fine, labelled)
+                values = values[fine]
+                if not values.size:
+                    return
+                low, high = float(values.min()), float(values.max())
+        odd = {value for value in (low, high) if value in _FILLS or abs(value) >= _HUGE}
+        for value in odd:
+            hits = values == value
+            count, where = self.suspects.get(value, (0, ""))
+            if not where and values.ndim == labelled.ndim:
+                where = place(labelled, np.argwhere(hits)[0])
+            self.suspects[value] = (count + int(hits.sum()), where)
+        if odd:
+            rest = values[~np.isin(values, list(odd))]
+            low, high = (float(rest.min()), float(rest.max())) if rest.size else (np.inf, -np.inf)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def _gaps(self, values: np.ndarray, fine: np.ndarray, labelled: xr.DataArray) -> None:
+        allowed = np.isnan(values) if self.missing != "forbidden" else np.zeros_like(fine)
+        bad = ~fine & ~allowed
+        if bad.any():
+            self.first = self.first or place(labelled, np.argwhere(bad)[0])
+            self.bad += int(bad.sum())
+        if self.missing == "static":
+            self._pattern(fine, labelled)
+        elif self.missing == "moving" and not self.empty:
+            none = ~fine.any(axis=tuple(range(2, fine.ndim)))
+            if none.any():
+                lead = labelled.isel({dim: 0 for dim in labelled.dims[2:]}, drop=True)
+                self.empty = place(lead, np.argwhere(none)[0])
+
+    def _pattern(self, fine: np.ndarray, labelled: xr.DataArray) -> None:
+        """Whether the gaps are those of the first state."""
+        self.pattern = fine[0, 0] if self.pattern is None else self.pattern
+        differ = fine != self.pattern
+        if differ.any() and not self.moved:
+            self.moved = place(labelled, np.argwhere(differ)[0])
+
+    def tell(self, report: Report) -> None:
+        """Tell what was found."""
+        if self.bad:
+            report.add(
+                "nan",
+                f"{self.bad} of {self.size} values are NaN or infinite, the first at {self.first}",
+                "fill or cut them out of the file, or declare what they mean: `missing: static` "
+                "(land, say) or `missing: moving` under `variables:`",
+                variable=self.name,
+            )
+        if self.moved:
+            report.add(
+                "mask-moves",
+                f"`missing: static`, but the gaps are not those of the first state at {self.moved}",
+                "write `missing: moving`, or mend the file",
+                variable=self.name,
+            )
+        if self.empty:
+            report.add(
+                "field-missing",
+                f"no value at all at {self.empty}",
+                "leave such times out of the file: no window crosses a gap",
+                variable=self.name,
+            )
+        for value, (count, where) in self.suspects.items():
+            if self._is_fill(value):
+                report.add(
+                    "sentinel",
+                    f"{count} of {self.size} values are {value:g}, which looks like a fill value"
+                    + (f", the first at {where}" if where else ""),
+                    "declare it as `_FillValue` in the file, and say `missing:` in the entry",
+                    variable=self.name,
+                )
+                return
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pattern"}
+        told["suspects"] = [[value, *found] for value, found in self.suspects.items()]
+        told["pattern"] = None if self.pattern is None else self.pattern.tolist()
+        return told
+
+    @classmethod
+    def merged(cls, name: str, parts: list[dict[str, Any]]) -> Scan:
+        """The scan of blocks that `to_dict` told, in their order."""
+        whole = cls(name=name, missing=parts[0]["missing"], unit=parts[0]["unit"])
+        for part in parts:
+            whole.size += part["size"]
+            whole.bad += part["bad"]
+            whole.low, whole.high = min(whole.low, part["low"]), max(whole.high, part["high"])
+            for key in ("first", "moved", "empty"):
+                setattr(whole, key, getattr(whole, key) or part[key])
+            for value, count, where in part["suspects"]:
+                known = whole.suspects.get(value, (0, where))
+                whole.suspects[value] = (known[0] + count, known[1])
+            if part["pattern"] is not None:
+                pattern = np.array(part["pattern"], dtype=bool)
+                whole.pattern = pattern if whole.pattern is None else whole.pattern
+                if not whole.moved and (pattern != whole.pattern).any():
+                    whole.moved = "a later block"
+        return whole
+
+    @property
+    def constant(self) -> float | None:
+        """The one value it has; none where it varies."""
+        values = [*self.suspects, *([self.low, self.high] if self.low <= self.high else [])]
+        return values[0] if values and not self.bad and min(values) == max(values) else None
+
+    def _is_fill(self, extreme: float) -> bool:
+        """Whether an extreme value is none of the data: it must stand far apart from all others.
+
+        A usual fill value does so by more than half the range of the others; any huge number by a
+        factor of 1e4, since data may be huge throughout.
+        """
+        if self.low > self.high:
+            return False
+        if extreme in _FILLS:
+            return self.low - extreme > 0.5 * (self.high - self.low)
+        return abs(extreme) >= _HUGE and abs(extreme) >= 1e4 * max(abs(self.low), abs(self.high))
+
+
+def place(variable: xr.DataArray, index: np.ndarray) -> str:
+    """Coordinates of one value in words: `time=2001-06-01T00:00:00, latitude=15`."""
+    words = []
+    for dim, i in zip(variable.dims, index, strict=True):
+        if variable.sizes[dim] == 1 and dim not in variable.coords:
+            continue
+        stamp = variable[dim].values[i] if dim in variable.coords else int(i)
+        number = isinstance(stamp, int | float | np.integer | np.floating)
+        date = not number and stamps.is_dates(np.asarray([stamp]))
+        words.append(f"{dim}={stamps.name(stamp) if number or date else stamp}")
+    return ", ".join(words)

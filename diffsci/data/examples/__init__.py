@@ -1,0 +1,1 @@
+"""Examples: what a task may see of the fields, as windows to train on and cases to forecast."""

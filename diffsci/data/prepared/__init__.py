@@ -1,0 +1,1 @@
+"""Prepared data: written once for training, and read by number, in memory or from disk."""

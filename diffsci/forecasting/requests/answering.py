@@ -1,0 +1,102 @@
+"""One question to a trained model: initial conditions in a file, the ensemble in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from diffsci.data.catalog import Entry
+from diffsci.errors import ConfigError
+from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.given import Given
+from diffsci.forecasting.requests.conditions import given_for
+from diffsci.forecasting.requests.durations import leads_of
+from diffsci.forecasting.requests.starts import given_from
+from diffsci.forecasting.surrogate import Surrogate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked for; none takes what the pipeline says.
+
+    Args:
+        members: Of each case.
+        seed: Of the noise.
+        lead: How far, as a duration or a number of steps.
+        starts: Times of the file; empty takes the latest possible.
+    """
+
+    members: int | None = None
+    seed: int | None = None
+    lead: str | None = None
+    starts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A question that fits the model, ready to be computed.
+
+    Args:
+        model: With the settings that were asked for.
+        given: The cases.
+        members: Of each of them.
+        seed: Of the noise.
+    """
+
+    model: Surrogate
+    given: Given
+    members: int
+    seed: int
+
+    @property
+    def bytes(self) -> int:
+        """Of the answer's values."""
+        leads = max(1, len(self.given.cases.leads))
+        cells = len(self.model.channels) * int(np.prod(self.model.grid.sizes))
+        return 4 * len(self.given.cases) * self.members * leads * cells
+
+    def answer(self, engine: Engine) -> xr.Dataset:
+        """The labelled ensemble.
+
+        Args:
+            engine: Of the model; made once, it serves many questions.
+        """
+        numbers = range(self.members)
+        values = self.model.values(engine, self.given, numbers, self.seed)
+        return self.model.label(values, self.given.cases, np.arange(self.members))
+
+
+def planned(model: Surrogate, entry: Entry | None, question: Question) -> Plan:
+    """The question, held to the model.
+
+    Args:
+        model: Trained.
+        entry: The file with what is given; none where nothing is.
+        question: What is asked for.
+
+    Raises:
+        ConfigError: For a number out of range, or a lead that is no whole number of steps.
+        DataError: For a file that does not fit, naming what.
+    """
+    section = model.pipeline.sample
+    assert section is not None
+    leads = section.leads if question.lead is None else leads_of(question.lead, model)
+    asked = replace(
+        section,
+        leads=leads,
+        members=section.members if question.members is None else question.members,
+        seed=section.seed if question.seed is None else question.seed,
+    )
+    train = model.pipeline.train
+    if asked.members > 1 and train and not train.objective.varied:
+        raise ConfigError(f"members: got {asked.members}, expected 1: this model's are equal")
+    if entry is None:
+        given = given_for(model, None, leads)
+    else:
+        given = given_from(model, entry, question.starts, leads)
+    told = model.provenance | {"diffsci_seed": asked.seed}
+    return Plan(
+        model=replace(model, provenance=told), given=given, members=asked.members, seed=asked.seed
+    )

@@ -1,0 +1,1 @@
+"""The forecast store: its layout, its ledger, units of work and commits, views, exports."""

@@ -1,0 +1,1 @@
+"""The sampling stage, and all that makes members from a trained model."""

@@ -1,0 +1,222 @@
+"""The sampling stage: the ensemble and its truth as labelled stores, going on after a stop."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from diffsci.data.fields import Cases
+from diffsci.errors import NumericsError, StorageError
+from diffsci.forecasting.calibration.calibrated import recalibration
+from diffsci.forecasting.ensemble import Engine
+from diffsci.forecasting.failing import Failure
+from diffsci.forecasting.given import Given
+from diffsci.forecasting.store.disk import require_name, write_whole
+from diffsci.forecasting.store.places import Place
+from diffsci.forecasting.store.template import Template
+from diffsci.forecasting.store.units import Unit
+from diffsci.forecasting.surrogate import Surrogate
+from diffsci.forecasting.tiles import Tiling
+from diffsci.sections.storing import Storing
+from diffsci.stages.ensembles.growing import Growth, asked_of, existing
+from diffsci.stages.ensembles.hands import Alone, Hands
+from diffsci.stages.ensembles.job import Job, cutting_of
+from diffsci.stages.scores import recalibrated
+
+log = logging.getLogger(__name__)
+
+
+def write_ensemble(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    *,
+    members: int,
+    seed: int,
+    batch: int,
+    store: Path | str,
+    exact: bool = False,
+    hands: Hands | None = None,
+) -> None:
+    """The ensemble of a model: calibrated where a calibration is kept with it, else as drawn.
+
+    A calibrated store is made of the raw one beside it, which has the members that the centre of a
+    case takes, even where fewer are asked for. See `write_raw` for arguments and errors.
+    """
+    by = recalibration(model, engine, max(1, len(given.cases.leads)))
+    place = Place.of(store)
+    if by is None:
+        write_raw(
+            model, engine, given, members=members, seed=seed, batch=batch, store=store,
+            exact=exact, hands=hands,
+        )  # fmt: skip
+        return
+    require_name(place)
+    found = existing(place)
+    if found is not None and not recalibrated.is_calibrated(found):
+        raise StorageError(
+            f"{place}: holds members as they were drawn, and this model's are calibrated now; "
+            "choose another name with --out, or sample.calibrated=false"
+        )
+    if found is not None and not exact:
+        members = max(members, found.members)
+    raw = recalibrated.raw_of(place)
+    grown = _grown(
+        model, engine, given, members=max(members, by.centre), seed=seed, batch=batch,
+        store=raw, exact=exact, hands=hands,
+    )  # fmt: skip
+    section = model.pipeline.sample
+    storing = section.store if section else Storing()
+    template = Template(model=model, cases=given.cases, members=members, storing=storing)
+    ledger = recalibrated.write(template, asked_of(template, engine, given, seed), raw, by, place)
+    _refuse_failed(place, ledger.failed, len(ledger.cases) * ledger.members)
+    _refuse_failed(raw, grown.failed, grown.rows)
+
+
+def write_raw(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    *,
+    members: int,
+    seed: int,
+    batch: int,
+    store: Path | str,
+    exact: bool = False,
+    hands: Hands | None = None,
+) -> None:
+    """All members of all cases as they are drawn, in a store which grows by what it lacks.
+
+    A store that holds other cases, fewer members or fewer leads of the same ensemble gets what is
+    asked for in addition; what it has is not computed again, but for more leads: a rollout goes on
+    from states in full precision, which a store does not hold, so that members whose leads are
+    extended are computed from their start. What comes out is, byte for byte, what asking for all at
+    once gives.
+
+    Call it under a lock of the store's folder: one process decides, `hands` may help it.
+
+    Args:
+        model: What samples.
+        engine: Where it computes.
+        given: The cases. Those that the store has already must be among them, where they need more
+            members or leads.
+        members: Members of each case; a store that has more keeps them.
+        seed: Of the noise.
+        batch: Rows that are held while a window of leads is made; the results do not depend on it.
+        store: The forecast store, a path or an address of fsspec; it takes this name, or changes,
+            when it is whole.
+        exact: Whether the store is to hold what is asked for and nothing else.
+        hands: Who computes; none is this process alone.
+
+    Raises:
+        NumericsError: When members failed, after the store was written with them as NaN.
+        StorageError: When the store was made from something else, or cannot be written.
+    """
+    growth = _grown(
+        model, engine, given, members=members, seed=seed, batch=batch, store=Place.of(store),
+        exact=exact, hands=hands,
+    )  # fmt: skip
+    _refuse_failed(growth.store, growth.failed, growth.rows)
+
+
+def _grown(
+    model: Surrogate,
+    engine: Engine,
+    given: Given,
+    *,
+    members: int,
+    seed: int,
+    batch: int,
+    store: Place,
+    exact: bool,
+    hands: Hands | None,
+) -> Growth:
+    """A store that holds what is asked for, failures and all."""
+    section = model.pipeline.sample
+    growth = Growth.of(
+        model,
+        engine,
+        given,
+        members=members,
+        seed=seed,
+        storing=section.store if section else Storing(),
+        store=store,
+        exact=exact,
+    )
+    if not growth.is_done:
+        cutting = cutting_of(model, engine, batch)
+        units = cutting.units(growth.missing)
+        _say(engine, growth, units)
+        job = Job(
+            model=model,
+            engine=engine,
+            given=growth.given,
+            seed=seed,
+            cutting=cutting,
+            growth=growth,
+        )
+        (hands or Alone()).do(job, units)
+        growth.finish()
+    return growth
+
+
+def _refuse_failed(store: Place, failed: tuple[Failure, ...], rows: int) -> None:
+    if failed:
+        shown = "\n".join(f"  {each}: {each.why}" for each in failed[:20])
+        more = f"\n  and {len(failed) - 20} others" if failed[20:] else ""
+        raise NumericsError(
+            f"{store}: {len(failed)} of {rows} members failed and are NaN there, the "
+            "others are whole. The same noise would fail again, so they are not tried again: train "
+            f"longer, take fewer leads, or another seed\n{shown}{more}"
+        )
+
+
+def _say(engine: Engine, growth: Growth, units: list[Unit]) -> None:
+    lacking = int(growth.missing.sum())
+    if lacking < growth.rows:
+        log.info("sample: going on, %d of %d members are there", growth.rows - lacking, growth.rows)
+    leads = growth.target.leads
+    log.info(
+        "sample: %d cases x %d members%s, %d network calls each, in %d units",
+        len(growth.target.cases),
+        growth.target.members,
+        f" x {leads} leads" if growth.given.cases.leads else "",
+        engine.calls * -(-leads // engine.task.emits),
+        len(units),
+    )
+    _say_tiles(engine.tiles)
+
+
+def _say_tiles(tiling: Tiling | None) -> None:
+    if tiling is None:
+        return
+    log.info("sample: each field is computed in %d tiles", tiling.count)
+    if tiling.warning is not None:
+        log.warning("%s", tiling.warning)
+
+
+def write_truth(
+    model: Surrogate, cases: Cases, truth: np.ndarray, store: Path, *, members: int
+) -> None:
+    """What the ensemble is scored against, in the same layout without `number`.
+
+    Args:
+        model: Labels it.
+        cases: What the case axis is.
+        truth: Physical units, `[case, lead, channel, *space]`.
+        store: Its place.
+        members: Of the ensemble, whose chunks along the cases it shares.
+    """
+    labelled = model.label(truth[:, None], cases, None)
+    of_the_model = ("diffsci_sampler", "diffsci_seed", "diffsci_seed_scheme", "diffsci_model")
+    kept = {name: value for name, value in labelled.attrs.items() if name not in of_the_model}
+    kept["title"] = f"{model.pipeline.name}: truth that the ensemble is scored against"
+    storing = model.pipeline.sample.store if model.pipeline.sample else Storing()
+    template = Template(
+        model=model, cases=cases, members=members, storing=replace(storing, accuracy={})
+    )
+    told = labelled.drop_attrs(deep=False).assign_attrs(kept)
+    write_whole(store, told, template.case_dim, template.cases_in_chunk, storing.format)

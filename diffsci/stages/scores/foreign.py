@@ -1,0 +1,232 @@
+"""Forecast stores of any tool under one set of names: dims, leads as time differences, variables.
+
+Known are the names of WeatherBench 2 and X, earth2studio, GenCast, cfgrib, and CF's standard names.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Int
+
+from diffsci.data.canonical import units
+from diffsci.data.fields import Channel
+from diffsci.errors import DataError, StorageError
+from diffsci.forecasting.store.names import renaming
+
+log = logging.getLogger(__name__)
+
+LEAD = "prediction_timedelta"
+MEMBER = ("number", "realization", "ensemble", "ensemble_member", "member", "mem", "ens")
+_LEAD = (LEAD, "lead_time", "step", "forecast_period", "lead")
+_INIT = ("time", "init_time", "forecast_reference_time", "initialization_time", "reftime")
+_OTHERS = {
+    "level": ("level", "pressure_level", "isobaricInhPa", "plev", "pressure"),
+    "latitude": ("latitude", "lat"),
+    "longitude": ("longitude", "lon"),
+}
+
+
+def opened(path: Path | xr.Dataset) -> xr.Dataset:
+    """A Zarr store or NetCDF file, lazily, leads decoded where the file says how; a data set as is.
+
+    Raises:
+        StorageError: When there is none, or it cannot be opened.
+    """
+    if isinstance(path, xr.Dataset):
+        return path
+    if not path.exists():
+        raise StorageError(f"{path}: no such forecast")
+    try:
+        with warnings.catch_warnings():
+            # Stores of others may not be consolidated, which is slower, and right all the same.
+            warnings.filterwarnings("ignore", message=".*onsolidated metadata")
+            engine = "zarr" if path.is_dir() else None
+            found = xr.open_dataset(path, engine=engine, chunks=None, decode_timedelta=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"{path}: cannot be opened as Zarr or NetCDF ({error})") from None
+    return found
+
+
+def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
+    """A forecast under the names of our stores; of a simulation `sample, number, time`.
+
+    Args:
+        ds: As the file has it.
+        source: For messages.
+
+    Raises:
+        DataError: Where an axis is not there, or leads are plain numbers.
+    """
+    dims = {str(dim) for dim in ds.dims}
+    if "sample" in dims and "number" in dims and LEAD not in dims:
+        return ds
+    lead = _first(dims, _LEAD) or ("time" if _is_difference(ds, "time") else None)
+    member = _first(dims, MEMBER) or ("sample" if "sample" in dims and lead else None)
+    init = _first(dims - {lead or ""}, _INIT)
+    names = {name: word for word, name in (("number", member), (LEAD, lead)) if name}
+    new = {old: word for old, word in names.items() if old != word}
+    for word, spellings in _OTHERS.items():
+        found = _first(dims, spellings)
+        if found and found != word:
+            new[found] = word
+    # A date that is not the initialisation's, such as `valid_time`, must not be in the way.
+    if lead == "time":
+        ds = ds.rename({"time": LEAD})
+        new.pop("time", None)
+    if init and init != "time":
+        new[init] = "time"
+    ds = ds.drop_vars([word for word in new.values() if word in ds.variables and word not in dims])
+    ds = ds.rename(new)
+    if "time" not in ds.dims:
+        ds = _with_init(ds, source)
+    if LEAD in ds.dims and not _is_difference(ds, LEAD):
+        raise DataError(
+            f"{source}: its leads ({lead}) are plain numbers; give them units, such as "
+            "`ds['lead'].attrs['units'] = 'hours'`, and save it again"
+        )
+    known, _ = renaming(ds, "wb2")
+    return ds.rename(known)
+
+
+def _with_init(ds: xr.Dataset, source: str) -> xr.Dataset:
+    """A single forecast as one case, if the file says when it starts."""
+    for name in (*_INIT, "datetime"):
+        if name in ds.variables and ds[name].dtype.kind == "M":
+            start = np.asarray(ds[name].values).reshape(-1)[0]
+            return ds.drop_vars(name).expand_dims(time=[start])
+    raise DataError(
+        f"{source}: no time of initialisation among the dims {', '.join(map(str, ds.dims))}; "
+        "add it, such as `ds.expand_dims(time=[start])`"
+    )
+
+
+def _first(there: set[str], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in there), None)
+
+
+def _is_difference(ds: xr.Dataset, name: str) -> bool:
+    return name in ds.variables and ds[name].dtype.kind == "m"
+
+
+def shared_variables(forecast: xr.Dataset, truth: xr.Dataset, source: str) -> list[str]:
+    """Variables that both have; what the truth lacks is told.
+
+    Raises:
+        DataError: Where there is none.
+    """
+    ours = [str(name) for name in forecast.data_vars if forecast[name].ndim > 1]
+    both = [name for name in ours if name in truth.data_vars]
+    if not both:
+        theirs = ", ".join(map(str, truth.data_vars))
+        raise DataError(
+            f"{source}: its variables are {', '.join(ours)}, those of the truth {theirs}: none is "
+            "in both; rename them in one of the files"
+        )
+    left = [name for name in ours if name not in both]
+    if left:
+        log.warning("%s: the truth has no %s: not scored", source, ", ".join(left))
+    return both
+
+
+def require_same(
+    store: xr.Dataset, names: list[str], channels: tuple[Channel, ...], source: str
+) -> None:
+    """Refuse a forecast without one of the variables or levels that are scored.
+
+    Raises:
+        DataError: Naming what it lacks.
+    """
+    lacking = [name for name in names if name not in store.data_vars]
+    if lacking:
+        raise DataError(f"{source}: lacks {', '.join(lacking)}; leave it out of --baseline")
+    for channel in channels:
+        if channel.level is None or channel.variable in lacking:
+            continue
+        levels = store["level"].values.astype(float) if "level" in store.coords else np.zeros(0)
+        if channel.level not in levels:
+            there = ", ".join(f"{level:g}" for level in levels) or "none"
+            raise DataError(
+                f"{source}: {channel.variable} has no level {channel.level:g}, which the truth "
+                f"has; it has {there}: select those of the truth"
+            )
+
+
+def conversions(
+    forecast: xr.Dataset, truth: xr.Dataset, source: str
+) -> dict[str, tuple[float, float]]:
+    """Scale and offset of the variables that are in other units than the truth's.
+
+    Raises:
+        DataError: Where one does not convert into the other.
+    """
+    made = {}
+    for name in map(str, forecast.data_vars):
+        ours, theirs = (str(ds[name].attrs.get("units", "")) for ds in (forecast, truth))
+        if not ours or not theirs:
+            who = source if not ours else "the truth"
+            log.warning("%s: %s has no units; taken to be alike", who, name)
+            continue
+        found = units.conversion(ours, theirs)
+        if found is None:
+            raise DataError(
+                f"{source}: {name} is in {ours}, the truth in {theirs}, which do not convert; "
+                "convert one of the files"
+            )
+        if found != (1.0, 0.0):
+            log.info("%s: %s converted from %s to %s", source, name, ours, theirs)
+            made[name] = found
+    return made
+
+
+def converted(ds: xr.Dataset, by: Mapping[str, tuple[float, float]]) -> xr.Dataset:
+    """The values of a block in the units of the truth."""
+    changed = {
+        name: ds[name] * scale + offset for name, (scale, offset) in by.items() if name in ds
+    }
+    return ds.assign(changed) if changed else ds
+
+
+def span(numbers: Int[np.ndarray, " n"]) -> slice | np.ndarray:
+    """Numbers as a slice where they follow one another either way: stores read that far faster."""
+    steps = np.unique(np.diff(numbers))
+    if len(numbers) == 0 or len(steps) > 1 or (len(steps) and abs(steps[0]) != 1):
+        return numbers
+    step = int(steps[0]) if len(steps) else 1
+    last = int(numbers[-1]) + step
+    return slice(int(numbers[0]), None if last < 0 else last, step)
+
+
+def places(
+    forecast: xr.Dataset, truth: xr.Dataset, space: tuple[str, ...], source: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Numbers of the cells of the forecast and of the truth that are the same, by dim.
+
+    The truth may reach further than the forecast. Longitudes are on a circle.
+
+    Raises:
+        DataError: Where a cell of the forecast is not one of the truth's.
+    """
+    ours: dict[str, np.ndarray] = {}
+    theirs: dict[str, np.ndarray] = {}
+    for dim in space:
+        at = np.asarray(forecast[dim].values, dtype=np.float64)
+        there = np.asarray(truth[dim].values, dtype=np.float64)
+        apart = np.abs(at[:, None] - there)
+        if dim == "longitude":
+            apart = np.abs((apart + 180) % 360 - 180)
+        cell = float(np.median(np.abs(np.diff(there)))) if len(there) > 1 else 1.0
+        nearest = apart.argmin(axis=1)
+        if apart.min(axis=1).max() > 1e-3 * cell or len(set(nearest.tolist())) < len(at):
+            raise DataError(
+                f"{source}: {dim} has {len(at)} cells from {at[0]:g} to {at[-1]:g}, the truth "
+                f"{len(there)} from {there[0]:g} to {there[-1]:g}: another grid; regrid one of them"
+            )
+        order = np.argsort(nearest)
+        ours[dim], theirs[dim] = order, nearest[order]
+    return ours, theirs

@@ -1,0 +1,149 @@
+"""Scores of forecasts that are there, whoever made them, against a truth that is there.
+
+    diffsci score FORECAST --truth PATH --baseline PATH --out DIR
+
+The truth is an analysis by valid time, or a store of the forecast's own layout (a run's
+`truth.zarr`). Cases whose truth is not all there are left out, and counted in the log and in the
+report. Nothing is read as a whole: what is scored may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from diffsci import build, families
+from diffsci.evaluation.canvas import Results
+from diffsci.evaluation.cases_file import write_cases
+from diffsci.evaluation.pictured import pictured
+from diffsci.evaluation.plots import figures
+from diffsci.evaluation.report import write_report
+from diffsci.evaluation.scores.base import Score
+from diffsci.evaluation.table import Scores, evaluate
+from diffsci.sections import Evaluate
+from diffsci.stages.scores.aligning import Aligned, align
+from diffsci.yamltext import read
+
+log = logging.getLogger(__name__)
+
+DEFAULT = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "coverage", "spectrum")
+_SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval", "reliability")
+"""Scores that one member has none of."""
+
+
+def score(
+    forecast: Path | xr.Dataset,
+    truth: Path | str | xr.Dataset,
+    out: Path | None = None,
+    *,
+    baselines: Mapping[str, Path | xr.Dataset] | None = None,
+    scores: Sequence[str | Score] = (),
+    leads: Sequence[float] = (),
+    missing: str = "forbidden",
+) -> Scores:
+    """The table of a forecast; with a folder also its files, figures and `report.html` there.
+
+    Args:
+        forecast: Store, file, run folder, or data set.
+        truth: Path, catalog entry, or data set.
+        out: The folder; none writes nothing.
+        baselines: Name -> forecasts of the same cases, each a row of the table.
+        scores: Of the family: words, with options such as `brier:threshold=280`, or objects; empty
+            takes the usual ones.
+        leads: Hours (or the unit of a simulation's time) of those to score; empty takes all.
+        missing: What a NaN of the truth means: `forbidden`, `static` or `moving`.
+
+    Raises:
+        ConfigError: For an unknown score or option.
+        DataError: For another grid, other units, no case in common, or a NaN that is not declared.
+        NumericsError: For a forecast that is not finite where the truth is.
+        StorageError: When something is not there, or cannot be written.
+    """
+    section = Evaluate(scores=(), baselines=())
+    measures = tuple(named(one) if isinstance(one, str) else one for one in scores or DEFAULT)
+    aligned = align(forecast, truth, baselines, leads=leads, missing=missing)
+    _tell_single(aligned, measures)
+    found = evaluate(
+        aligned.forecasts,
+        aligned.truth,
+        channels=aligned.channels,
+        grid=aligned.grid,
+        leads=aligned.leads,
+        scores=measures,
+        resamples=section.resamples,
+        confidence=section.confidence,
+        seed=0,
+        keys=aligned.keys,
+        lead_unit=aligned.lead_unit,
+    )
+    if out is not None:
+        inputs = {"forecast": _title(forecast), "truth": _title(truth)}
+        inputs |= {f"baseline {name}": _title(given) for name, given in (baselines or {}).items()}
+        _write(out, aligned, found, inputs)
+    return found
+
+
+def named(text: str) -> Score:
+    """A score by its word, with options: `brier:threshold=280`.
+
+    Raises:
+        ConfigError: For an unknown word, key or value.
+    """
+    word, *options = text.split(":")
+    kind = families.load("scores", word)
+    lines = ", ".join(option.replace("=", ": ", 1) for option in options)
+    made: Score = build.fill(
+        kind, read(f"{{{lines}}}", f"--scores {text}", lines=False), lazy=False
+    )
+    return made
+
+
+def _tell_single(aligned: Aligned, measures: Sequence[Score]) -> None:
+    words = [name for one in measures if (name := families.name_of(one)) in _SPREAD]
+    for name, values in aligned.forecasts.items():
+        if values.shape[1] == 1 and words:
+            log.warning(
+                "%s has one member, which has no spread: its %s are left empty",
+                name,
+                ", ".join(words),
+            )
+
+
+def _title(given: Path | str | xr.Dataset) -> str:
+    return "a data set in memory" if isinstance(given, xr.Dataset) else str(given)
+
+
+def _write(out: Path, aligned: Aligned, found: Scores, inputs: Mapping[str, str]) -> None:
+    """Everything that a run folder has of an evaluation."""
+    out.mkdir(parents=True, exist_ok=True)
+    found.write(out)
+    write_cases(out, found, aligned.keys)
+    results = Results(
+        forecasts={},
+        truth=np.zeros((0, 0, 0), np.float32),
+        given=None,
+        channels=aligned.channels,
+        grid=aligned.grid,
+        leads=aligned.leads,
+        lead_unit=aligned.lead_unit,
+        keys=aligned.keys,
+    )
+    drawn = figures(out / "figures", pictured(aligned.forecasts, aligned.truth, results), found)
+    cases, members = aligned.forecasts["model"].shape[:2]
+    forecast, truth = (Path(inputs[word]).name for word in ("forecast", "truth"))
+    write_report(
+        out / "report.html",
+        title=f"Scores of {forecast}",
+        summary=f"{members} members of {cases} cases, {aligned.keys[0]} to {aligned.keys[-1]}, "
+        + "; ".join([f"against {truth}", *aligned.left_out])
+        + ".",
+        scores=found,
+        figures=drawn,
+        config="\n".join(f"{key}: {value}" for key, value in inputs.items()),
+        provenance={"Inputs": dict(inputs)},
+        lead_unit=aligned.lead_unit,
+    )

@@ -1,0 +1,1 @@
+"""The training stage: what is decided before it, learnt in it, and shown of it."""

@@ -1,0 +1,104 @@
+"""Which weights of a trained run are its model: of its last step, its best one, or any average."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from diffsci.data.examples.windows import Examples
+from diffsci.diffusion.denoiser import Denoiser
+from diffsci.errors import FieldError
+from diffsci.files import write_json
+from diffsci.runtime import as_written
+from diffsci.sections import Pipeline, Train
+from diffsci.training import checkpoint
+from diffsci.training.distributed import Ranks
+from diffsci.training.ema import Weights, assign
+from diffsci.training.judging import Judge
+from diffsci.training.losses import Loss
+from diffsci.training.order import deterministic
+from diffsci.training.power import TRIED, Snapshots
+from diffsci.training.state import RunState
+from diffsci.training.validation import validation_loss
+
+log = logging.getLogger(__name__)
+
+LENGTHS = "lengths.json"
+
+
+def choose(
+    denoiser: Denoiser,
+    last: RunState,
+    section: Train,
+    folder: Path,
+    valid: Examples | None,
+    seed: int,
+) -> None:
+    """Put the weights into the denoiser that are to be sampled with.
+
+    Args:
+        denoiser: As it was trained, where it computes.
+        last: Of the run's end.
+        section: What to choose by.
+        folder: The run's `checkpoints/`.
+        valid: The validation set; needed where lengths are tried.
+        seed: Of the validation.
+    """
+    best = section.keep_best and last.best_step > 0
+    weights = checkpoint.best(folder, last, log.warning) if best else last.model
+    if section.ema_lengths:
+        assert valid is not None
+        # Of a validation that was the best by another score, the loss is in the rows.
+        rows = dict(last.validations)
+        found = rows.get(last.best_step if best else last.step)
+        tried = dict(_tried(denoiser, section, folder, valid, seed))
+        length = min(tried, key=lambda each: tried[each])
+        wins = found is None or tried[length] < found
+        told = {"ema": found, "lengths": {str(each): loss for each, loss in tried.items()}}
+        write_json(folder.parent / LENGTHS, told | {"chosen": length if wins else "ema"})
+        log.info(
+            "train: averages of %d lengths: the best is %g, with a validation loss of %.4g; %s",
+            len(tried),
+            length,
+            tried[length],
+            "it is the model" if wins else f"train.ema has {found:.4g}, and is the model",
+        )
+        if wins:
+            weights = Snapshots.of(folder, log.warning).average(length)
+    assign(denoiser, weights)
+
+
+def judge_of(pipeline: Pipeline, valid: Examples | None) -> Judge | None:
+    """What measures the CRPS of validations; none where that is not asked for.
+
+    Raises:
+        FieldError: For a sampler that needs more than the model that is being trained.
+    """
+    train, sample = pipeline.train, pipeline.sample
+    if train is None or train.validate_crps is None or valid is None:
+        return None
+    assert sample is not None
+    if sample.needs_covariance:
+        expected = "null: the variance of estimates, which this sampler needs, is known at the end"
+        raise FieldError("train.validate_crps", asdict(train.validate_crps), expected)
+    return Judge(asked=train.validate_crps, sampler=sample.sampler, valid=valid, seed=pipeline.seed)
+
+
+def _tried(
+    denoiser: Denoiser, section: Train, folder: Path, valid: Examples, seed: int
+) -> Iterator[tuple[float, float]]:
+    """Each length, and the validation loss of its average."""
+    snapshots, device = Snapshots.of(folder, log.warning), next(denoiser.parameters()).device
+    loss = Loss(denoiser, section.objective)
+    for length in TRIED:
+        assign(denoiser, _on(snapshots.average(length), device))
+        with deterministic(device.type == "cpu"), denoiser.unchanged(), as_written(denoiser):
+            yield length, validation_loss(loss, valid, section.batch_size, device, seed, Ranks())
+
+
+def _on(weights: Weights, device: torch.device) -> Weights:
+    return {name: value.to(device) for name, value in weights.items()}

@@ -1,0 +1,75 @@
+"""What tracking and the terminal are told of the scores."""
+
+import math
+
+import numpy as np
+import pytest
+
+from diffsci import config
+from diffsci.evaluation.scores.crps import Crps
+from diffsci.evaluation.scores.rmse import Rmse
+from diffsci.evaluation.scores.spectrum import Spectrum
+from diffsci.evaluation.scores.spread_skill import SpreadSkill
+from diffsci.evaluation.table import evaluate
+from diffsci.stages.prepare import prepare
+from diffsci.stages.scores import telling
+from tests import tiny_runs
+
+
+@pytest.fixture(scope="module", params=["weather", "pde"])
+def told(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    loaded = config.load(tiny_runs.make(folder, request.param))
+    prepared = prepare(loaded.pipeline, loaded.roots)
+    truth = prepared.evaluation.truth
+    noise = np.random.default_rng(0).standard_normal((4, *truth.shape)).astype("f4")
+    scores = evaluate(
+        {"model": np.moveaxis(truth + noise, 0, 1), "persistence": truth[:, None] + 1},
+        truth,
+        channels=prepared.train.channels,
+        grid=prepared.train.grid,
+        leads=prepared.leads(),
+        scores=(Crps(), Rmse(), SpreadSkill(), Spectrum()),
+        resamples=3,
+        confidence=0.9,
+        seed=0,
+        keys=prepared.evaluation.cases.keys,
+    )
+    return request.param, loaded.pipeline, prepared, scores
+
+
+def test_metrics_have_sections_and_whole_steps(told):
+    kind, _, prepared, scores = told
+    (overall, zero), *rest = telling.metrics(scores, prepared)
+    assert zero == 0
+    prefix = "test/t2m/" if kind == "weather" else "test/"  # one variable needs no name
+    assert {f"{prefix}{name}" for name in ("crps", "rmse", "crpss_vs_persistence")} <= set(overall)
+    for values, step in [(overall, zero), *rest]:
+        assert isinstance(step, int)
+        assert all(isinstance(v, float) and math.isfinite(v) for v in values.values())
+    by_lead = [step for values, step in rest if any("test_by_lead/" in key for key in values)]
+    assert by_lead == ([6, 12] if kind == "weather" else [1, 2, 3])
+    shells = [step for values, step in rest if any("spectrum/" in key for key in values)]
+    assert min(shells) == 1
+
+
+def test_the_unit_of_the_steps_is_told(told):
+    kind, _, prepared, _ = told
+    expected = "h" if kind == "weather" else "steps of 0.25 s"
+    assert telling.lead_step_unit(prepared) == expected
+
+
+def test_the_table_has_a_line_for_each_forecast_and_variable(told):
+    _, _, _, scores = told
+    lines = telling.table(scores).splitlines()
+    assert lines[0] == "| forecast | variable | crps | rmse | spread_skill | spectrum |"
+    assert len(lines) == 2 + 2 * len(scores.variables)
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_summary_is_a_sentence_with_units(told):
+    kind, pipeline, prepared, _ = told
+    text = telling.summary(pipeline, prepared)
+    assert ("up to 12 h" if kind == "weather" else "up to 0.75 s") in text
+    assert ("t2m in K" if kind == "weather" else "(u, grid 16)") in text
+    assert f"{len(prepared.evaluation)} test cases" in text

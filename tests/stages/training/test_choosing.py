@@ -1,0 +1,61 @@
+"""Which average becomes the model."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+
+from diffsci import config
+from diffsci.stages.prepare import prepare
+from diffsci.stages.training import choosing
+from diffsci.training import checkpoint
+from diffsci.training.ema import weights_of
+from diffsci.training.power import TRIED, Snapshots
+from tests import tiny_runs
+from tests.stages.training.test_learning import learnt
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    loaded = config.load(tiny_runs.make(tmp_path_factory.mktemp("downscale"), "downscale"))
+    return loaded.pipeline, prepare(loaded.pipeline, loaded.roots)
+
+
+KEPT = {"ema_lengths": (0.05, 0.1), "snapshots": 3}
+
+
+def test_the_average_that_validates_best_is_the_model(data, tmp_path, caplog):
+    """Here the longest, as the rate of six steps is high: `train.ema` has not left the start."""
+    with caplog.at_level(logging.INFO):
+        model = learnt(data, tmp_path, **KEPT, lr=1e-5)
+    told = json.loads((tmp_path / "lengths.json").read_text())
+    losses = {float(length): loss for length, loss in told["lengths"].items()}
+    assert tuple(losses) == TRIED and min(losses, key=losses.get) == told["chosen"]
+    assert told["ema"] > losses[told["chosen"]]
+    assert f"the best is {told['chosen']:g}, with a validation loss of" in caplog.text
+    average = Snapshots.of(tmp_path / "checkpoints", pytest.fail).average(told["chosen"])
+    for name, value in weights_of(model).items():
+        assert torch.equal(value, average[name])
+
+
+def test_where_no_length_is_better_train_ema_is_the_model(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "validation_loss", lambda *_: 1e9)
+    model = weights_of(learnt(data, tmp_path, **KEPT))
+    assert json.loads((tmp_path / "lengths.json").read_text())["chosen"] == "ema"
+    last = checkpoint.newest(tmp_path / "checkpoints", pytest.fail)
+    assert all(torch.equal(value, model[name]) for name, value in last.model.items())
+
+
+def test_a_run_that_goes_on_chooses_the_same(data, tmp_path):
+    """From a checkpoint before the end, its later snapshots lost or of another run."""
+    whole = weights_of(learnt(data, tmp_path / "whole", **KEPT))
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    folder = tmp_path / "again" / "checkpoints"
+    shutil.rmtree(folder / "step-00000006")
+    shutil.rmtree(folder / "power-00000006")
+    again = weights_of(learnt(data, tmp_path / "again", **KEPT))
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+    files = [tmp_path / run / "lengths.json" for run in ("whole", "again")]
+    assert files[0].read_bytes() == files[1].read_bytes()

@@ -108,7 +108,8 @@ class RunFolder:
         mended = before and any(before.get(key) != plain.get(key) for key in _LEARNED)
         if mended and not folder.holds_products:
             # Mended after it failed: another pipeline now, and so another tracked run.
-            folder.record.pop("mlflow", None)
+            for word in ("mlflow", "tracked"):
+                folder.record.pop(word, None)
         folder.record["config"] = plain
         write_text(path / "config.yaml", config)
         folder.save()

@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -170,7 +171,9 @@ def _record(folder: Path, loaded: config.Loaded) -> dict[str, Any]:
     name = before.get("name", loaded.pipeline.name)
     if name != loaded.pipeline.name:
         raise StorageError(f"{folder}: holds the sweep {name!r}; choose another folder with --out")
-    return {**before, "name": name}
+    record = {"key": secrets.token_hex(8), **before, "name": name}
+    write_text(file, json.dumps(record, indent=2) + "\n")
+    return record
 
 
 def _tracker(loaded: config.Loaded, record: dict[str, Any]) -> Tracker:
@@ -182,6 +185,7 @@ def _tracker(loaded: config.Loaded, record: dict[str, Any]) -> Tracker:
         experiment=f"{Path(str(data.entry or data.source)).name}-{task}",
         params={"sweep": {point.name: " ".join(point.overrides) for point in loaded.points}},
         tags={"diffsci.pipeline": loaded.pipeline.name, "diffsci.stage": "sweep"},
+        key=record["key"],
         run_id=record.get("mlflow", {}).get("run_id"),
     )
     if tracker.run_id:

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 LOCAL_SECONDS = 60.0  # a new database takes one, on a busy machine ten
 SERVER_SECONDS = 20.0
 
+KEY = "diffsci.run"
+"""Tag of a run: which folder it is of."""
+
 
 def start(
     section: Tracking,
@@ -48,10 +51,14 @@ def start(
     experiment: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    key: str,
     run_id: str | None = None,
     dataset: tuple[str, str, str] | None = None,
 ) -> Tracker:
     """Open a run, or go on with one; where MLflow fails, a warning and a tracker that does nothing.
+
+    A folder has one run in a store: what was begun by a call that was killed, or that gave up
+    before the store answered, is found again by its key.
 
     Args:
         section: The pipeline's `tracking`; its experiment, where given, is the one taken.
@@ -59,7 +66,8 @@ def start(
         experiment: One for each question asked: data set and task.
         params: Nested or flat; what `flatten` makes of them is kept.
         tags: Such as `diffsci.pipeline` and `diffsci.lead_unit`.
-        run_id: Of the run to go on with.
+        key: Of the folder whose run it is, the same in every call.
+        run_id: Of the run to go on with, where it is known.
         dataset: Name, source and digest of what is learned from.
     """
     if not section.enabled:
@@ -71,18 +79,30 @@ def start(
     except Exception as error:  # whatever it is, it must not end the run
         return _untracked(error)
 
+    given_up = threading.Event()
+    all_tags = code_tags() | dict(tags) | {KEY: key}
+    all_tags = {name: redact(str(value))[:8000] for name, value in all_tags.items()}
+
     def connect() -> Tracker:
         with store.locked():
-            found = _open(store, section.experiment or experiment, run_name, tags, run_id)
-            return _describe(*found, store, params, dataset)
+            client, place = _experiment(store, section.experiment or experiment)
+            run = _earlier(client, run_id) or _keyed(client, place, key)
+            resumed = run is not None
+            if run is not None:
+                _reopen(client, run, all_tags)
+            elif given_up.is_set():
+                raise TimeoutError("nobody waits for this run any more")
+            else:
+                run = client.create_run(place, tags=all_tags, run_name=run_name)
+            return _describe(client, run, resumed, store, params, dataset)
 
-    return _in_time(connect, LOCAL_SECONDS if store.database is not None else SERVER_SECONDS)
+    seconds = LOCAL_SECONDS if store.database is not None else SERVER_SECONDS
+    return _in_time(connect, seconds, given_up)
 
 
-def _in_time(connect: Callable[[], Tracker], seconds: float) -> Tracker:
+def _in_time(connect: Callable[[], Tracker], seconds: float, given_up: threading.Event) -> Tracker:
     """The tracker, or a silent one where there is none in time: MLflow itself waits much longer."""
     result: list[Tracker | Exception] = []
-    given_up = threading.Event()
 
     def try_it() -> None:
         try:
@@ -90,7 +110,7 @@ def _in_time(connect: Callable[[], Tracker], seconds: float) -> Tracker:
         except Exception as error:  # mlflow's drivers and sockets raise what they like
             result.append(error)
         if given_up.is_set() and isinstance(result[0], Tracker):
-            result[0].finish("FAILED")
+            result[0].finish("KILLED")  # `diffsci sync` finds it by its key, and goes on with it
 
     thread = threading.Thread(target=try_it, name="diffsci-tracking-start", daemon=True)
     thread.start()
@@ -103,7 +123,8 @@ def _in_time(connect: Callable[[], Tracker], seconds: float) -> Tracker:
 
 def _untracked(error: Exception) -> Tracker:
     log.warning(
-        "this run is not tracked by MLflow: %s; the run goes on, and `diffsci sync` sends it later",
+        "this run is not tracked by MLflow: %s; the run goes on, and `diffsci sync RUN` sends it "
+        "later, with `--to URI` to another address",
         reason(error),
     )
     return NullTracker()
@@ -130,44 +151,50 @@ def quiet_mlflow() -> ModuleType:
     return mlflow
 
 
-def _open(
-    store: Store, experiment: str, run_name: str, tags: Mapping[str, str], run_id: str | None
-) -> tuple[MlflowClient, Run, bool]:
-    """The client, the run, and whether the run was there before."""
+def _experiment(store: Store, name: str) -> tuple[MlflowClient, str]:
+    """The client, and the experiment, which is made where there is none."""
     client = quiet_mlflow().MlflowClient(store.uri)
     if store.database is not None:
         repair(store.database)
-    found = client.get_experiment_by_name(experiment)
+    found = client.get_experiment_by_name(name)
     if found is None:
-        place = re.sub(r"[^A-Za-z0-9_-]+", "-", experiment).strip("-") or "runs"
+        place = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "runs"
         where = None if store.artifacts is None else (store.artifacts / place).as_uri()
-        experiment_id = client.create_experiment(experiment, artifact_location=where)
-    elif found.lifecycle_stage == "deleted":
-        raise OSError(
-            f"the experiment {experiment!r} was deleted: restore it or set tracking.experiment"
-        )
-    else:
-        experiment_id = found.experiment_id
-    all_tags = {key: redact(str(value))[:8000] for key, value in (code_tags() | dict(tags)).items()}
-    if run_id is not None:
-        run = _earlier(client, run_id)
-        if run is not None:
-            client.update_run(run_id, status="RUNNING")
-            for key, value in all_tags.items():
-                client.set_tag(run_id, key, value)
-            return client, run, True
-        log.warning("MLflow has no run %s any more; a new one is begun", run_id)
-    return client, client.create_run(experiment_id, tags=all_tags, run_name=run_name), False
+        return client, client.create_experiment(name, artifact_location=where)
+    if found.lifecycle_stage == "deleted":
+        raise OSError(f"the experiment {name!r} was deleted: restore it or set tracking.experiment")
+    return client, found.experiment_id
 
 
-def _earlier(client: MlflowClient, run_id: str) -> Run | None:
+def _earlier(client: MlflowClient, run_id: str | None) -> Run | None:
+    """The run of this name; none where the store has none, or it was deleted."""
     from mlflow.exceptions import MlflowException
 
+    if run_id is None:
+        return None
     try:
         run = client.get_run(run_id)
-    except MlflowException:
-        return None
-    return run if run.info.lifecycle_stage == "active" else None
+    except MlflowException as error:
+        # Any other error is of a store that is away, and no reason to begin a second run.
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        run = None
+    if run is not None and run.info.lifecycle_stage == "active":
+        return run
+    log.warning("MLflow has no run %s any more; it is begun anew", run_id)
+    return None
+
+
+def _keyed(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    """The run that an earlier call began for the same folder, and could not tell of."""
+    found = client.search_runs([experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+    return found[0] if found else None
+
+
+def _reopen(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
+    client.update_run(run.info.run_id, status="RUNNING")
+    for name, value in tags.items():
+        client.set_tag(run.info.run_id, name, value)
 
 
 def _describe(

@@ -91,7 +91,11 @@ class MlflowTracker(Tracker):
         self._later(partial(self._client.set_terminated, self.run_id, status))
         lost = self._outbox.close(FINISH_SECONDS)
         if lost:
-            log.warning("MLflow: %d items could not be sent; the run folder has everything", lost)
+            log.warning(
+                "MLflow: %d items could not be sent; the run folder has everything, and "
+                "`diffsci sync RUN` sends it",
+                lost,
+            )
 
     def _later(self, call: Callable[[], object]) -> None:
         self._outbox.put([call])

@@ -1,17 +1,21 @@
 import logging
 import math
 import os
+import secrets
 import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from diffsci import tracking, tracking_sending
+from diffsci.errors import FieldError
 from diffsci.sections import Tracking
 from diffsci.tracker import NullTracker
 from diffsci.tracking_store import Store, newest_experiment, repair
@@ -38,6 +42,7 @@ def start(section=None, **changes):
         "experiment": "toy-generate",
         "params": {"seed": 0, "train": {"lr": 0.1}},
         "tags": {"diffsci.pipeline": "toy"},
+        "key": secrets.token_hex(8),
     }
     return tracking.start(section or Tracking(), **(given | changes))
 
@@ -130,7 +135,7 @@ def test_switched_off_it_imports_and_writes_nothing():
     code = (
         "import sys; from diffsci import tracking; from diffsci.sections import Tracking;"
         "t = tracking.start(Tracking(enabled=False), run_name='a', experiment='b', params={},"
-        " tags={}); t.metrics({'a': 1.0}, 0); t.finish();"
+        " tags={}, key='k'); t.metrics({'a': 1.0}, 0); t.finish();"
         "assert t.run_id is None and t.address == '';"
         "assert not {'mlflow', 'torch', 'xarray'} & set(sys.modules)"
     )
@@ -160,12 +165,13 @@ def _locked():
         ("sqlite:///locked.db", "locked"),
     ],
 )
-def test_a_store_that_fails_costs_one_warning(uri, said, caplog):
+def test_a_store_that_fails_costs_one_warning(uri, said, caplog, monkeypatch):
     Path("garbage.db").write_text(
         "this is no database, and it is long enough to be seen as none" * 9
     )
     holder = _locked()
-    tracker = start(Tracking(uri=uri))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracker = start()
     holder.close()
     assert isinstance(tracker, NullTracker)
     tracker.metrics({"a": 1.0}, 0)
@@ -183,7 +189,7 @@ def test_a_password_in_the_environment_is_said_to_nobody(caplog, monkeypatch):
 
 def test_a_frozen_server_is_given_up_before_the_client_waits_for_it(caplog, monkeypatch):
     """Which would take four minutes."""
-    monkeypatch.setattr(tracking, "_open", pytest.fail)
+    monkeypatch.setattr(tracking, "_experiment", pytest.fail)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -193,23 +199,84 @@ def test_a_frozen_server_is_given_up_before_the_client_waits_for_it(caplog, monk
 
 
 def test_a_connection_that_comes_too_late_leaves_no_run_open(caplog, monkeypatch):
-    monkeypatch.setattr(tracking, "LOCAL_SECONDS", 0.05)
-    describe, late = tracking._describe, []
+    """And no second run is begun: the next call of the same folder finds it by its key."""
+    describe, late, begun = tracking._describe, [], threading.Event()
+
+    class Hurried(threading.Thread):
+        def join(self, timeout=None):
+            """Given up while the run is being described, however fast the machine is."""
+            begun.wait(60.0)
 
     def slowly(*arguments):
+        begun.set()
         time.sleep(0.5)
         late.append(describe(*arguments))
         return late[0]
 
-    monkeypatch.setattr(tracking, "_describe", slowly)
-    assert isinstance(start(), NullTracker)
+    with monkeypatch.context() as patched:
+        named = types.SimpleNamespace(Thread=Hurried, Event=threading.Event)
+        patched.setattr(tracking, "threading", named)
+        patched.setattr(tracking, "_describe", slowly)
+        assert isinstance(start(key="mine"), NullTracker)
     end = time.monotonic() + 20.0
     while time.monotonic() < end and not (late and late[0]._finished):
         time.sleep(0.05)
     time.sleep(0.5)
-    assert client().get_run(late[0].run_id).info.status == "FAILED"
+    assert client().get_run(late[0].run_id).info.status == "KILLED"
     (warning,) = warnings_of(caplog)
-    assert "no answer" in warning
+    assert "no answer" in warning and "`diffsci sync RUN` sends it" in warning
+    again = start(key="mine")
+    assert again.run_id == late[0].run_id
+    again.finish()
+    assert client().get_run(again.run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_answers_too_late_has_no_run_at_all(caplog, monkeypatch):
+    """It was waited for before the run was begun, as for a database that another one makes."""
+    monkeypatch.setattr(tracking, "LOCAL_SECONDS", 0.05)
+    experiment, done = tracking._experiment, threading.Event()
+
+    def slowly(*arguments):
+        time.sleep(0.3)
+        try:
+            return experiment(*arguments)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(tracking, "_experiment", slowly)
+    assert isinstance(start(experiment="late"), NullTracker)
+    assert done.wait(20.0)
+    time.sleep(0.3)
+    found = client().get_experiment_by_name("late")
+    assert client().search_runs([found.experiment_id]) == []
+
+
+def test_a_store_that_is_away_for_a_moment_makes_no_second_run(caplog, monkeypatch):
+    """Its error is not the answer that the run is not there."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    first = start(key="mine")
+    first.finish()
+
+    def away(*_):
+        raise MlflowException("the database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "get_run", away)
+        assert isinstance(start(key="mine", run_id=first.run_id), NullTracker)
+    assert len(client().search_runs([client().get_run(first.run_id).info.experiment_id])) == 1
+
+
+@pytest.mark.parametrize("uri", ["foo://x", "file:./mlruns", "./mlruns", "htttp://host"])
+def test_an_address_that_no_store_has_is_refused_with_those_that_are(uri):
+    with pytest.raises(FieldError, match="uri: got .*sqlite, http, https, postgresql"):
+        Tracking(uri=uri)
+
+
+def test_addresses_of_databases_and_servers_are_taken():
+    for uri in ("mysql+pymysql://host/db", "postgresql://host/db", "https://host", "databricks"):
+        assert Tracking(uri=uri).uri == uri
 
 
 def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
@@ -233,7 +300,7 @@ def test_processes_that_begin_on_a_new_store_at_once_lose_nothing(count):
     code = (
         "import sys; from diffsci import tracking; from diffsci.sections import Tracking\n"
         "t = tracking.start(Tracking(), run_name='p' + sys.argv[1], experiment='e', params={}, "
-        "tags={})\n"
+        "tags={}, key=sys.argv[1])\n"
         "for i in range(150): t.metrics({'train/loss': float(i)}, i)\n"
         "t.finish()\nprint(t.run_id)"
     )

@@ -66,7 +66,12 @@ def fetch(address, **headers):
 def test_it_serves_runs_and_reports_to_this_machine_alone_and_ends_cleanly(tmp_path):
     (tmp_path / "report.html").write_text("the report")
     tracker = tracking.start(
-        Tracking(uri="sqlite:///mlflow.db"), run_name="r", experiment="e", params={}, tags={}
+        Tracking(uri="sqlite:///mlflow.db"),
+        run_name="r",
+        experiment="e",
+        params={},
+        tags={},
+        key="k",
     )
     tracker.artifact(tmp_path / "report.html")
     tracker.finish()

@@ -114,15 +114,21 @@ def status(runs: tuple[Path, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option("--to", metavar="URI", help="Another tracking store [tracking.uri of the run].")
 @verbose
-def sync(runs: tuple[Path, ...]) -> None:
-    """Send to MLflow what it lacks of the journals of runs; no point is sent twice."""
+def sync(runs: tuple[Path, ...], to: str | None) -> None:
+    """Send to MLflow what it lacks of runs; no point is sent twice.
+
+    With --to also runs that were made with tracking.enabled=false, such as --to
+    sqlite:///mlflow.db or --to http://host:5000.
+    """
     for each in runs:
         require_run(each)
     from diffsci.stages.syncing import sync as fill
 
     for each in runs:
-        click.echo(f"{each}: {fill(each)} points sent")
+        count = fill(each, to)
+        click.echo(f"{each}: {count} point{'' if count == 1 else 's'} sent")
 
 
 @click.command()

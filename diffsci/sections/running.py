@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Literal
 
 from diffsci.errors import require
@@ -71,6 +72,18 @@ class Runtime:
         require(known is not None, "device", self.device, "auto, cpu, mps, cuda or cuda:N")
 
 
+STORES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+"""Kinds of tracking stores; of a database also with its driver, such as `mysql+pymysql`."""
+
+
+def _is_store(uri: str) -> bool:
+    """Whether MLflow, or a plugin of it that is installed, has such stores."""
+    scheme = uri.partition("://")[0] if "://" in uri or uri != "databricks" else uri
+    if scheme.partition("+")[0] in STORES:
+        return True
+    return bool(entry_points(group="mlflow.tracking_store", name=scheme))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
     """MLflow.
@@ -95,6 +108,10 @@ class Tracking:
         expected = "no password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         require(not secret, "uri", "an address with a password", expected)
         require(self.uri != "", "uri", self.uri, "an address, or null for the default")
+        fits = self.uri is None or _is_store(self.uri)
+        known = f"{', '.join(STORES[:-1])} or {STORES[-1]}"
+        expected = f"an address that begins with {known} and ://, such as sqlite:///mlflow.db"
+        require(fits, "uri", self.uri, expected)
         for name in ("register", "alias"):
             value = getattr(self, name)
             fits = value is None or re.fullmatch(r"[^\W_][\w .-]{0,199}", value) is not None

@@ -14,7 +14,6 @@ from diffsci import config
 from diffsci.changes import changes, refuse_changes
 from diffsci.errors import DataError, StorageError
 from diffsci.evaluation.blocks import whole
-from diffsci.evaluation.plots import NAMES
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
@@ -33,7 +32,7 @@ from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.scores import recalibrated, recalibrating, scoring, telling
 from diffsci.stages.scores.keeping import with_constraints
 from diffsci.stages.scores.stored import Layout
-from diffsci.stages.tracked import tracked
+from diffsci.stages.tracked import artifacts_of, tracked
 from diffsci.stages.training import following
 from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
@@ -286,7 +285,7 @@ class Sequence:
                     scores, prepared, model, model.engine(device), whole(values)
                 )
                 scores.write(self.path)
-        page = scoring.report(
+        scoring.report(
             pipeline,
             prepared,
             scores,
@@ -298,13 +297,11 @@ class Sequence:
         )
         for metrics, step in telling.metrics(scores, prepared):
             tracker.metrics(metrics, step)
-        for name in ("scores.csv", "scores.json"):
-            tracker.artifact(self.path / name)
-        for name, file in drawn.items():
-            # Those at the artifact root stand side by side in MLflow's comparison.
-            tracker.artifact(file, "" if name in NAMES else "figures")
-        tracker.artifact(page)
-        tracker.note(telling.summary(pipeline, prepared) + "\n\n" + telling.table(scores))
+        for file, under in artifacts_of(self.path):
+            tracker.artifact(file, under)
+        note = telling.summary(pipeline, prepared) + "\n\n" + telling.table(scores)
+        self.folder.record["tracked"]["note"] = note  # for `diffsci sync`
+        tracker.note(note)
         for line in telling.table(scores).splitlines():
             log.info("%s", line)
 

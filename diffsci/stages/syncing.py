@@ -2,61 +2,93 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import replace
 from pathlib import Path
 
 from diffsci import config, journal, tracking
-from diffsci.errors import StorageError
+from diffsci.errors import ConfigError, FieldError, StorageError
 from diffsci.locking import lock
 from diffsci.run_folder import RunFolder
+from diffsci.sections import Tracking
+from diffsci.stages.tracked import PARAMS, artifacts_of
 from diffsci.tracking_names import reason
-
-log = logging.getLogger(__name__)
-
-PARAMS = ("data", "model", "train", "sample", "evaluate", "seed")
-"""Sections of a pipeline that are the params of its run."""
 
 _STATUS: dict[str, tracking.Status] = {"done": "FINISHED", "failed": "FAILED"}
 
 
-def sync(run: Path) -> int:
-    """Send every point of the journal that MLflow lacks; a run that is not there is begun.
+def sync(run: Path, to: str | None = None) -> int:
+    """Send every point of the journal that MLflow lacks, and the files that belong to the run.
+
+    A folder has one run in a store: it is gone on with, and begun where there is none.
 
     Args:
         run: The run folder.
+        to: Address of another store than the one of `tracking.uri`.
 
     Returns:
         How many points were sent.
 
     Raises:
+        ConfigError: For an address that is none.
         StorageError: When the run is being written, or MLflow cannot be reached.
     """
     with lock(run):
         folder = RunFolder.read(run)
         told = folder.record.get("tracked")
-        section = config.load(run / "config.yaml").pipeline.tracking
-        if told is None or not section.enabled:
-            why = "tracking.enabled is false" if told else "it is of an older version"
-            raise StorageError(f"{run}: the run does not say how MLflow would know it ({why})")
-        plain = folder.record["config"]
+        section = _section(run, to)
+        if told is None:
+            raise StorageError(
+                f"{run}: run.json does not say how MLflow would know the run: it was made by an "
+                "older version, or has not read its data yet; let `diffsci run` go on first"
+            )
+        plain, known = folder.record["config"], folder.record.get("mlflow", {})
         tracker = tracking.start(
             section,
             run_name=told["run_name"],
             experiment=told["experiment"],
             params={key: plain[key] for key in PARAMS},
             tags=told["tags"],
-            run_id=folder.record.get("mlflow", {}).get("run_id"),
+            key=told.get("key", known.get("run_id", run.resolve().name)),
+            run_id=None if to else known.get("run_id"),
+            dataset=told.get("dataset") and tuple(told["dataset"]),
         )
         if tracker.run_id is None:
             raise StorageError(f"{run}: MLflow cannot be reached; nothing was sent")
-        folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
-        folder.save()
+        if to is None:  # a store that was named once is found again by the key
+            folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
+            folder.save()
         try:
             sent = tracker.fill(journal.read(run / journal.NAME))
         except Exception as error:  # mlflow's drivers and sockets raise what they like
             raise StorageError(
                 f"{run}: MLflow: {reason(error)}; the same command goes on"
             ) from None
+        else:
+            for file, under in artifacts_of(run):
+                tracker.artifact(file, under)
+            if "note" in told:
+                tracker.note(told["note"])
         finally:
             tracker.finish(_STATUS.get(folder.record["status"], "KILLED"))
     return sent
+
+
+def _section(run: Path, to: str | None) -> Tracking:
+    """Where to send it.
+
+    Raises:
+        ConfigError: For an address that is none.
+        StorageError: Where the pipeline says that it is not to be tracked, and nothing else is.
+    """
+    section = config.load(run / "config.yaml").pipeline.tracking
+    if to is not None:
+        try:
+            return replace(section, enabled=True, uri=to)
+        except FieldError as error:
+            raise ConfigError(f"--to: got {error.value!r}, expected {error.expected}") from None
+    if not section.enabled:
+        raise StorageError(
+            f"{run}: tracking.enabled is false in its config.yaml; `diffsci sync {run} --to URI` "
+            "sends it, such as --to sqlite:///mlflow.db"
+        )
+    return section

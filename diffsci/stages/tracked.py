@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import diffsci
 from diffsci import config, families, journal, tracking
+from diffsci.evaluation.plots import NAMES
 from diffsci.journal import Journal
 from diffsci.run_folder import STAGES, RunFolder
 from diffsci.stages.journalled import Journalled
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.scores import telling
-from diffsci.stages.syncing import PARAMS
 from diffsci.tracker import Tracker
+
+PARAMS = ("data", "model", "train", "sample", "evaluate", "seed")
+"""Sections of a pipeline that are the params of its run."""
 
 
 def tracked(
@@ -41,20 +46,35 @@ def tracked(
     }
     name, task = f"{pipeline.name}-s{pipeline.seed}", families.name_of(pipeline.data.task)
     experiment = f"{prepared.name}-{task}"
-    folder.record["tracked"] = {"run_name": name, "experiment": experiment, "tags": tags}
+    dataset = (prepared.name, prepared.name, prepared.train.digest)
+    before = folder.record.get("tracked", {})
+    told = {"run_name": name, "experiment": experiment, "tags": tags, "dataset": dataset}
+    key = before.get("key") or secrets.token_hex(8)
+    folder.record["tracked"] = before | told | {"key": key}
+    folder.save()  # before a run is begun: whatever happens next, it is found again by its key
     sent = tracking.start(
         pipeline.tracking,
         run_name=name,
         experiment=experiment,
         params={key: plain[key] for key in PARAMS},
         tags=tags,
+        key=key,
         run_id=folder.record.get("mlflow", {}).get("run_id"),
-        dataset=(prepared.name, prepared.name, prepared.train.digest),
+        dataset=dataset,
     )
-    folder.save()
     tracker = Journalled(Journal(folder.path / journal.NAME), sent)
     if tracker.run_id:
         folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
         folder.save()
     tracker.artifact(folder.path / "config.yaml")
     return tracker
+
+
+def artifacts_of(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files of a run folder that belong to its run in MLflow, and under which folder there."""
+    for name in ("config.yaml", "scores.csv", "scores.json", "report.html"):
+        if (folder / name).exists():
+            yield folder / name, ""
+    for file in sorted((folder / "figures").glob("*.*")):
+        # Those at the artifact root stand side by side in MLflow's comparison.
+        yield file, "" if file.name in NAMES else "figures"

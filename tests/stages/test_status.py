@@ -142,6 +142,27 @@ def test_sync_sends_what_mlflow_lacks_once(tmp_path, monkeypatch):
     assert sorted((p.step, p.timestamp, p.value) for p in found) == expected
     told = CliRunner().invoke(cli.main, ["sync", str(folder)])
     assert told.stdout == f"{folder}: 0 points sent\n"
+    elsewhere = f"sqlite:///{tmp_path}/other.db"
+    for sent in (count, 0):
+        told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", elsewhere])
+        assert told.stdout == f"{folder}: {sent} points sent\n", told.stderr
+    other = tracking.quiet_mlflow().MlflowClient(elsewhere)
+    (run,) = other.search_runs(["1"])
+    assert run.info.status == "FINISHED" and run.info.run_name == "tiny-s0"
+    assert [item.path for item in other.list_artifacts(run.info.run_id)] == ["config.yaml"]
+    assert tiny_runs.record(folder)["mlflow"]["run_id"] == run_id
     with lock(folder, "tiny"):
         told = CliRunner().invoke(cli.main, ["sync", str(folder)])
     assert told.exit_code == 5 and "is being written by the run 'tiny'" in told.stderr
+
+
+def test_a_run_that_was_not_tracked_is_sent_to_an_address_that_is_given(folder, tmp_path):
+    told = CliRunner().invoke(cli.main, ["sync", str(folder)])
+    assert told.exit_code == 5 and "--to URI` sends it" in told.stderr
+    told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", "foo://x"])
+    assert told.exit_code == 2 and "--to: got 'foo://x', expected an address" in told.stderr
+    to = f"sqlite:///{tmp_path}/mlflow.db"
+    told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", to])
+    lines = journal.read(folder / journal.NAME)
+    assert told.stdout == f"{folder}: {sum(len(e.values) for e in lines)} points sent\n"
+    assert "mlflow" not in tiny_runs.record(folder)

@@ -94,6 +94,9 @@ def boundary(where: str, code: int | None = None) -> None:
 def listening(*, alone: bool = True) -> Iterator[None]:
     """Handle signals until the block ends, then as before; in other than the main thread, nothing.
 
+    After a signal was granted the process is about to leave, which takes a moment: until it has, a
+    Ctrl-C ends it at once, and other signals have nothing to add.
+
     Args:
         alone: Whether this is the only process of the run.
     """
@@ -111,7 +114,7 @@ def listening(*, alone: bool = True) -> Iterator[None]:
         yield
     finally:
         for kind, handler in before.items():
-            signal.signal(kind, handler)
+            signal.signal(kind, _leave if _wish.code else handler)
         _wish.code = 0
 
 
@@ -133,6 +136,11 @@ def _handle(number: int, _: FrameType | None) -> None:
         raise Stopped(_wish.code, f"{name}: stopped between two products")
     hint = "; Ctrl-C again ends at once" if number == signal.SIGINT else ""
     _say(f"\n{name}: finishing the work in hand, then stopping{hint}\n")
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    if number == signal.SIGINT:
+        os._exit(INTERRUPTED)
 
 
 def _say(text: str) -> None:

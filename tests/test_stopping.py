@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,10 +15,12 @@ from diffsci.stopping import Stopped, boundary, listening, patiently, wanted
 
 @pytest.fixture(autouse=True)
 def _as_in_the_foreground():
-    """A shell may have started the tests with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell may have started the tests with SIGINT ignored; and no handler is left behind."""
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before |= {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGUSR1)}
     yield
-    signal.signal(signal.SIGINT, before)
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
 
 
 def send(kind):
@@ -67,6 +71,46 @@ def test_handlers_are_put_back_and_without_listening_there_are_none():
     with patiently(), pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
     boundary("nobody listens")
+
+
+def test_after_a_wish_was_granted_ctrl_c_ends_the_process_that_leaves(monkeypatch):
+    codes = []
+    monkeypatch.setattr(stopping.os, "_exit", codes.append)
+    with pytest.raises(Stopped), listening():
+        send(signal.SIGTERM)
+    for kind in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        send(kind)
+    assert codes == [130]
+
+
+_STOPPED = """
+import atexit, os, signal, sys, time
+import click
+from diffsci import stopping
+from diffsci.cli.border import Commands
+
+@click.group(cls=Commands)
+def main(): pass
+
+@main.command()
+def work():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with stopping.listening(), stopping.patiently():
+        os.kill(os.getpid(), signal.SIGINT)
+        stopping.boundary("after step 3")
+
+atexit.register(os.kill, os.getpid(), signal.SIGINT)  # another Ctrl-C on the way out
+main(prog_name="toy")
+"""
+
+
+def test_ctrl_c_while_a_stopped_process_leaves_changes_nothing():
+    """Python's way out would print a traceback, and later die by the signal."""
+    given = [sys.executable, "-c", _STOPPED, "work"]
+    ended = subprocess.run(given, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 130, ended.stderr
+    assert "after step 3; the same command goes on from there" in ended.stderr
+    assert "Traceback" not in ended.stderr and "Exception" not in ended.stderr
 
 
 def test_an_ignored_sigint_stays_ignored():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,25 @@ def set_up_logging(verbose: bool) -> None:
 
 class Commands(click.Group):
     """Turns what a user can cause into one line and an exit code."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  click says so
+        """As click's; without a list of arguments this is a process of its own, which ends here.
+
+        One that was stopped has nothing more to do. Python's own way out takes half a second, in
+        which another Ctrl-C would end it by a traceback, or by the signal.
+        """
+        if args or "args" in kwargs:
+            return super().__call__(*args, **kwargs)
+        try:
+            return self.main(**kwargs)
+        except SystemExit as ended:
+            if ended.code not in (stopping.RESUME_ME, stopping.INTERRUPTED):
+                raise
+            logging.shutdown()
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # its reader may have gone
+                    stream.flush()
+            os._exit(int(ended.code))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  click says so
         """Run the command, and end with the exit code of what went wrong."""

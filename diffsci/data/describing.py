@@ -59,7 +59,8 @@ def described(
             if not problems:
                 report.add("data", str(error), "see above")
         head = _comments(canonical) if canonical is not None else _raw_dims(raw)
-        plain = _plain(raw, entry, word, canonical)
+        unknown = {p.variable for p in problems if p.code == "units-missing"}
+        plain = _plain(raw, entry, word, canonical, unknown)
     finally:
         raw.close()
     faults = [f"# {'warning' if p.warning else 'fault'}: {p}" for p in problems]
@@ -67,9 +68,21 @@ def described(
 
 
 def _plain(
-    raw: xr.Dataset, entry: Entry, word: str, canonical: xr.Dataset | None
+    raw: xr.Dataset,
+    entry: Entry,
+    word: str,
+    canonical: xr.Dataset | None,
+    unknown: set[str],
 ) -> dict[str, Any]:
-    """The entry as plain values, with the keys that have something to say."""
+    """The entry as plain values, with the keys that have something to say.
+
+    Args:
+        raw: As opened.
+        entry: What is known of it.
+        word: Of its domain.
+        canonical: As understood; none where it is not.
+        unknown: Variables whose units nothing says: those are left to be written.
+    """
     told = {key: str(raw.attrs[key]) for key in _TOLD if isinstance(raw.attrs.get(key), str)}
     if "references" in told:
         told.setdefault("citation", told.pop("references"))
@@ -86,7 +99,7 @@ def _plain(
         "rename": {**entry.rename, **_renamed(raw, entry, word)},
         "boundary": _boundary(entry, canonical),
         "time": _time(entry),
-        "variables": {} if canonical is None else _variables(canonical),
+        "variables": {} if canonical is None else _variables(canonical, unknown),
     }
     return {key: value for key, value in plain.items() if value}
 
@@ -127,7 +140,7 @@ def _time(entry: Entry) -> dict[str, str]:
     return {} if entry.time is None else dict(vars(entry.time))
 
 
-def _variables(canonical: xr.Dataset) -> dict[str, dict[str, Any]]:
+def _variables(canonical: xr.Dataset, unknown: set[str]) -> dict[str, dict[str, Any]]:
     """Units, names and, where the data has gaps that do not move, nothing: that is for a check."""
     found = {}
     for name, variable in canonical.data_vars.items():
@@ -135,6 +148,8 @@ def _variables(canonical: xr.Dataset) -> dict[str, dict[str, Any]]:
             continue
         kept = ("units", "long_name", "standard_name", "cell_methods")
         told: dict[str, Any] = {k: str(variable.attrs[k]) for k in kept if variable.attrs.get(k)}
+        if name in unknown:
+            told.pop("units", None)
         if "vector" in variable.attrs:
             told["vector"] = variable.attrs["vector"] == "true"
         found[str(name)] = told

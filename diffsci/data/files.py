@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,10 @@ def _opened(path: Path | str, engine: str, options: dict[str, Any], entry: Entry
         DataError: With the reader's reason and the fix.
     """
     try:
-        return xr.open_dataset(path, engine=engine, **options)
+        with warnings.catch_warnings():
+            # `_FillValue` and `missing_value` may differ; both become NaN, as CF has it.
+            warnings.filterwarnings("ignore", message=".*has multiple fill values")
+            return xr.open_dataset(path, engine=engine, **options)
     except (
         Exception
     ) as error:  # Readers raise whatever they like; the user needs the file and the fix.

@@ -5,43 +5,31 @@ Names are compared without case. What two coordinates claim is refused, never gu
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
 
+from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.names import NAMES, PLACE_UNITS
+from diffsci.data.canonical.places import curvilinear
 from diffsci.data.catalog import Entry
 from diffsci.data.checks.problems import Report
 from diffsci.errors import ConfigError
 from diffsci.families import did_you_mean
 
-NAMES = {
-    "latitude": ("latitude", "lat", "nav_lat", "lats", "ylat", "xlat"),
-    "longitude": ("longitude", "lon", "long", "nav_lon", "lons", "xlon", "xlong"),
-    "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter", "xtime"),
-    "level": (
-        "level", "pressure_level", "plev", "isobaricinhpa", "lev", "levels", "pressure",
-        "isobaric", "depth", "height_level",
-    ),
-    "sample": ("sample", "trajectory", "trajectories", "traj", "index", "image", "batch", "n"),
-    "frame": ("time", "frame", "frames", "t"),
-    "z": ("z", "depth", "slice"),
-    "y": ("y", "height", "row", "rows", "h"),
-    "x": ("x", "width", "col", "cols", "column", "w"),
-    "channel": ("channel", "channels", "band", "bands", "rgb", "c", "field"),
-}  # fmt: skip
 COMPONENTS = ("field", "channel")
 """Dims whose items are variables of their own."""
 
+_NUMBERED = re.compile(r"(.*_)?(dim|axis)_?\d+", re.IGNORECASE)
 _STANDARD = {
     "latitude": "latitude",
     "longitude": "longitude",
     "time": "time",
     "level": "air_pressure",
 }
-_UNITS = {"latitude": ("degrees_north", "degree_north", "degrees_n", "degreen"),
-          "longitude": ("degrees_east", "degree_east", "degrees_e", "degreee")}  # fmt: skip
 _AXIS = {"time": "T", "level": "Z"}
 
 
@@ -59,10 +47,12 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
     }
     tests: list[Callable[[str], bool]] = [
         lambda n: attributes[n].get("standard_name") == _STANDARD.get(kind, "-"),
-        lambda n: attributes[n].get("units") in _UNITS.get(kind, ()),
+        lambda n: attributes[n].get("units") in PLACE_UNITS.get(kind, ()),
         lambda n: n == kind,
         lambda n: attributes[n].get("axis") == _AXIS.get(kind, "-").lower(),
         lambda n: n.lower() in NAMES[kind],
+        lambda n: kind == "time" and _counts_time(ds, n),
+        lambda n: kind == "level" and n in dims and "positive" in attributes[n],
     ]
     for test in tests:
         for pool in (dims, candidates):
@@ -81,61 +71,22 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
     return None
 
 
-def curvilinear(ds: xr.Dataset, kind: str = "latitude") -> str | None:
-    """A latitude (or longitude) that depends on two dims, where there is one."""
-    for name, variable in ds.variables.items():
-        if variable.ndim == 2 and _is_place(name, variable, kind):
-            return str(name)
-    return None
-
-
-def _is_place(name: Hashable, variable: xr.Variable, kind: str) -> bool:
-    """Whether a variable is a latitude (or longitude), by attributes or name."""
-    told = {key: str(variable.attrs.get(key, "")).lower() for key in ("standard_name", "units")}
-    by_units = told["units"] in _UNITS[kind] and variable.dtype.kind == "f"
-    return told["standard_name"] == kind or by_units or str(name).lower() in NAMES[kind]
-
-
-def still(ds: xr.Dataset) -> xr.Dataset:
-    """With latitudes and longitudes over two dims where a file has the same ones at all times."""
-    for kind in ("latitude", "longitude"):
-        for name, variable in ds.variables.items():
-            if variable.ndim != 3 or not _is_place(name, variable, kind):
-                continue
-            values = np.asarray(variable.values)
-            if str(variable.dims[0]).lower() in NAMES["time"] and (values == values[:1]).all():
-                kept = xr.Variable(variable.dims[1:], values[0], variable.attrs)
-                ds = ds.drop_vars([name]).assign_coords({name: kept})
-    return ds
-
-
-def rectilinear(ds: xr.Dataset) -> xr.Dataset:
-    """With latitude and longitude along a dim each, where they are stored as copies over two dims.
-
-    Only what is exactly equal along the other dim is taken so; a curvilinear grid stays as it is.
-    """
-    names = curvilinear(ds), curvilinear(ds, "longitude")
-    if names[0] is None or names[1] is None or set(ds[names[0]].dims) != set(ds[names[1]].dims):
-        return ds
-    latitude, longitude = (ds.variables[name] for name in names)
-    for rows, columns in (latitude.dims, latitude.dims[::-1]):
-        north, east = (np.asarray(v.transpose(rows, columns)) for v in (latitude, longitude))
-        if (north == north[:, :1]).all() and (east == east[:1]).all():
-            old = [*names, *(dim for dim in (rows, columns) if dim in ds.coords)]
-            ds = ds.drop_vars(old).rename({rows: "latitude", columns: "longitude"})
-            return ds.assign_coords(
-                latitude=("latitude", north[:, 0], latitude.attrs),
-                longitude=("longitude", east[0], longitude.attrs),
-            )
-    return ds
+def _counts_time(ds: xr.Dataset, name: str) -> bool:
+    """Whether a dim's coordinate has dates, or counts time since one."""
+    if name not in ds.dims or name not in ds.coords:
+        return False
+    since = " since " in str(ds[name].attrs.get("units", ""))
+    return since or stamps.is_dates(ds[name].values[:1])
 
 
 def promoted(ds: xr.Dataset) -> xr.Dataset:
     """With a coordinate such as `time(record)` as a dim, where `record` has no coordinate itself.
 
+    So are arrays that a file has among its fields, such as `t(dim_1)`, by the usual names alone.
     What lies along samples is a property of each, not an axis.
     """
-    for kind in ("latitude", "longitude", "time", "level"):
+    ds = ds.set_coords([str(n) for n, v in ds.data_vars.items() if _lies_along(ds, str(n), v)])
+    for kind in ("latitude", "longitude", "time", "level", "z", "y", "x"):
         if any(str(dim).lower() in NAMES[kind] for dim in ds.dims if dim in ds.coords):
             continue
         found = [
@@ -146,9 +97,44 @@ def promoted(ds: xr.Dataset) -> xr.Dataset:
             and str(coordinate.dims[0]).lower() not in NAMES["sample"]
             and str(name).lower() in NAMES[kind]
         ]
-        if len(found) == 1:
-            ds = ds.swap_dims({ds[found[0]].dims[0]: found[0]})
+        first = ds[found[0]] if found else None
+        # A file may have its times twice, as texts and as numbers.
+        if first is not None and all(np.array_equal(ds[n].values, first.values) for n in found):
+            ds = ds.swap_dims({first.dims[0]: found[0]})
     return ds
+
+
+def _lies_along(ds: xr.Dataset, name: str, variable: xr.DataArray) -> bool:
+    """Whether a variable is the coordinate of its dim, which has none, as its name says."""
+    names = {"x", "y", "z"}.union(*(NAMES[kind] for kind in ("time", "latitude", "longitude")))
+    fits = variable.ndim == 1 and variable.dtype.kind in "fiuM" and name.lower() in names
+    if not fits or variable.dims[0] in ds.coords:
+        return False
+    return str(variable.dims[0]).lower() not in NAMES["sample"]
+
+
+def require_known(ds: xr.Dataset, space: list[str], entry: Entry, report: Report) -> None:
+    """Refuse dims whose names say nothing, such as `dim_0`: which is time, or counts samples?
+
+    Raises:
+        DataError: With the fields that have them.
+    """
+    odd = [dim for dim in space if _NUMBERED.fullmatch(dim)]
+    if odd:
+        fields = [
+            f"{name}({', '.join(f'{dim} {ds.sizes[dim]}' for dim in v.dims)})"
+            for name, v in ds.variables.items()
+            if v.ndim
+        ]
+        names = [name for name in ("sample", "time", "y", "x") if name not in ds.dims]
+        likely = dict(zip(odd, names[-len(odd) :], strict=False))
+        told = ", ".join(f"{old}: {new}" for old, new in likely.items())
+        report.stop(
+            "dims",
+            f"{', '.join(odd)} do not say what they count: the data has {', '.join(fields)}",
+            f"write `rename: {{{told}}}`, or which of sample, time, z, y, x it is, in {entry.yaml}",
+            coordinate=odd[0],
+        )
 
 
 def unknown(name: str, entry: Entry, known: list[str]) -> ConfigError:
@@ -175,15 +161,25 @@ def narrowed(ds: xr.Dataset, entry: Entry, variables: tuple[str, ...]) -> xr.Dat
         if name not in known and name not in wanted and not components:
             raise unknown(name, entry, known)
     if not wanted or (components and len(wanted) < len(variables or entry.variables)):
-        return ds
+        return ds.drop_vars(_bounds(ds))
     dims = {dim for name in wanted for dim in ds[name].dims}
-    flat = {curvilinear(ds), curvilinear(ds, "longitude")}
+    flat = {curvilinear(ds, kind, tuple(wanted)) for kind in ("latitude", "longitude")}
     keep = [
         str(name)
         for name, variable in ds.data_vars.items()
         if name in wanted or name in flat or (variable.ndim < 2 and dims >= set(variable.dims))
     ]
     return ds[[*keep, *(name for name in wanted if name not in ds.data_vars)]]
+
+
+def _bounds(ds: xr.Dataset) -> list[str]:
+    """Variables that say where the cells of others end: no fields."""
+    told = [
+        variable.attrs.get(key) or variable.encoding.get(key)
+        for variable in ds.variables.values()
+        for key in ("bounds", "climatology")
+    ]
+    return [str(name) for name in dict.fromkeys(told) if name in ds.data_vars]
 
 
 def renamed(raw: xr.Dataset, entry: Entry, report: Report) -> xr.Dataset:
@@ -245,7 +241,8 @@ def squeeze_foreign(
                 "dims",
                 f"dim {dim} of length {ds.sizes[dim]} has no meaning here: "
                 f"expected {', '.join(dims)}",
-                "select one of it in the file, or give it one of these names under `rename:`",
+                "name the variables to take, such as those without it, by `variables:`; select one "
+                "of it in the file; or give it one of these names under `rename:`",
                 coordinate=dim,
             )
         ds = ds.isel({dim: 0}, drop=True)

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
-from diffsci.data.canonical import axes
 from diffsci.data.canonical.cells import areas, cell_areas, on_sphere
+from diffsci.data.canonical.names import NAMES
+from diffsci.data.canonical.places import curvilinear
 from diffsci.data.checks.problems import Report
 from diffsci.grid import Places
 
@@ -24,8 +26,8 @@ COORDINATES = ("latitude", "longitude", "cell_area", "crs")
 _ROWS = ("projection_y_coordinate", "grid_latitude")
 _COLUMNS = ("projection_x_coordinate", "grid_longitude")
 _NAMES = {
-    "y": (*axes.NAMES["y"], "rlat", "south_north", "nj", "j", "nlat", "eta_rho", "ygrid", "yc"),
-    "x": (*axes.NAMES["x"], "rlon", "west_east", "ni", "i", "nlon", "xi_rho", "xgrid", "xc"),
+    "y": (*NAMES["y"], "rlat", "south_north", "nj", "j", "nlat", "eta_rho", "ygrid", "yc"),
+    "x": (*NAMES["x"], "rlon", "west_east", "ni", "i", "nlon", "xi_rho", "xgrid", "xc"),
 }
 
 
@@ -42,7 +44,7 @@ def laid_out(ds: xr.Dataset, raw: xr.Dataset, report: Report) -> xr.Dataset | No
     Raises:
         DataError: For places that are not finite, not on the globe, or not the same two dims.
     """
-    names = axes.curvilinear(ds), axes.curvilinear(ds, "longitude")
+    names = curvilinear(ds), curvilinear(ds, "longitude")
     if names[0] is None and names[1] is None:
         return None
     if names[0] is None or names[1] is None:
@@ -66,6 +68,9 @@ def laid_out(ds: xr.Dataset, raw: xr.Dataset, report: Report) -> xr.Dataset | No
     known = {"latitude": latitude, "longitude": longitude}
     known |= _area(raw, names[0], names[1], (rows, columns))
     fields = {name: np.asarray(v.transpose(rows, columns), np.float64) for name, v in known.items()}
+    nowhere = ~(np.isfinite(fields["latitude"]) & np.isfinite(fields["longitude"]))
+    if nowhere.any() and not nowhere.all() and _without_values(ds, nowhere, (rows, columns)):
+        _placed(fields, nowhere)
     _require_on_globe(fields, names, report)
     mapping = _mapping(raw)
     ds = ds.drop_vars([name for name in (*names, "crs") if name in ds.variables])
@@ -113,6 +118,46 @@ def _area(
     return {"cell_area": xr.DataArray(areas(on_sphere(*around)), dims=dims)}
 
 
+def _without_values(
+    ds: xr.Dataset, nowhere: Bool[np.ndarray, "y x"], dims: tuple[str, str]
+) -> bool:
+    """Whether cells without a place have no value in any field, as its first state tells."""
+    fields = [v for v in ds.data_vars.values() if set(dims) < set(v.dims) and v.dtype.kind == "f"]
+    for field in fields:
+        first = field.isel({dim: 0 for dim in field.dims if dim not in dims})
+        if np.isfinite(np.asarray(first.transpose(*dims))[nowhere]).any():
+            return False
+    return bool(fields)
+
+
+def _placed(fields: dict[str, np.ndarray], nowhere: Bool[np.ndarray, "y x"]) -> None:
+    """Give cells without a place, such as those of land, one between those that have one.
+
+    They have no values, so that nothing is made up but a grid that hangs together: directions are
+    interpolated along rows, then along columns. Their areas, which weigh nothing, are typical ones.
+    """
+    angles = [np.deg2rad(fields[name]) for name in ("latitude", "longitude")]
+    north, east = angles
+    axes3 = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+    for axis in (2, 1):
+        lines = np.moveaxis(axes3, axis, -1)
+        where = np.arange(lines.shape[-1])
+        for line in range(lines.shape[1]):
+            known = np.isfinite(lines[0, line])
+            if known.any():
+                for component in lines[:, line]:
+                    component[~known] = np.interp(where[~known], where[known], component[known])
+    x, y, z = axes3
+    fields["latitude"] = np.where(
+        nowhere, np.rad2deg(np.arctan2(z, np.hypot(x, y))), fields["latitude"]
+    )
+    fields["longitude"] = np.where(nowhere, np.rad2deg(np.arctan2(y, x)), fields["longitude"])
+    if "cell_area" not in fields:
+        fields["cell_area"] = cell_areas(fields["latitude"], fields["longitude"])
+    typical = np.median(fields["cell_area"][~nowhere])
+    fields["cell_area"] = np.where(nowhere, typical, fields["cell_area"])
+
+
 def _require_on_globe(
     fields: dict[str, np.ndarray], names: tuple[str | None, str | None], report: Report
 ) -> None:
@@ -122,7 +167,7 @@ def _require_on_globe(
             report.stop(
                 "coordinate",
                 f"{bad} of {values.size} cells have no place: {name} is NaN there",
-                "write the coordinate everywhere, also where values are missing",
+                "write the coordinate wherever there are values",
                 coordinate=str(name),
             )
     if np.abs(fields["latitude"]).max() > 90:

@@ -17,11 +17,14 @@ from jaxtyping import Bool
 
 from diffsci.data.canonical import axes
 from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.names import NAMES
 from diffsci.data.catalog import Entry, TimeAxis
 from diffsci.data.checks.problems import Report
 from diffsci.errors import DataError
 
 _SINCE = re.compile(r"(\w+?)s?\s+since\s+(.+)", re.IGNORECASE)
+_DAYS_AS = "day as %Y%m%d"
+_TEXT = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?)?")
 _MONTHS = {"month": 1, "mon": 1, "year": 12, "yr": 12}
 
 
@@ -40,12 +43,16 @@ def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
     for key, variable in list(ds.variables.items()):
         units, name = variable.attrs.get("units"), str(key)
         told = entry.time if name == axis else None
+        if variable.dtype.kind in "SUO" and variable.ndim == 1 and name.lower() in NAMES["time"]:
+            read = _from_texts(np.asarray(variable.values))
+            if read is not None:
+                ds = ds.drop_vars(name).assign_coords({name: (variable.dims, read)})
         if variable.dtype.kind not in "fiu" or (told and "since" not in told.units):
             continue
         try:
             if told:
                 made = _by_entry(variable, told, entry, path, name)
-            elif isinstance(units, str) and "since" in units:
+            elif isinstance(units, str) and ("since" in units or units.startswith(_DAYS_AS)):
                 made = _decode(variable, units, variable.attrs.get("calendar"))
             else:
                 continue
@@ -106,10 +113,12 @@ def _decode(variable: xr.Variable, units: str, calendar: str | None) -> xr.Varia
     """
     found = _SINCE.fullmatch(units.strip())
     numbers = np.asarray(variable.values)
+    kept = {k: v for k, v in variable.attrs.items() if k not in ("units", "calendar")}
+    if units.startswith(_DAYS_AS) and stamps.is_standard(calendar):
+        return xr.Variable(variable.dims, _from_digits(numbers), kept)
     if found is None:
         raise ValueError(f"{units!r} is not of the form `hours since 2000-01-01`")
     months, whole = _MONTHS.get(found[1].lower(), 0), np.array_equal(numbers, np.round(numbers))
-    kept = {k: v for k, v in variable.attrs.items() if k not in ("units", "calendar")}
     if months and whole:
         start = _read(np.zeros(1), f"days since {found[2]}", calendar)
         flat = [stamps.add_months(start[0], months * int(n)) for n in numbers.flat]
@@ -125,6 +134,34 @@ def _decode(variable: xr.Variable, units: str, calendar: str | None) -> xr.Varia
         raise
     made = stamps.on_seconds(made) if numbers.dtype.kind == "f" else made
     return xr.Variable(variable.dims, made, kept)
+
+
+def _from_digits(numbers: np.ndarray) -> np.ndarray:
+    """Dates of numbers such as 20010131.25, whose digits are year, month and day, and its share.
+
+    Raises:
+        ValueError: For digits that are no date.
+    """
+    flat = np.asarray(numbers, np.float64).ravel()
+    days = np.floor(flat)
+    text = [f"{day:08.0f}" for day in days]
+    dates = np.array([f"{t[:-4]}-{t[-4:-2]}-{t[-2:]}" for t in text], "datetime64[s]")
+    # A float64 of eight digits leaves 4e-9 of a day, which is less than a millisecond.
+    seconds = np.round((flat - days) * 86_400).astype("timedelta64[s]")
+    found: np.ndarray = (dates + seconds).astype("datetime64[ns]").reshape(numbers.shape)
+    return found
+
+
+def _from_texts(values: np.ndarray) -> np.ndarray | None:
+    """Dates of texts such as `2005-08-28_06:00:00`; none where one of them is no date."""
+    texts = [v.decode("ascii", "replace") if isinstance(v, bytes) else str(v) for v in values]
+    plain = [text.strip().removesuffix("Z").replace("_", "T") for text in texts]
+    if not plain or not all(_TEXT.fullmatch(text) for text in plain):
+        return None
+    try:
+        return np.array(plain, "datetime64[ns]")
+    except ValueError:
+        return None
 
 
 def _read(numbers: np.ndarray, units: str, calendar: str | None) -> np.ndarray:
@@ -149,23 +186,32 @@ def decoded(ds: xr.Dataset, entry: Entry, report: Report, *, dates: bool) -> xr.
             report.stop(
                 "time",
                 "its times are dates, expected numbers such as seconds",
-                "read it with `domain: {use: weather}`, or write its times as numbers",
+                f"write `time: {{units: UNIT}}` in {entry.yaml}, with the unit in which the file "
+                "counts them, or read it with `domain: {use: weather}`",
                 coordinate="time",
             )
         return ds
     if dates:
         report.stop(
             "time-units",
-            f"times are plain numbers ({stamps.name(time.values.flat[0])}, ...) without units"
+            _undated(time),
+            f"write `time: {{units: hours since 2000-01-01, calendar: standard}}` in {entry.yaml}"
             if time.dtype.kind in "fiu"
-            else f"times are of type {time.dtype}",
-            f"write `time: {{units: hours since 2000-01-01, calendar: standard}}` in {entry.yaml}",
+            else "write them as 2000-01-31T06:00:00, or as numbers with units, in the file",
             coordinate="time",
         )
     if time.dtype.kind == "m":
         seconds = stamps.canonical_stamps(time.values)
         return ds.assign_coords(time=("time", seconds, {**time.attrs, "units": "s"}))
     return ds
+
+
+def _undated(time: xr.DataArray) -> str:
+    """What times are that are no dates."""
+    if time.dtype.kind not in "fiu":
+        return f"times are no dates, but of type {time.dtype} ({time.values.flat[0]!r}, ...)"
+    units = f"in {time.attrs['units']!r}" if "units" in time.attrs else "without units"
+    return f"times are plain numbers ({stamps.name(time.values.flat[0])}, ...) {units}"
 
 
 def ordered(ds: xr.Dataset, report: Report) -> xr.Dataset:

@@ -120,6 +120,11 @@ def regular_step(
     return np.timedelta64(whole, "ns"), breaks
 
 
+def is_standard(calendar: str | None) -> bool:
+    """Whether a calendar's dates are those of numpy."""
+    return calendar in (None, "standard", "gregorian", "proleptic_gregorian")
+
+
 def calendar(stamp: object) -> str:
     """The calendar of a date; `standard` for those of numpy."""
     return str(stamp.calendar) if isinstance(stamp, cftime.datetime) else "standard"

@@ -37,7 +37,7 @@ def _first(chunk: object) -> int:
 
 
 def _is_lead(dim: object) -> bool:
-    from diffsci.data.canonical.axes import NAMES
+    from diffsci.data.canonical.names import NAMES
 
     word = str(dim).lower()
     return word in NAMES["time"] or word in NAMES["sample"] or word in NAMES["frame"]

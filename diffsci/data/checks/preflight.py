@@ -12,7 +12,7 @@ import xarray as xr
 
 from diffsci import families
 from diffsci.data import files, generated, reader
-from diffsci.data.canonical import axes
+from diffsci.data.canonical import axes, places
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.checks import layout, streaming
 from diffsci.data.checks.problems import Problem, Report
@@ -113,9 +113,9 @@ def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
     """
     name = entry.domain
     if name is None:
-        raw, quiet = axes.still(raw), Report(entry.location, [])
+        quiet = Report(entry.location, [])
         geographic = axes.find(raw, "latitude", quiet) and axes.find(raw, "longitude", quiet)
-        flat = axes.curvilinear(raw)
+        flat = places.are_there(raw)
         classes = "label" in raw.variables
         name = "weather" if geographic or flat else "image" if classes else "pde"
     found: Domain = families.load("domains", name)()

@@ -42,6 +42,8 @@ class Scan:
     pattern: Bool[np.ndarray, "*space"] | None = None
     moved: str = ""
     empty: str = ""
+    lost: int = 0
+    whole: bool = False
 
     def add(
         self, values: Float32[np.ndarray, "trajectory time stack *space"], labelled: xr.DataArray
@@ -58,6 +60,7 @@ class Scan:
         # NaN and infinities come through to the extremes, so that these tell whether there are any.
         low, high = float(values.min()), float(values.max())
         whole = math.isfinite(low) and math.isfinite(high)
+        self.whole = self.whole or whole
         if not whole or self.missing == "static":
             fine = np.isfinite(values)
             if whole:
@@ -86,11 +89,12 @@ class Scan:
         if bad.any():
             self.first = self.first or place(labelled, np.argwhere(bad)[0])
             self.bad += int(bad.sum())
-        if self.missing == "static":
+        if self.missing != "moving":
             self._pattern(fine, labelled)
-        elif self.missing == "moving" and not self.empty:
+        if self.missing != "static":
             none = ~fine.any(axis=tuple(range(2, fine.ndim)))
-            if none.any():
+            self.lost += int(none.sum()) * math.prod(fine.shape[2:])
+            if none.any() and not self.empty:
                 lead = labelled.isel({dim: 0 for dim in labelled.dims[2:]}, drop=True)
                 self.empty = place(lead, np.argwhere(none)[0])
 
@@ -106,19 +110,19 @@ class Scan:
         if self.bad:
             report.add(
                 "nan",
-                f"{self.bad} of {self.size} values are NaN or infinite, the first at {self.first}",
-                "fill or cut them out of the file, or declare what they mean: `missing: static` "
-                "(land, say) or `missing: moving` under `variables:`",
+                f"{self.bad} of {self.size} values are NaN or infinite, the first at {self.first}"
+                + (", all of them in fields without any value" if self.lost == self.bad else ""),
+                self._cure(),
                 variable=self.name,
             )
-        if self.moved:
+        if self.moved and self.missing == "static":
             report.add(
                 "mask-moves",
                 f"`missing: static`, but the gaps are not those of the first state at {self.moved}",
                 "write `missing: moving`, or mend the file",
                 variable=self.name,
             )
-        if self.empty:
+        if self.empty and self.missing == "moving":
             report.add(
                 "field-missing",
                 f"no value at all at {self.empty}",
@@ -136,6 +140,17 @@ class Scan:
                 )
                 return
 
+    def _cure(self) -> str:
+        """What to do about NaN that nothing declares, by where they are."""
+        if self.lost == self.bad:
+            return "leave such times out of the file: no window crosses a gap"
+        if self.moved or self.whole:
+            kind = "`missing: moving`: they are not the same cells at all times"
+        else:
+            kind = "`missing: static` (land, say): they are the same cells at all times"
+        declared = f"`variables: {{{self.name}: {{...}}}}`"
+        return f"fill or cut them out of the file, or declare them under {declared} as {kind}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         told = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "pattern"}
@@ -150,6 +165,8 @@ class Scan:
         for part in parts:
             whole.size += part["size"]
             whole.bad += part["bad"]
+            whole.lost += part["lost"]
+            whole.whole = whole.whole or part["whole"]
             whole.low, whole.high = min(whole.low, part["low"]), max(whole.high, part["high"])
             for key in ("first", "moved", "empty"):
                 setattr(whole, key, getattr(whole, key) or part[key])

@@ -73,8 +73,9 @@ class Pde(Domain):
     ) -> tuple[str, ...]:
         named = [ds[n] for n in wanted if n in ds.data_vars]
         fields = named or [v for v in ds.data_vars.values() if v.dtype.kind in "fiu"]
-        longest = max((v.dims for v in fields), key=len, default=())
+        longest = max(fields, key=lambda v: (v.ndim, v.size)).dims if fields else ()
         space = [str(d) for d in longest if d not in ("sample", "time") and ds.sizes[d] > 1]
+        axes.require_known(ds, space, entry, report)
         if not 1 <= len(space) <= 3:
             report.stop(
                 "dims",
@@ -225,8 +226,11 @@ def _space_coordinate(ds: xr.Dataset, dim: str, report: Report) -> xr.Dataset:
     values = np.asarray(ds[dim].values, dtype=np.float64)
     order = np.argsort(values)
     steps = np.diff(values[order])
-    # 1e-3 of a cell: coordinates stored as float32 wander by 1e-7 of their range.
-    if len(steps) and (steps.min() <= 0 or steps.max() - steps.min() > 1e-3 * steps.mean()):
+    # 1e-3 of a cell, and what a float32 leaves of a coordinate far from 0: half a unit of its last
+    # place at either end of a cell, of two cells that are compared.
+    rounding = 2 * float(np.finfo(np.float32).eps) * np.abs(values).max()
+    slack = 1e-3 * steps.mean() + rounding if len(steps) else 0.0
+    if len(steps) and (steps.min() <= 0 or steps.max() - steps.min() > slack):
         report.add(
             "mesh",
             f"cells from {steps.min():g} to {steps.max():g} wide, expected a regular mesh",

@@ -14,7 +14,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from diffsci.data import forecast_layout, stacking
-from diffsci.data.canonical import accumulations, axes, edges, globe, levels, projected
+from diffsci.data.canonical import accumulations, axes, edges, globe, levels, places, projected
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
 from diffsci.data.catalog import Entry
@@ -69,7 +69,7 @@ class Weather(Domain):
     ) -> xr.Dataset:
         """See `Domain.canonical`: dims time, [level,] latitude, longitude; or y, x, projected."""
         report = report or Report(entry.location)
-        whole = axes.still(axes.renamed(raw, entry, report))
+        whole = places.still(axes.renamed(raw, entry, report), report)
         ds, space = _laid_out(axes.narrowed(whole, entry, variables), whole, report)
         ds = axes.promoted(ds)
         kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level")}
@@ -200,7 +200,7 @@ def _laid_out(
 ) -> tuple[xr.Dataset, tuple[str, ...]]:
     """With its dims of space, and which these are."""
     if not all(axes.find(ds, kind, report) in ds.dims for kind in _SPACE):
-        ds = axes.rectilinear(ds)
+        ds = places.rectilinear(ds)
         flat = projected.laid_out(ds, whole, report)
         if flat is not None:
             return flat, projected.SPACE

@@ -15,14 +15,14 @@ import numpy as np
 import xarray as xr
 
 from diffsci.data import lazy
-from diffsci.data.canonical import axes
+from diffsci.data.canonical.names import NAMES
 from diffsci.data.sources import hdf5
 from diffsci.errors import DataError
 
 Found = dict[str, tuple[tuple[int, ...], np.dtype[Any], Callable[[lazy.Key], np.ndarray]]]
 """Of each array: shape, type, and what reads a box of it."""
 
-_AXES = {name for kind in axes.NAMES for name in axes.NAMES[kind]} - {"n", "c", "index"}
+_AXES = {name for kind in NAMES for name in NAMES[kind]} - {"n", "c", "index"}
 
 
 def open_it(path: Path, options: dict[str, Any], where: str) -> xr.Dataset:
@@ -125,7 +125,10 @@ def _arrays(path: Path) -> Found:
                 for name, item in file.items()
                 if hasattr(item, "shape") and item.dtype.kind in "fiub"
             }
-        return _vectors(found) if head.startswith(b"MATLAB") else found
+            _require_fields(
+                found, {n: str(getattr(v, "dtype", "a group")) for n, v in file.items()}, path
+            )
+        return _vectors(found, every=head.startswith(b"MATLAB"))
     try:
         if head.startswith(b"\x93NUMPY"):
             loaded: dict[str, np.ndarray] = {path.stem: np.lib.format.open_memmap(path, "r")}
@@ -135,21 +138,43 @@ def _arrays(path: Path) -> Found:
         else:
             loaded = _matlab(path)
     except (ValueError, OSError, EOFError, NotImplementedError, TypeError) as error:
-        raise DataError(f"{path}: no arrays can be read ({error}); fetch it again") from error
-    return {
-        name: (v.shape, v.dtype, _box_of(v)) for name, v in loaded.items() if v.dtype.kind in "fiub"
-    }
+        raise DataError(
+            f"{path}: no arrays can be read ({error}); fetch it again, "
+            "or save it as plain arrays of numbers"
+        ) from error
+    kept = {n: (v.shape, v.dtype, _box_of(v)) for n, v in loaded.items() if v.dtype.kind in "fiub"}
+    _require_fields(kept, {n: str(v.dtype) for n, v in loaded.items()}, path)
+    return _vectors(kept, every=False)
 
 
-def _vectors(found: Found) -> Found:
-    """With MATLAB's vectors along one dim; the one of length 1 is an accident of its matrices."""
+def _require_fields(found: Found, kinds: dict[str, str], path: Path) -> None:
+    """Refuse a file whose fields are no plain numbers: complex ones, structs, objects.
+
+    Raises:
+        DataError: With what they are.
+    """
+    odd = [f"{name} ({kind})" for name, kind in kinds.items() if name not in found]
+    if odd and not any(len(shape) > 1 and 1 not in shape for shape, *_ in found.values()):
+        raise DataError(
+            f"{path}: no fields of plain numbers: {', '.join(odd)}; save real and imaginary parts, "
+            "or what a struct holds, as arrays of their own"
+        )
+
+
+def _vectors(found: Found, *, every: bool) -> Found:
+    """With MATLAB's vectors along one dim; the one of length 1 is an accident of its matrices.
+
+    Args:
+        found: The arrays.
+        every: Whether all are so; else those that have the name of an axis.
+    """
 
     def flat(read: Callable[[lazy.Key], np.ndarray]) -> Callable[[lazy.Key], np.ndarray]:
         return lambda key: read((slice(None), slice(None))).ravel()[key]
 
     return {
         name: ((max(shape),), kind, flat(read))
-        if len(shape) == 2 and 1 in shape
+        if len(shape) == 2 and 1 in shape and (every or name.lower() in _AXES)
         else (shape, kind, read)
         for name, (shape, kind, read) in found.items()
     }

@@ -1,7 +1,7 @@
 """Run in a process of its own: runs that are killed, interrupted and begun again, in forks of it.
 
 Prints JSON: for each scenario the exit codes, what the last call computed, and whether the numbers
-are those of the run that was left alone.
+are those of the run that was left alone. `fast` plays one of each kind, `slow` all others.
 """
 
 import contextlib
@@ -37,6 +37,37 @@ QUICK = (
 
 
 EVERY = ("train.log_every=1",)
+
+PLACES = {
+    "fast": (
+        "file.written:1",  # the first config.yaml
+        "train.step:5",
+        "train.done",
+        "store.block:2",
+        "compact.block:1",
+        "store.named",
+    ),
+    "slow": (
+        "train.step:2",  # before any checkpoint
+        "checkpoint.manifest:2",
+        "train.made",
+        "store.chunks:1",
+        "compact.ready",
+        "sample.done",
+    ),
+}
+"""Where it is killed."""
+SIGNALS = {
+    "fast": ((signal.SIGINT, "store.block"), (signal.SIGTERM, "train.step")),
+    "slow": (
+        (signal.SIGINT, "train.step"),
+        (signal.SIGTERM, "store.block"),
+        (signal.SIGUSR1, "train.step"),
+        (signal.SIGUSR1, "store.block"),
+    ),
+}
+"""Which it gets, and where."""
+MOMENTS = {"fast": 2, "slow": 6}
 
 
 def call(file, out, *, failpoint="", act=None, counts=None, overrides=(), fork=True):
@@ -75,23 +106,10 @@ def send(kind, where, count=1):
     return lambda name, passed: (name, passed) == (where, count) and os.kill(os.getpid(), kind)
 
 
-def killed(file, root, whole):
+def killed(file, root, whole, places):
     """Killed at each place in turn, each time in a folder of its own; then begun again."""
     found = {}
-    for place in (
-        "file.written:1",  # the first config.yaml
-        "train.step:2",  # before any checkpoint
-        "train.step:5",
-        "checkpoint.manifest:2",
-        "train.made",
-        "train.done",
-        "store.chunks:1",
-        "store.block:2",
-        "compact.block:1",
-        "compact.ready",
-        "store.named",
-        "sample.done",
-    ):
+    for place in places:
         out = root / place.replace(":", "-").replace(".", "-")
         codes = [call(file, out, failpoint=place)]
         before = list((out / ".forecast.zarr.work").glob("unit-*.json"))
@@ -112,23 +130,22 @@ def killed(file, root, whole):
     return found
 
 
-def interrupted(file, root, whole):
-    """Ctrl-C and SIGTERM in training and in sampling; then the same command again."""
+def interrupted(file, root, whole, signals):
+    """A signal in training or in sampling; then the same command again."""
     found = {}
-    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        for place in ("train.step", "store.block"):
-            out = root / f"{kind.name}-{place}"
-            codes = [call(file, out, act=send(kind, place, 4))]
-            status = tiny_runs.record(out)["status"]
-            codes.append(call(file, out, counts=root / "counts.json"))
-            passed = json.loads((root / "counts.json").read_text())
-            found[f"{kind.name} {place}"] = {
-                "codes": codes,
-                "status": status,
-                "steps": passed.get("train.step", 0),
-                "blocks": passed.get("store.block", 0),
-                "same": tiny_runs.numbers(out) == whole,
-            }
+    for kind, place in signals:
+        out = root / f"{kind.name}-{place}"
+        codes = [call(file, out, act=send(kind, place, 4))]
+        status = tiny_runs.record(out)["status"]
+        codes.append(call(file, out, counts=root / "counts.json"))
+        passed = json.loads((root / "counts.json").read_text())
+        found[f"{kind.name} {place}"] = {
+            "codes": codes,
+            "status": status,
+            "steps": passed.get("train.step", 0),
+            "blocks": passed.get("store.block", 0),
+            "same": tiny_runs.numbers(out) == whole,
+        }
     return found
 
 
@@ -157,10 +174,10 @@ def twice(file, root, whole):
     return {"waiting": waiting, "codes": codes, "lingered": lingered.exists(), "same": same}
 
 
-def at_random(file, root, whole, lasted):
-    """SIGTERM at six moments of the clock; then the same command again."""
+def at_random(file, root, whole, lasted, moments):
+    """SIGTERM at some moments of the clock; then the same command again."""
     found = []
-    for turn, share in enumerate(np.random.default_rng(0).uniform(0.0, 0.9, 6)):
+    for turn, share in enumerate(np.random.default_rng(0).uniform(0.0, 0.9, moments)):
         out = root / f"random-{turn}"
         begun = root / f"random-{turn}-begun"
         child = os.fork()
@@ -272,7 +289,7 @@ def call_here(file, out, act):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     logging.getLogger("diffsci").setLevel(logging.ERROR)
-    base = Path(sys.argv[1])
+    base, which = Path(sys.argv[1]), sys.argv[2]
     pipeline = tiny_runs.make(base, "pde")
     text = pipeline.read_text()
     # Figures take seconds; what is scored is the store, which is compared byte by byte.
@@ -281,13 +298,15 @@ if __name__ == "__main__":
     result = {"alone": call(pipeline, alone, counts=base / "counts.json")}
     result["passed"] = json.loads((base / "counts.json").read_text())
     expected = tiny_runs.numbers(alone)
-    result["killed"] = killed(pipeline, base, expected)
-    result["interrupted"] = interrupted(pipeline, base, expected)
-    result["twice"] = twice(pipeline, base, expected)
+    result["killed"] = killed(pipeline, base, expected, PLACES[which])
+    result["interrupted"] = interrupted(pipeline, base, expected, SIGNALS[which])
     started = time.monotonic()
     call(pipeline, base / "every", overrides=EVERY)
     lasted = time.monotonic() - started
-    result["random"] = at_random(pipeline, base, exact(base / "every"), lasted)
-    result["full"] = full(pipeline, base, expected)
-    result["second"] = second(pipeline, base)
+    whole = exact(base / "every")
+    result["random"] = at_random(pipeline, base, whole, lasted, MOMENTS[which])
+    if which == "fast":
+        result["twice"] = twice(pipeline, base, expected)
+        result["full"] = full(pipeline, base, expected)
+        result["second"] = second(pipeline, base)
     print(json.dumps(result))

@@ -33,6 +33,11 @@ def told(tmp_path_factory):
     return played(tmp_path_factory.mktemp("together"))
 
 
+@pytest.fixture(scope="module")
+def told_slowly(tmp_path_factory):
+    return played(tmp_path_factory.mktemp("together"), "slow")
+
+
 def last(text):
     return text.splitlines()[-1]
 
@@ -53,25 +58,28 @@ def test_with_another_number_of_processes_it_goes_on_and_warns(told):
     assert fewer == pytest.approx(one, rel=1e-6)
 
 
+def require_same(found, codes):
+    assert found["codes"] == codes
+    assert found["again"] == [0, 0]
+    assert found["same"]
+
+
 @pytest.mark.parametrize(
     ("case", "codes"),
-    [
-        ("killed", [1, -9]),
-        ("first killed", [-9, 1]),
-        ("SIGTERM", [75, 75]),
-        ("SIGINT", [130, 130]),
-        ("fails", [1, 1]),
-        ("stalled", [1, None]),
-    ],
+    [("killed", [1, -9]), ("SIGTERM", [75, 75]), ("fails", [1, 1]), ("stalled", [1, None])],
 )
 def test_what_happens_to_one_ends_all_and_the_same_command_goes_on_to_the_same_bits(
     told, case, codes
 ):
     """Where a rank stands still, too, after the timeout of 2 s: it is continued by nobody."""
-    found = told["stopped"][case]
-    assert found["codes"] == codes
-    assert found["again"] == [0, 0]
-    assert found["same"]
+    require_same(told["stopped"][case], codes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "codes"), [("first killed", [-9, 1]), ("SIGINT", [130, 130])])
+def test_what_happens_to_the_first_ends_all_and_goes_on_to_the_same_bits(told_slowly, case, codes):
+    """Its fast twin has the same done to the second."""
+    require_same(told_slowly["stopped"][case], codes)
 
 
 def test_the_one_that_failed_is_named(told):
@@ -82,11 +90,16 @@ def test_the_one_that_failed_is_named(told):
             r"the same command goes on from the last checkpoint$",
             last(found[case][0]),
         )
-    assert "error: rank 0, or the launcher" in last(found["first killed"][1])
     assert "ended: MemoryError: the sixth step is too much" in last(found["fails"][0])
     assert "unexpected MemoryError" in last(found["fails"][1])
-    for case in ("SIGTERM", "SIGINT"):
-        assert "stopped after step 6, which is saved" in last(found[case][0])
+    assert "stopped after step 6, which is saved" in last(found["SIGTERM"][0])
+
+
+@pytest.mark.slow
+def test_the_first_that_failed_is_named(told_slowly):
+    found = {case: each["told"] for case, each in told_slowly["stopped"].items()}
+    assert "error: rank 0, or the launcher" in last(found["first killed"][1])
+    assert "stopped after step 6, which is saved" in last(found["SIGINT"][0])
 
 
 def test_with_weights_shared_out_it_trains_as_with_all_of_them_in_each(told):
@@ -144,9 +157,9 @@ def test_refusals_of_one_are_the_exit_of_all(told):
 
 
 @pytest.mark.slow
-def test_both_killed_at_four_moments_go_on_to_the_same_bits(tmp_path):
+def test_both_killed_at_four_moments_go_on_to_the_same_bits(told_slowly):
     """Its fast twin kills one of them at a step."""
-    found = played(tmp_path, "slow")["random"]
+    found = told_slowly["random"]
     assert len(found) == 4
     assert all(each["again"] == [0, 0] and each["same"] for each in found)
 

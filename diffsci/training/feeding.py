@@ -3,17 +3,19 @@
 Which examples make a step is a pure function of seed and step (`order.py`), so that the numbers of
 a run depend neither on how many workers there are nor on where it went on. A thread serves what
 lies in memory; processes serve what is read from disk. A worker that dies ends the run by name,
-with the steps and the examples that it had in hand.
+with the steps and the examples that it had in hand; one that hangs is told so after 10 s, since it
+may just be slow, and ends the run after 10 minutes.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,19 @@ from torch.utils.data import DataLoader, Dataset
 from diffsci.batch import Batch
 from diffsci.errors import DataError
 from diffsci.training.examples import Examples
+
+log = logging.getLogger(__name__)
+
+CHECK = 5.0
+"""Seconds after which a worker that gives nothing is looked at: is it alive?"""
+
+TELL = 10.0
+"""Seconds of waiting for one batch, each time they have passed, after which the wait is told."""
+
+PATIENCE = 600.0
+"""Seconds of waiting for one batch after which a worker counts as lost; a thread cannot be ended.
+
+A fetch that is tried again takes minutes at most."""
 
 AHEAD = 2
 """Batches that each process makes ahead of the step that runs."""
@@ -71,23 +86,51 @@ class Feed:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="diffsci-feed")
         known, self._next = self._next, None
-        if known is not None and known[0] == step:
-            batch = known[1].result()
-        else:
-            batch = self._examples.batch(self._order(step))
+        if known is None or known[0] != step:
+            known = (step, self._pool.submit(self._examples.batch, self._order(step)))
+        batch = self._awaited(*known)
         if step + 1 < self._steps:
             order = self._order(step + 1)
             self._next = (step + 1, self._pool.submit(self._examples.batch, order))
         return batch
 
+    def _awaited(self, step: int, future: Future[Batch]) -> Batch:
+        """What the thread makes; a wait is told."""
+        waited = 0.0
+        while not wait([future], TELL).done:
+            waited += TELL
+            self._tell(step, waited)
+        return future.result()
+
+    def _tell(self, step: int, waited: float) -> None:
+        log.warning(
+            "train: the examples %s of step %d are not read after %g s; still waiting",
+            _words(self._order(step)),
+            step + 1,
+            waited,
+        )
+
     def _from_processes(self, step: int) -> Batch:
         if self._batches is None or self._last is None or self._last[0] != step - 1:
             self._batches = self._loader(step)
-        try:
-            found = next(self._batches)
-        except RuntimeError as error:
-            self._batches = None
-            raise DataError(self._lost(step, error)) from error
+        waited = 0.0
+        while True:
+            try:
+                found = next(self._batches)
+                break
+            except RuntimeError as error:
+                waited += CHECK
+                hangs = "timed out" in str(error)
+                if hangs and waited < PATIENCE:
+                    if waited % TELL < CHECK:
+                        self._tell(step, waited)
+                    continue
+                # They do not heed a SIGTERM, which the run alone answers.
+                for worker in getattr(self._batches, "_workers", ()):
+                    worker.kill()
+                self._batches = None
+                why = f"it gave nothing for {waited:g} s" if hangs else str(error).splitlines()[0]
+                raise DataError(self._lost(step, why)) from error
         if isinstance(found, Exception):
             raise found
         batch: Batch = found
@@ -104,25 +147,32 @@ class Feed:
                 sampler=range(first, self._steps),
                 num_workers=self._workers,
                 prefetch_factor=AHEAD,
+                timeout=CHECK,
                 generator=torch.Generator(),  # It draws a seed, and not from the global numbers.
                 multiprocessing_context=context,
                 worker_init_fn=_Begin(torch.get_num_threads()),
             )
         )
 
-    def _lost(self, step: int, error: RuntimeError) -> str:
+    def _lost(self, step: int, why: str) -> str:
         """Who is gone, and what was in hand."""
         last = min(step + AHEAD * self._workers, self._steps)
-        examples = np.concatenate([self._order(each) for each in range(step, last)]).tolist()
-        shown = ", ".join(map(str, examples[:_SHOWN])) + (", ..." if examples[_SHOWN:] else "")
+        shown = _words(np.concatenate([self._order(each) for each in range(step, last)]))
         return (
-            f"a process that reads the training data is lost ({str(error).splitlines()[0]}); "
-            f"steps {step + 1} to {last} were in hand, of the examples {shown}; free memory, or "
-            "set runtime.workers=0, which reads in a thread"
+            f"a process that reads the training data is lost ({why}); "
+            f"steps {step + 1} to {last} were in hand, of the examples {shown}; free memory, see "
+            "whether the storage answers, or set runtime.workers=0, which reads in a thread"
         )
 
 
 _SHOWN = 64
+
+
+def _words(examples: Int[np.ndarray, " example"]) -> str:
+    """Their numbers, the first of many."""
+    return ", ".join(map(str, examples[:_SHOWN].tolist())) + (
+        ", ..." if len(examples) > _SHOWN else ""
+    )
 
 
 class _Steps(Dataset[Any]):

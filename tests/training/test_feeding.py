@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from diffsci.errors import DataError
+from diffsci.training import feeding
 from diffsci.training.feeding import Feed
 from tests.training.tiny import (
     TinyExamples,
@@ -43,6 +44,8 @@ class Faulty(TinyExamples):
         if index[0] == 3:
             if self.way == "data":
                 raise DataError("a.zarr: variable t2m at time=2001: its checksum does not fit")
+            if self.way == "hangs":
+                time.sleep(3600)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(index)
 
@@ -102,6 +105,36 @@ def test_a_worker_that_dies_is_named_with_what_it_had_in_hand():
     assert "pid(s)" in text and "runtime.workers=0" in text
     assert f"steps {step + 1} to {min(step + 4, 9)} were in hand" in text
     assert f"of the examples {step}, {step + 1}, {step + 1}, {step + 2}, " in text
+
+
+def test_a_worker_that_hangs_is_told_and_then_named_and_ended(monkeypatch, caplog):
+    for name, seconds in (("CHECK", 1.0), ("TELL", 2.0), ("PATIENCE", 4.0)):
+        monkeypatch.setattr(feeding, name, seconds)
+    feed = Feed(Faulty("hangs"), order, steps=9, workers=1)
+    began = {process.pid for process in multiprocessing.active_children()}
+    lost = r"\(it gave nothing for 4 s\); steps 4 to 5 were in hand, of the examples 3, 4, 4, 5; "
+    with pytest.raises(DataError, match=lost):
+        for step in range(9):
+            feed.take(step)
+    feed.close()
+    assert "the examples 3, 4 of step 4 are not read after 2 s; still waiting" in caplog.text
+    left = [each for each in multiprocessing.active_children() if each.pid not in began]
+    for each in left:
+        each.join(10)
+    assert not any(each.is_alive() for each in left)
+
+
+def test_a_thread_that_is_slow_is_told(monkeypatch, caplog):
+    class Slow(TinyExamples):
+        def batch(self, index):
+            time.sleep(0.3)
+            return super().batch(index)
+
+    monkeypatch.setattr(feeding, "TELL", 0.1)
+    feed = Feed(Slow(20), order, steps=1)
+    feed.take(0)
+    feed.close()
+    assert "the examples 0, 1 of step 1 are not read after 0.1 s; still waiting" in caplog.text
 
 
 KILLED = """

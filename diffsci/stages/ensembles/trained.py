@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffsci import config
 from diffsci.forecasting.model_folder import choice_of
+from diffsci.sections import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,15 @@ def trained(file: Path, overrides: Sequence[str] = (), *, tuned: bool = True) ->
         told = ", ".join(f"{key}={value}" for key, value in choice["sampler"].items())
         log.info("sample: the sampler is %s, chosen by `diffsci tune`", told)
         texts.append(f"sample.sampler={json.dumps(choice['sampler'])}")
-    if config.load(file).pipeline.sample is None:
-        texts.insert(0, "sample={}")
+    pipeline = config.load(file).pipeline
+    if pipeline.sample is None:
+        texts.insert(0, f"sample={_usual(pipeline)}")
     return config.load(file, texts)
+
+
+def _usual(pipeline: Pipeline) -> str:
+    """The section `sample` of a model that was never to be sampled: what its objective can do."""
+    objective = pipeline.train.objective if pipeline.train else None
+    if objective is None or not objective.direct:
+        return "{}"
+    return "{sampler: null}" if objective.varied else "{sampler: null, members: 1}"

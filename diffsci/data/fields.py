@@ -93,8 +93,11 @@ class Fields:
         breaks: True where a frame does not follow the one before it at the regular step.
         scalars: Numbers per trajectory: physical parameters, or a class as one-hot.
         scalar_names: Their names; a one-hot class has `label=0`, `label=1`, ...
+        scalar_logs: Which of them the network is given by their logarithm.
         source: Name of the catalog entry or path, for messages.
         digest: Hash of what was read, hex.
+        keys: Of each field a hash, by which it is found again in other data; none where no reader
+            made one.
         measured: Mean and standard deviation of each channel, where a preparation took them.
         layers: Fields that are the same at all times, by name, that forcings ask for.
         beside: Fields of a second data set at the same times, in the same channels and cells.
@@ -111,8 +114,10 @@ class Fields:
     time_unit: str = ""
     scalars: Float[np.ndarray, "trajectory parameter"] | None = None
     scalar_names: tuple[str, ...] = ()
+    scalar_logs: tuple[str, ...] = ()
     source: str = ""
     digest: str = ""
+    keys: np.ndarray | None = None
     measured: tuple[np.ndarray, np.ndarray] | None = None
     layers: dict[str, Float[np.ndarray, "*space"]] = field(default_factory=dict)
     beside: Float[np.ndarray, "trajectory time channel *space"] | None = None

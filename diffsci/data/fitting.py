@@ -12,8 +12,9 @@ from diffsci.data.examples.around import Around
 from diffsci.data.examples.inputs import Inputs, condition_channels
 from diffsci.data.fields import Fields
 from diffsci.data.moments import Moments
-from diffsci.data.statistics import Statistics, learnt
+from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task
+from diffsci.data.transforms import learnt, logarithms
 from diffsci.errors import DataError
 
 
@@ -39,6 +40,7 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
     names = tuple(channel.name for channel in fields.channels)
     scalars = np.zeros((1, 0)) if fields.scalars is None else fields.scalars
     plain = np.array([not name.startswith("label=") for name in fields.scalar_names], dtype=bool)
+    scalars = logarithms(scalars, fields.scalar_names, fields.scalar_logs)
     scalar_mean = np.where(plain, scalars.mean(axis=0), 0.0)
     scalar_std = np.where(plain, scalars.std(axis=0), 1.0)
     neutral = np.ones((len(names), *[1] * space))
@@ -55,6 +57,7 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         channels=names,
         units=tuple(channel.unit for channel in fields.channels),
         scalar_names=fields.scalar_names,
+        scalar_logs=fields.scalar_logs,
         data_digest=fields.digest,
         transforms=_transforms(fields),
         statics=_statics(fields, around),

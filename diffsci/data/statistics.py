@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from diffsci.data.transforms import learnt, logarithms, unlearnt
 from diffsci.errors import StorageError
 
 _ARRAYS = (
@@ -41,43 +41,7 @@ _ARRAYS = (
 )
 
 
-_NAMES = ("channels", "units", "scalar_names", "missing", "transforms")
-
-
-def learnt(
-    values: Float[np.ndarray, "*shape"], transforms: tuple[str, ...], space: int
-) -> Float[np.ndarray, "*shape"]:
-    """What is learnt in place of physical values.
-
-    Args:
-        values: Channels lie before the axes of space.
-        transforms: Of each channel; empty where there are none.
-        space: How many axes of space there are.
-    """
-    return _changed(values, transforms, space, np.log1p)
-
-
-def unlearnt(
-    values: Float[np.ndarray, "*shape"], transforms: tuple[str, ...], space: int
-) -> Float[np.ndarray, "*shape"]:
-    """The inverse of `learnt`."""
-    return _changed(values, transforms, space, np.expm1)
-
-
-def _changed(
-    values: np.ndarray,
-    transforms: tuple[str, ...],
-    space: int,
-    function: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    if not any(transforms):
-        return values
-    made = np.array(values, dtype=np.float64)
-    by_channel = np.moveaxis(made, made.ndim - space - 1, 0)
-    for number, word in enumerate(transforms):
-        if word:
-            by_channel[number] = function(by_channel[number])
-    return made
+_NAMES = ("channels", "units", "scalar_names", "scalar_logs", "missing", "transforms")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +67,7 @@ class Statistics:
         channels: Names of the channels.
         units: Units of the channels.
         scalar_names: Names of the scalars.
+        scalar_logs: Which of them are normalised by their logarithm.
         missing: What a NaN of each channel means; empty where it is a fault in all.
         transforms: What is learnt in place of each channel's values, `log1p` or nothing; empty
             where all are learnt as they are. Means and spreads are those of what is learnt.
@@ -125,6 +90,7 @@ class Statistics:
     units: tuple[str, ...] = ()
     seen: Bool[np.ndarray, "..."] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     scalar_names: tuple[str, ...] = ()
+    scalar_logs: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
     data_digest: str = ""
@@ -255,7 +221,12 @@ class Statistics:
     def encode_scalars(
         self, scalars: Float[np.ndarray, "n parameter"]
     ) -> Float[np.ndarray, "n parameter"]:
-        """Normalised scalars, float32."""
+        """Normalised scalars, float32.
+
+        Raises:
+            DataError: For one that has no logarithm, where that is what the network is given.
+        """
+        scalars = logarithms(scalars, self.scalar_names, self.scalar_logs)
         coded: np.ndarray = ((scalars - self.scalar_mean) / self.scalar_std).astype(np.float32)
         return coded
 
@@ -267,6 +238,7 @@ class Statistics:
             "channels": self.channels,
             "units": self.units,
             "scalar_names": self.scalar_names,
+            "scalar_logs": self.scalar_logs,
             "missing": self.missing,
             "transforms": self.transforms,
             "data_digest": self.data_digest,

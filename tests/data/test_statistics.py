@@ -1,6 +1,7 @@
 """Statistics: against numpy in float64, kept bit for bit, refused when edited."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,20 @@ def test_one_hot_columns_stay_and_parameters_are_normalised():
     coded = found.encode_scalars(scalars)
     assert np.array_equal(coded[:, 1:3], np.eye(3)[:, :2])
     assert abs(coded[:, 0].std() - 1) < 1e-6 and (coded[:, 3] == 0).all()
+
+
+def test_of_logarithms_ratios_count(tmp_path):
+    """1, 10 and 100 are evenly apart, as 1, 2 and 3 are; saved and loaded too."""
+    scalars = np.column_stack([[1.0, 10.0, 100.0], [1.0, 2.0, 3.0]])
+    fields = makers.fields(scalars=scalars, scalar_names=("viscosity", "length"))
+    found = fit_statistics(replace(fields, scalar_logs=("viscosity",)), Generate())
+    found.save(tmp_path)
+    found = Statistics.load(tmp_path)
+    coded = found.encode_scalars(scalars)
+    assert np.allclose(coded[:, 0], coded[:, 1]) and abs(coded[2, 0] - 1.5**0.5) < 1e-6
+    assert fields.scalars[1, 0] == 10  # solvers and labels have the physical value
+    with pytest.raises(DataError, match="viscosity: got 0, expected above 0: the network is given"):
+        found.encode_scalars(np.array([[0.0, 1.0]]))
 
 
 def test_saved_statistics_come_back_bitwise_and_edits_are_refused(tmp_path):

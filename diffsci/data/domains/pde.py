@@ -29,7 +29,14 @@ _TAKEN = ("sample", "trajectory", "start_time", "time", "number", "label", "comp
 
 @dataclass(frozen=True, kw_only=True)
 class Pde(Domain):
-    """Simulated trajectories in one to three space dims, with parameters and boundaries."""
+    """Simulated trajectories in one to three space dims, with parameters and boundaries.
+
+    Args:
+        log: Parameters, all above 0, that the network is given by their logarithm: those whose
+            ratios matter, as of a viscosity that spans decades.
+    """
+
+    log: tuple[str, ...] = ()
 
     def canonical(
         self,
@@ -109,6 +116,7 @@ class Pde(Domain):
                         "write the parameter of every trajectory, or leave those out",
                         variable=name,
                     )
+        self._check_logs(names, scalars, report)
         return Fields(
             values=values,
             channels=channels,
@@ -119,8 +127,32 @@ class Pde(Domain):
             time_unit=str(canonical.attrs["time_unit"]),
             scalars=scalars,
             scalar_names=names,
+            scalar_logs=self.log,
             source=source,
         )
+
+    def _check_logs(
+        self, names: tuple[str, ...], scalars: np.ndarray | None, report: Report
+    ) -> None:
+        """Parameters whose logarithm is asked for are there, and above 0."""
+        for name in self.log:
+            if name not in names or scalars is None:
+                there = ", ".join(names) or "none"
+                report.stop(
+                    "parameter-log",
+                    f"data.domain.log asks for {name}, and the parameters are {there}",
+                    "correct the name, or take it out of data.domain.log",
+                )
+            column = scalars[:, names.index(name)]
+            bad = np.flatnonzero(column <= 0)
+            if len(bad):
+                report.add(
+                    "parameter-log",
+                    f"{len(bad)} trajectories have no logarithm of it, the first is {bad[0]} with "
+                    f"{column[bad[0]]:g}, expected above 0",
+                    "take it out of data.domain.log",
+                    variable=name,
+                )
 
     def cases(self, fields: Fields, rows: np.ndarray, leads: tuple[int, ...]) -> Cases:
         """See `Domain.cases`: the key of a case is its trajectory and its time."""

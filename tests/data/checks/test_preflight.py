@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 
 from diffsci.data import reader
-from diffsci.data.catalog import entries
+from diffsci.data.catalog import Entry, Source, entries
 from diffsci.data.checks import preflight
+from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
 from diffsci.errors import DataError
 from diffsci.sections import Part
@@ -73,6 +74,19 @@ def test_irregular_meshes_and_missing_parameters(tmp_path):
     raw.to_netcdf(tmp_path / "a.nc")
     codes = [p.code for p in preflight.check_entry(str(tmp_path / "a.nc"))]
     assert codes == ["mesh", "parameter-missing"]
+
+
+def test_a_parameter_without_a_logarithm_is_named():
+    raw = makers.pde()
+    raw["viscosity"][2] = 0.0
+    entry = Entry(name="made", source=Source(path="made.nc"))
+    for log, told in (
+        ("viscosity", "1 trajectories have no logarithm of it, the first is 2 with 0, expected ab"),
+        ("length", "data.domain.log asks for length, and the parameters are viscosity"),
+    ):
+        domain = Pde(log=(log,))
+        with pytest.raises(DataError, match=told):
+            domain.fields(domain.canonical(raw, entry), "made")
 
 
 def test_ks_is_not_generated_by_a_check(tmp_path, monkeypatch):

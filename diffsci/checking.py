@@ -183,6 +183,10 @@ def _is_pipeline(path: Path | str) -> bool:
     return file.suffix in (".yaml", ".yml") and file.resolve().parent.name != "data_catalog"
 
 
+def _placed(loaded: config.Loaded, error: DiffsciError) -> DiffsciError:
+    return config.placed(loaded, error) if isinstance(error, ConfigError) else error
+
+
 def _windows(loaded: config.Loaded, prepared: Prepared) -> str:
     """How many windows each part has, and what the data takes in memory."""
     parts = [f"{len(prepared.examples)} training windows"]
@@ -208,7 +212,7 @@ def _check_preparing(
     try:
         prepared = prepare(loaded.pipeline, loaded.roots)
     except (ConfigError, DataError) as error:
-        yield problem_of(path, error)
+        yield problem_of(path, _placed(loaded, error))
         return
     examples, names = prepared.examples, prepared.train.scalar_names
     if tell is not None:
@@ -220,7 +224,7 @@ def _check_preparing(
     except DiffsciError as error:
         faulty.append(error)
     for fault in faulty:
-        yield problem_of(path, fault)
+        yield problem_of(path, _placed(loaded, fault))
     told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]
     if not faulty:
         told += costs.told(loaded.pipeline, prepared.ports, tell)

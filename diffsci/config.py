@@ -7,6 +7,7 @@ how files and overrides make one tree.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,20 @@ def to_yaml(plain: dict[str, Plain]) -> str:
     return head + yamltext.dump(plain)
 
 
+def placed(loaded: Loaded, error: ConfigError) -> ConfigError:
+    """The error with file and line of the key it begins with, where its files have such a key."""
+    key = str(error).partition(":")[0].partition("[")[0]
+    if key.partition(".")[0] not in loaded.plain or not re.fullmatch(r"\w+(\.\w+)*", key):
+        return error
+    composer = Composer(loaded.roots)
+    try:
+        whole = merge(composer.file(loaded.origin), composer.overrides(loaded.overrides))
+        where = taken_out(whole)[0].nearest(key).where
+    except ConfigError:  # the file was changed meanwhile
+        return error
+    return ConfigError(f"{where}: {error}") if where else error
+
+
 def roots_of(origin: Path | None = None) -> tuple[Path, ...]:
     """Where `data_catalog/` and `configs/` may be: file's folder, three above, here, shipped."""
     near: list[Path] = []
@@ -170,7 +185,12 @@ def _check_guidance(pipeline: sections.Pipeline) -> None:
 
 def _check_sampler(pipeline: sections.Pipeline) -> None:
     """Combinations whose algebra does not hold."""
-    sample, model = pipeline.sample, pipeline.model
+    sample, model, train = pipeline.sample, pipeline.model, pipeline.train
+    if sample and sample.needs_covariance and train and train.validate_crps is not None:
+        raise ConfigError(
+            "train.validate_crps: expected null: the variance of estimates, which the sampler of "
+            "sample takes, is known at the end"
+        )
     if sample is None or model is None:
         return
     coloured = model.noise is not None and not model.noise.is_white

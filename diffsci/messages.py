@@ -90,6 +90,11 @@ def unknown(node: Node, name: str, known: Iterable[str], deeper: Sequence[str] =
     return fault(node.child(name), f"unknown key{near or listed}")
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """A number with its noun: `1 unit`, `2 units`, `3 processes`."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def near_path(path: Path, pattern: str) -> str:
     """Did you mean: what lies beside a missing file or folder under a similar name."""
     try:

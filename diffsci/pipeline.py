@@ -18,7 +18,7 @@ from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
 from diffsci.locking import lock
-from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, roots_of_run, versions
+from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, roots_of_run
 from diffsci.sections import Pipeline
 
 if TYPE_CHECKING:
@@ -53,17 +53,22 @@ def run(
     """
     folder = out or Path("runs") / loaded.pipeline.name
     loaded = replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
-    if _several():
+    try:
+        if not _several():
+            _run(loaded, folder, dry_run, tags, allow)
+            return folder
         from diffsci.stages.ensembles import sharing
         from diffsci.stages.training import following
 
         with following.together(loaded.pipeline) as first:
-            if not first:
+            if first:
+                _run(loaded, folder, dry_run, tags, allow)
+            else:
                 following.follow(loaded, folder)
                 sharing.follow_run(loaded, folder)
-                return folder
-            return _run(loaded, folder, dry_run, tags, allow)
-    return _run(loaded, folder, dry_run, tags, allow)
+    except ConfigError as error:
+        raise config.placed(loaded, error) from error
+    return folder
 
 
 def _run(
@@ -72,15 +77,16 @@ def _run(
     dry_run: bool,
     tags: Mapping[str, str] | None,
     allow: Sequence[str],
-) -> Path:
+) -> None:
     pipeline = loaded.pipeline
     for name in pipeline.data.entries:
         load_entry(name, loaded.roots)
     _check_allowed(allow, loaded.plain)
     if dry_run:
         RunFolder.owner_check(folder, loaded.plain, allow)
+        _check_source(loaded, folder)
         _say_plan(pipeline, folder)
-        return folder
+        return
     found = RunFolder.owner_check(folder, loaded.plain, allow)
     digests = _digests(loaded.plain)
     wanted = [stage for stage in STAGES if getattr(pipeline, stage) is not None]
@@ -90,7 +96,8 @@ def _run(
         and all(found.done(stage, digests[stage]) for stage in wanted)
     ):
         log.info("%s: all stages are done (%s); nothing to do", folder, ", ".join(wanted))
-        return folder
+        return
+    _check_source(loaded, folder)
     from diffsci.stages import sequence
 
     with lock(folder, pipeline.name):
@@ -98,15 +105,20 @@ def _run(
             for name in sweep(place):
                 log.info("%s: cleared what an interrupted run left: %s", place, name)
         record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain), allow)
-        record.record.update(
-            seed=pipeline.seed,
-            versions=versions(),
-            status="running",
-            roots=[str(root) for root in loaded.roots],
-        )
+        roots = [str(root) for root in loaded.roots]
+        record.record.update(status="running", roots=roots)
         record.save()
         sequence.Sequence(loaded, record, digests, dict(tags or {}), tuple(allow)).run()
-    return folder
+
+
+def _check_source(loaded: config.Loaded, folder: Path) -> None:
+    """That the run that `train.from` names is there and whole, before any data is read."""
+    train = loaded.pipeline.train
+    if train is None or train.from_ is None or RunFolder(folder, {}).holds_products:
+        return  # one that is under way goes on without it
+    from diffsci.stages.training import starting
+
+    starting.Start.of(train.from_, loaded.roots)
 
 
 def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:
@@ -119,7 +131,8 @@ def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:
         # Options of a member that was used before are not in the pipeline any more.
         if word not in known and f"{word.rpartition('.')[0]}.use" not in known:
             near = families.did_you_mean(word, known)
-            raise ConfigError(f"--allow {word}: no such key{near}; a section, `data` or `code`")
+            expected = "a key such as train.lr, a section such as train, `data` or `code`"
+            raise ConfigError(f"--allow: got {word!r}, which is no key{near}; expected {expected}")
 
 
 def _several() -> bool:

@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import platform
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import diffsci
-from diffsci import families
-from diffsci.changes import Change, changes, refuse_changes
+from diffsci.changes import Change, changes, refuse_changes, versions
 from diffsci.errors import StorageError
-from diffsci.files import sha256_of, write_text
+from diffsci.files import write_text
+from diffsci.lifetime import last_sign, of_call
 
 log = logging.getLogger(__name__)
 
@@ -60,27 +56,18 @@ def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers; of a plugin, the hash of its file."""
-    found = {"diffsci": diffsci.__version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "xarray", "zarr", "mlflow", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    for module in families.plugged():
-        file = getattr(sys.modules.get(module), "__file__", None)
-        if file is not None:
-            found[f"plugin {module}"] = sha256_of(Path(file))[:16]
-    return found
-
-
 @dataclass
 class RunFolder:
-    """One folder under `runs/`, with its record in memory."""
+    """One folder under `runs/`, with its record in memory.
+
+    What a call goes on with (config, versions, data, allowed changes) is recorded by `go_on`, when
+    it does: a call that fails before leaves the record of what the products were made from.
+    """
 
     path: Path
     record: dict[str, Any]
+    _waiting: dict[str, Any] = field(default_factory=dict)
+    _text: str | None = None
 
     @classmethod
     def open(
@@ -102,6 +89,8 @@ class RunFolder:
             folder = cls(path, {"name": plain["name"], "status": "new", "stages": {}})
         before = folder.record.get("config")
         folder.accept(folder._changed(plain, allow))
+        folder._text = config
+        folder.will_have({"config": plain, "seed": plain["seed"], "versions": versions()})
         if folder.holds_products:
             for each in folder._other_code()[1]:
                 log.warning("%s: going on with other code: %s", path, each)
@@ -110,9 +99,8 @@ class RunFolder:
             # Mended after it failed: another pipeline now, and so another tracked run.
             for word in ("mlflow", "tracked"):
                 folder.record.pop(word, None)
-        folder.record["config"] = plain
-        write_text(path / "config.yaml", config)
-        folder.save()
+        if not folder.holds_products:
+            folder.go_on()
         return folder
 
     @classmethod
@@ -212,17 +200,32 @@ class RunFolder:
         return refused, [each for each in found if each not in refused]
 
     def accept(self, found: Sequence[Change]) -> None:
-        """Record changes that were allowed, with old and new."""
-        allowed = self.record.setdefault("allowed", []) if found else []
+        """Take changes that were allowed, with old and new."""
+        allowed = list(self.allowed)
         for each in found:
             log.warning("%s: going on with a change that was allowed: %s", self.path, each)
             now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             allowed.append({"key": each.key, "old": each.old, "new": each.new, "time": now})
+        if found:
+            self.will_have({"allowed": allowed})
 
     @property
-    def allowed(self) -> tuple[str, ...]:
-        """Keys of all changes that were allowed so far."""
-        return tuple(dict.fromkeys(entry["key"] for entry in self.record.get("allowed", ())))
+    def allowed(self) -> tuple[dict[str, Any], ...]:
+        """All changes that were allowed so far, those of this call too."""
+        return tuple(self._waiting.get("allowed", self.record.get("allowed", ())))
+
+    def will_have(self, entries: Mapping[str, Any]) -> None:
+        """Entries of the record, from `go_on` on."""
+        self._waiting |= entries
+
+    def go_on(self) -> None:
+        """Record what this call goes on with, and its config; again does nothing."""
+        if self._waiting:
+            self.record |= self._waiting
+            self._waiting = {}
+            if self._text is not None:
+                write_text(self.path / "config.yaml", self._text)
+            self.save()
 
     @property
     def holds_products(self) -> bool:
@@ -241,17 +244,33 @@ class RunFolder:
         return bool(whole and entry.get("status") == "done" and entry.get("digest") == digest)
 
     def begin(self, stage: str, digest: str) -> None:
-        """Record that a stage has begun."""
+        """Record that a stage has begun.
+
+        Its `seconds` are those of all calls that made what is there: of one that was killed, until
+        it told something last. They are kept where training goes on with what was allowed.
+        """
         old = self.record["stages"].get(stage, {})
-        spent = old.get("seconds", 0.0) if old.get("digest") == digest else 0.0
-        self.record["stages"][stage] = {"status": "running", "digest": digest, "seconds": spent}
+        goes_on = stage == "train" and any((self.path / "checkpoints").glob("step-*"))
+        spent = 0.0
+        if goes_on or old.get("digest") == digest:
+            spent = old.get("seconds", 0.0)
+            if old.get("status") == "running":
+                spent += of_call(old, last_sign(self.path))
+        self.record["stages"][stage] = {
+            "status": "running",
+            "digest": digest,
+            "begun": round(time.time(), 3),
+            "seconds": round(spent, 3),
+            "seconds_of_call": 0.0,
+        }
         self.save()
 
     def end(self, stage: str, seconds: float, status: str = "done") -> None:
-        """Record that a stage has ended; seconds add up over interruptions."""
+        """Record that a stage has ended after so many seconds of this call."""
         entry = self.record["stages"][stage]
         entry["status"] = status
         entry["seconds"] = round(entry["seconds"] + seconds, 3)
+        entry["seconds_of_call"] = round(seconds, 3)
         self.save()
 
 

@@ -371,11 +371,20 @@ def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
     for allow in ((), ("train.lr",)):
         with pytest.raises(StorageError, match=r"train\.steps: 6 -> 12.*--allow train\.steps"):
             pipeline.run(longer, folder, allow=allow)
-    with pytest.raises(ConfigError, match=r"--allow train\.step: no such key; did you mean"):
+    with pytest.raises(ConfigError, match=r"--allow: got 'train\.step', which is no key; did"):
         pipeline.run(longer, folder, allow=("train.step",))
+    before = record(folder)
+    wider = config.load(file, [QUICK, "sample=null", "model.network.channels=[12]"])
+    with pytest.raises(ConfigError, match="the checkpoint is of another network"):
+        pipeline.run(wider, folder, allow=("model",))
+    assert record(folder) == before | {"status": "failed", "tracked": record(folder)["tracked"]}
     with caplog.at_level(logging.INFO):
         pipeline.run(longer, folder, allow=("train.lr", "train.steps"))
     assert "steps 7 to 12" in caplog.text
+    train = record(folder)["stages"]["train"]
+    total = before["stages"]["train"]["seconds"] + train["seconds_of_call"]
+    assert train["seconds"] == pytest.approx(total, abs=2e-3)  # both are kept in milliseconds
+    assert f"done in {train['seconds_of_call']:.0f} s ({total:.0f} s over all calls)" in caplog.text
     assert "going on with a change that was allowed: train.lr: 0.001 -> 0.01" in caplog.text
     told = [(entry["key"], entry["old"], entry["new"]) for entry in record(folder)["allowed"]]
     assert told == [("train.lr", 0.001, 0.01), ("train.steps", 6, 12)]

@@ -2,8 +2,11 @@ import json
 
 import pytest
 
+from diffsci import journal
+from diffsci.changes import versions
 from diffsci.errors import StorageError
-from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of, flatten, versions
+from diffsci.journal import Line
+from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of, flatten
 
 PLAIN = {
     "name": "a",
@@ -76,9 +79,46 @@ def test_seconds_add_up_over_interruptions_of_the_same_work(folder):
         folder.begin("train", "d")
         folder.end("train", 1.25, status)
     assert folder.record["stages"]["train"]["seconds"] == 2.5
+    assert folder.record["stages"]["train"]["seconds_of_call"] == 1.25
     folder.begin("train", "e")
     folder.end("train", 1.0)
     assert RunFolder.read(folder.path).record["stages"]["train"]["seconds"] == 1.0
+    # What was allowed to change goes on from the checkpoint: its steps were trained then.
+    (folder.path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    folder.begin("train", "f")
+    folder.end("train", 0.5)
+    entry = folder.record["stages"]["train"]
+    assert (entry["seconds"], entry["seconds_of_call"]) == (1.5, 0.5)
+
+
+def test_seconds_of_a_call_that_was_killed_count_until_it_told_something_last(folder):
+    folder.begin("sample", "d")
+    begun = folder.record["stages"]["sample"]["begun"]
+    line = Line(time=int(1000 * (begun + 40)), step=1, values={"system/x": 1.0})
+    (folder.path / journal.NAME).write_bytes(line.to_json())
+    again = RunFolder.read(folder.path)
+    again.begin("sample", "d")
+    again.end("sample", 2.0)
+    entry = again.record["stages"]["sample"]
+    assert entry["seconds"] == pytest.approx(42.0, abs=2e-3)  # times are kept in milliseconds
+    assert entry["seconds_of_call"] == 2.0
+
+
+def test_what_a_call_goes_on_with_is_recorded_when_it_does(folder):
+    has_made(folder, "train")
+    again = RunFolder.open(folder.path, changed(train={"lr": 1.0}), "name: b\n", ["train.lr"])
+    assert [each["key"] for each in again.allowed] == ["train.lr"]
+    again.save()
+    told = RunFolder.read(folder.path).record
+    assert told["config"] == PLAIN and "allowed" not in told
+    assert (folder.path / "config.yaml").read_text() == "name: a\n"
+    with pytest.raises(StorageError, match=r"train\.lr: 0\.001 -> 1\.0"):
+        RunFolder.owner_check(folder.path, changed(train={"lr": 1.0}))
+    again.go_on()
+    told = RunFolder.read(folder.path).record
+    assert told["config"]["train"] == {"lr": 1.0}
+    assert [(each["old"], each["new"]) for each in told["allowed"]] == [(0.001, 1.0)]
+    assert (folder.path / "config.yaml").read_text() == "name: b\n"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ names the file), `members` a tuple of them: built last, since their modules impo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from diffsci.errors import require
+from diffsci.errors import FieldError, require
 from diffsci.sections.calibrating import Calibrate
 from diffsci.sections.data import Data, Part, Split
 from diffsci.sections.evaluating import Evaluate
@@ -66,8 +66,10 @@ class Pipeline:
         for stage, before in needs:
             present = getattr(self, stage) is None or getattr(self, before) is not None
             require(present, stage, "this section alone", f"a section `{before}` before it")
-        judged = self.train is not None and self.train.validate_crps is not None
-        expected = "a section `sample`, whose sampler makes the members"
-        require(
-            not judged or self.sample is not None, "train.validate_crps", "no sampler", expected
-        )
+        if self.train is None:
+            return
+        if self.train.validate_crps is not None and self.sample is None:
+            expected = "null, or a section `sample`, whose sampler makes the members"
+            raise FieldError("train.validate_crps", asdict(self.train.validate_crps), expected)
+        if self.data.split.valid is None:
+            self.train.refuse_without_validation()

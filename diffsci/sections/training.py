@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from diffsci.errors import require
+from diffsci.errors import FieldError, require
 from diffsci.members import member
 
 if TYPE_CHECKING:
@@ -180,6 +180,23 @@ class Train:
         fits = fits and len(set(self.ema_lengths)) == len(self.ema_lengths)
         expected = "shares that differ, more than 0 and up to 0.28, such as [0.05, 0.1]"
         require(fits, "ema_lengths", self.ema_lengths, expected)
+
+    def refuse_without_validation(self) -> None:
+        """Refuse what chooses by the validation loss.
+
+        Raises:
+            FieldError: With the full key.
+        """
+        asked = {
+            "patience": self.patience is not None,
+            "keep_best": bool(self.keep_best),
+            "validate_crps": self.validate_crps is not None,
+            "ema": len(self.decays) > 1,
+            "ema_lengths": len(self.ema_lengths) > 0,
+        }
+        for name in (name for name, wanted in asked.items() if wanted):
+            expected = "a part data.split.valid, by whose loss it chooses, or to leave it out"
+            raise FieldError(f"train.{name}", getattr(self, name), expected)
 
     @property
     def by_crps(self) -> bool:

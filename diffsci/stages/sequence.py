@@ -13,12 +13,10 @@ from typing import Any
 from diffsci import config
 from diffsci.changes import changes, refuse_changes
 from diffsci.errors import DataError, StorageError
-from diffsci.evaluation.blocks import whole
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.opening import read_surrogate
-from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
@@ -28,22 +26,21 @@ from diffsci.stages.ensembles.calibrating import calibrated
 from diffsci.stages.ensembles.provenance import provenance
 from diffsci.stages.ensembles.sampling import write_ensemble, write_truth
 from diffsci.stages.ensembles.sharing import hands_of
+from diffsci.stages.placing import placed
 from diffsci.stages.prepare import Prepared, prepare
-from diffsci.stages.scores import recalibrated, recalibrating, scoring, telling
-from diffsci.stages.scores.keeping import with_constraints
-from diffsci.stages.scores.stored import Layout
-from diffsci.stages.tracked import artifacts_of, tracked
-from diffsci.stages.training import following
+from diffsci.stages.scores import evaluating, recalibrated, recalibrating
+from diffsci.stages.tracked import tracked
+from diffsci.stages.training import deciding, following
 from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
 from diffsci.stages.training.starting import begin_of
 from diffsci.stages.watching import watched
 from diffsci.tracker import NullTracker, Tracker
-from diffsci.training import distributed, memory
+from diffsci.training import memory
 
 log = logging.getLogger(__name__)
 
-FORECAST, TRUTH = "forecast.zarr", "truth.zarr"
+FORECAST, TRUTH = evaluating.FORECAST, "truth.zarr"
 
 
 @dataclass
@@ -55,6 +52,9 @@ class Sequence:
     digests: dict[str, str]
     tags: dict[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    other_data: bool = False
+    gone_on: bool = False
+    spent: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -66,7 +66,8 @@ class Sequence:
         pipeline = self.loaded.pipeline
         tracker: Tracker = NullTracker()
         try:
-            device = self._device()
+            device = placed(pipeline.runtime, self.folder)
+            deciding.check_processes(pipeline)
             prepared = prepare(pipeline, self.loaded.roots)
             self._require_same_data(prepared.digests)
             examples, names = prepared.examples, prepared.train.scalar_names
@@ -86,43 +87,12 @@ class Sequence:
                 self.folder.save()
             tracker.finish("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
+        self.folder.go_on()
         self.folder.record["status"] = "done"
         self.folder.save()
+        self._tell_seconds(tracker)
         tracker.finish("FINISHED")
         self._say_end(tracker)
-
-    def _device(self) -> Device:
-        """Where it computes, recorded; a run that goes on elsewhere says so."""
-        runtime = self.loaded.pipeline.runtime
-        device = Device.of(runtime)
-        before = self.folder.record.get("device", {})
-        if self.folder.holds_products:
-            device = device.as_begun(runtime, before)
-        now = device.record()
-        changed = [
-            f"{key} {before[key]} -> {now[key]}"
-            for key in now
-            if key in before and before[key] != now[key]
-        ]
-        if changed and self.folder.holds_products:
-            log.warning("going on with %s: last bits of the numbers may differ", ", ".join(changed))
-        self.folder.record["device"] = now
-        self._say_ranks()
-        return device
-
-    def _say_ranks(self) -> None:
-        """Record how many processes train; another number than before moves last bits."""
-        before, now = self.folder.record.get("processes", 1), distributed.current().world
-        trained = self.folder.record["stages"].get("train", {}).get("status") == "done"
-        if before != now and self.folder.holds_products and not trained:
-            log.warning(
-                "going on with %d processes, begun with %d: the same samples in the same order, "
-                "but sums are rounded otherwise, and dropout draws other numbers",
-                now,
-                before,
-            )
-        if not trained:
-            self.folder.record["processes"] = now
 
     def _stages(self, prepared: Prepared, device: Device, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline
@@ -150,27 +120,41 @@ class Sequence:
             what = f"{self.path}: the data has changed since this run began"
             hint = "restore it, or start another run with --out"
             folder.accept(refuse_changes(found, self.allow, what=what, hint=hint, kind=DataError))
+            self.other_data = True
+        folder.will_have({"data": digests})
+
+    def _go_on(self, tracker: Tracker) -> None:
+        """Nothing that would refuse the run is left: record what it goes on with."""
+        if self.other_data:
             for stage in ("sample", "evaluate"):
-                folder.record["stages"].pop(stage, None)
+                self.folder.record["stages"].pop(stage, None)
             for store in (self.path / FORECAST, self.path / TRUTH):
                 if store.exists():
                     remove_folder(store)
-        folder.record["data"] = digests
+        self.folder.go_on()
+        self.other_data, self.gone_on = False, True
+        tracker.artifact(self.path / "config.yaml")
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """Record a stage's beginning, seconds and end."""
+        """Record a stage's beginning, seconds and end; one that was refused is left as it was."""
+        before = self.folder.record["stages"].get(name)
         self.folder.begin(name, self.digests[name])
         started = time.monotonic()
         try:
             with memory.kept():
                 yield
         except BaseException:
-            with suppress(StorageError):
-                self.folder.end(name, time.monotonic() - started, "stopped")
+            if before is not None and not self.gone_on:
+                self.folder.record["stages"][name] = before
+            else:
+                with suppress(StorageError):
+                    self.folder.end(name, time.monotonic() - started, "stopped")
             raise
         failpoint(f"{name}.made")
-        self.folder.end(name, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self.spent += seconds
+        self.folder.end(name, seconds)
         failpoint(f"{name}.done")
 
     def _train(self, prepared: Prepared, device: Device, tracker: Tracker) -> Surrogate:
@@ -178,8 +162,9 @@ class Sequence:
         if self.folder.done("train", self.digests["train"]) and place.exists():
             log.info("train: done before")
             following.announce_nothing()
+            self._go_on(tracker)
             return read_surrogate(place, pipeline)
-        allow = (*self.allow, *self.folder.allowed)
+        allow = (*self.allow, *(each["key"] for each in self.folder.allowed))
         following.announce(device, prepared.digests, allow)
         with self._stage("train"):
             denoiser = learn(
@@ -192,8 +177,9 @@ class Sequence:
                     device=device,
                     tracker=tracker,
                     allow=allow,
-                    names=names_of(prepared.train, prepared.examples),
+                    names=names_of(prepared.train, prepared.examples, pipeline.data),
                     begin=begin_of(self.loaded, prepared, self.folder),
+                    ready=lambda: self._go_on(tracker),
                 )
             )
             model = Surrogate(
@@ -217,7 +203,8 @@ class Sequence:
         if not lacks and (place / CONFIG).read_text(encoding="utf-8") == text:
             return model
         if lacks:
-            model = calibrated(model, prepared.valid or prepared.examples, self._device())
+            device = placed(self.loaded.pipeline.runtime, self.folder)
+            model = calibrated(model, prepared.valid or prepared.examples, device)
         replace(model, provenance=self._provenance(prepared)).save(place, text)
         return read_surrogate(place, self.loaded.pipeline)
 
@@ -273,41 +260,20 @@ class Sequence:
     def _evaluate(
         self, prepared: Prepared, model: Surrogate, device: Device, tracker: Tracker
     ) -> None:
-        pipeline = self.loaded.pipeline
-        train = prepared.train
-        with open_store(self.path / FORECAST) as stored, self._stage("evaluate"):
-            layout = Layout.of(stored, pipeline.data.domain, train.channels, train.grid)
-            values = layout.values(stored)
-            before = recalibrated.before(pipeline, prepared, self.path / FORECAST)
-            scores, drawn = scoring.score(pipeline, prepared, values, self.path, before)
-            if pipeline.sample and pipeline.sample.constraints:
-                scores = with_constraints(
-                    scores, prepared, model, model.engine(device), whole(values)
-                )
-                scores.write(self.path)
-        scoring.report(
-            pipeline,
-            prepared,
-            scores,
-            drawn,
-            self.path,
-            config.to_yaml(self.loaded.plain),
-            self.folder.record,
-            self.loaded.roots,
-        )
-        for metrics, step in telling.metrics(scores, prepared):
-            tracker.metrics(metrics, step)
-        for file, under in artifacts_of(self.path):
-            tracker.artifact(file, under)
-        note = telling.summary(pipeline, prepared) + "\n\n" + telling.table(scores)
-        self.folder.record["tracked"]["note"] = note  # for `diffsci sync`
-        tracker.note(note)
-        for line in telling.table(scores).splitlines():
-            log.info("%s", line)
+        with self._stage("evaluate"):
+            made = evaluating.scored(self.loaded.pipeline, prepared, model, device, self.path)
+        evaluating.tell(self.loaded, prepared, made, self.folder, tracker)
+
+    def _tell_seconds(self, tracker: Tracker) -> None:
+        """What each stage took over all calls, where MLflow compares runs."""
+        stages = self.folder.record["stages"].items()
+        tracker.metrics({f"seconds/{name}": entry["seconds"] for name, entry in stages})
 
     def _say_end(self, tracker: Tracker) -> None:
-        stages = self.folder.record["stages"].values()
-        log.info("done in %.0f s: %s", sum(entry["seconds"] for entry in stages), self.path)
+        """Seconds of the stages: of this call, and of all where there were several."""
+        total = sum(entry["seconds"] for entry in self.folder.record["stages"].values())
+        more = f" ({total:.0f} s over all calls)" if round(total - self.spent, 3) > 0 else ""
+        log.info("done in %.0f s%s: %s", self.spent, more, self.path)
         if (report := self.path / "report.html").exists():
             log.info("  report   %s", report)
         if tracker.address:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffsci import journal
 from diffsci.errors import DiffsciError
+from diffsci.lifetime import last_sign, of_call
 from diffsci.locking import Holder, holder
 from diffsci.run_folder import STAGES, RunFolder
+from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training.damage import NUMBERS, damage_of
 
 
@@ -23,11 +26,15 @@ class Status:
         folder: The run folder.
         name: Of the run.
         status: `new`, `running`, `killed`, `stopped`, `failed`, `done`, or `damaged`.
-        stages: Status and seconds of each stage of the pipeline.
+        stages: Status of each stage of the pipeline, its `seconds` over all calls of `run`, up to
+            now where it goes on, and `seconds_of_call`, those of the last one.
         step: Steps that were told of or saved; none before the first.
         steps: All steps.
         loss: The last one told.
+        loss_step: The step it is of.
         validation: The last one told.
+        validation_step: The step it is of.
+        chosen: Which average is the model, once training is done.
         checkpoint: Name of the newest checkpoint that is whole.
         damaged: What is wrong with others, or with the record.
         holder: Who holds the lock, or was killed while holding it.
@@ -42,7 +49,10 @@ class Status:
     step: int | None = None
     steps: int | None = None
     loss: float | None = None
+    loss_step: int | None = None
     validation: float | None = None
+    validation_step: int | None = None
+    chosen: str | None = None
     checkpoint: str | None = None
     damaged: tuple[str, ...] = ()
     holder: Holder | None = None
@@ -57,12 +67,18 @@ class Status:
         """For people."""
         told = [f"{self.folder}: {self.status}"]
         for name, stage in self.stages.items():
-            told.append(f"  {name:<9} {stage['status']}, {stage['seconds']:.0f} s")
+            told.append(f"  {name:<9} {stage['status']}, {_seconds(stage)}")
         if self.step is not None:
             parts = [f"step {self.step} of {self.steps}"]
-            parts += [] if self.loss is None else [f"loss {self.loss:.4f}"]
-            parts += [] if self.validation is None else [f"validation {self.validation:.4f}"]
+            for word, value, step in (
+                ("loss", self.loss, self.loss_step),
+                ("validation", self.validation, self.validation_step),
+            ):
+                of = "" if step in (None, self.step) else f" at step {step}"
+                parts += [] if value is None else [f"{word} {value:.4f}{of}"]
             told.append(f"  training  {', '.join(parts)}")
+        if self.chosen is not None:
+            told.append(f"  model     the average {self.chosen}")
         if self.checkpoint is not None:
             told.append(f"  saved     {self.checkpoint}")
         told += [f"  damaged   {text}" for text in self.damaged]
@@ -74,6 +90,12 @@ class Status:
             ago = max(0.0, (time.time() if now is None else now) - self.last)
             told.append(f"  last told {stamp}, {ago:.0f} s ago")
         return [*told, f"  next      {self.todo}"]
+
+
+def _seconds(stage: Mapping[str, Any]) -> str:
+    """Over all calls, and of the last one where there were several."""
+    total, last = stage["seconds"], stage["seconds_of_call"]
+    return f"{total:.0f} s" + (f", {last:.0f} s of them in the last call" if last < total else "")
 
 
 def status_of(path: Path) -> Status:
@@ -97,23 +119,50 @@ def status_of(path: Path) -> Status:
         return Status(**found, damaged=(*damaged, str(error)), todo=todo)
     plain = record.get("config", {})
     wanted = [name for name in STAGES if plain.get(name) is not None]
-    none = {"status": "not begun", "seconds": 0.0}
-    known = {name: record["stages"].get(name, none) for name in wanted}
     state = str(record.get("status", "new"))
     if state == "running" and not (held and held.alive):
         state = "killed"
+    until = time.time() if state == "running" else last_sign(path)
+    stages = {name: _stage(record["stages"].get(name), state, until) for name in wanted}
     return Status(
         **found,
         name=str(record.get("name", "")),
         status=state,
-        stages={
-            name: {"status": each.get("status"), "seconds": each.get("seconds", 0.0)}
-            for name, each in known.items()
-        },
+        stages=stages,
+        chosen=_chosen(path) if stages.get("train", {}).get("status") == "done" else None,
         steps=(plain.get("train") or {}).get("steps"),
         damaged=damaged,
-        todo=_todo(state, path, held),
+        todo=_todo(state, path, held, untrained=_untrained(found, stages)),
     )
+
+
+def _stage(entry: dict[str, Any] | None, state: str, until: float | None) -> dict[str, Any]:
+    """One stage; of one that no process works on any more it is not said that it is running."""
+    if entry is None:
+        return {"status": "not begun", "seconds": 0.0, "seconds_of_call": 0.0}
+    status, before = entry.get("status"), entry.get("seconds", 0.0)
+    if status != "running":
+        return {
+            "status": status,
+            "seconds": before,
+            "seconds_of_call": entry.get("seconds_of_call", before),
+        }
+    now = of_call(entry, until)
+    state = state if state in ("running", "killed") else "stopped"
+    return {"status": state, "seconds": round(before + now, 3), "seconds_of_call": round(now, 3)}
+
+
+def _chosen(path: Path) -> str | None:
+    try:
+        return described(json.loads((path / CHOSEN).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # of an older version
+
+
+def _untrained(found: dict[str, Any], stages: dict[str, dict[str, Any]]) -> bool:
+    """Whether training was begun, and has left nothing to go on from."""
+    train = stages.get("train", {"status": "done"})["status"]
+    return found["checkpoint"] is None and train not in ("done", "not begun")
 
 
 def _newest(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
@@ -140,12 +189,13 @@ def _training(newest: Path | None, lines: list[journal.Line]) -> dict[str, Any]:
         found["step"] = saved.get("step")
         for name, rows in (("loss", "losses"), ("validation", "validations")):
             if saved.get(rows):
-                found[name] = saved[rows][-1][1]
+                found |= {f"{name}_step": saved[rows][-1][0], name: saved[rows][-1][1]}
     for line in lines:
         later = line.of_training and line.step >= (found.get("step") or 0)
         found |= {"step": line.step} if later else {}
         for name, key in (("loss", "train/loss"), ("validation", "val/loss")):
-            found |= {name: line.values[key]} if later and key in line.values else {}
+            if later and key in line.values:
+                found |= {f"{name}_step": line.step, name: line.values[key]}
     return found
 
 
@@ -170,11 +220,17 @@ def _last(path: Path, lines: list[journal.Line]) -> float | None:
     return max(times, default=None)
 
 
-def _todo(state: str, path: Path, held: Holder | None) -> str:
+def _todo(state: str, path: Path, held: Holder | None, *, untrained: bool) -> str:
     if held is not None and held.alive:
         return "nothing; it is being written"
     if state == "done":
         report = path / "report.html"
         return f"read {report}" if report.exists() else "nothing; it is done"
-    again = f"`diffsci run {path / 'config.yaml'} --out {path}` goes on"
+    command, places = f"`diffsci run {path / 'config.yaml'} --out {path}`", path / "checkpoints"
+    again = f"{command} {'begins training anew: nothing was saved' if untrained else 'goes on'}"
+    if untrained and any(places.glob("step-*")):
+        return (
+            f"no checkpoint is whole: restore one from a copy, or remove {places} to train from "
+            f"the beginning; then {command}"
+        )
     return f"mend what failed, then {again}" if state == "failed" else again

@@ -32,7 +32,7 @@ def tracked(
         more: Tags beside its own.
     """
     pipeline, plain = loaded.pipeline, loaded.plain
-    allowed = folder.record.get("allowed", ())
+    allowed = folder.allowed
     tags = {
         "diffsci.pipeline": pipeline.name,
         "diffsci.adapter": families.name_of(pipeline.data.domain),
@@ -66,7 +66,6 @@ def tracked(
     if tracker.run_id:
         folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
         folder.save()
-    tracker.artifact(folder.path / "config.yaml")
     return tracker
 
 

@@ -212,7 +212,7 @@ def check_batch(batch_size: int, ranks: Ranks, parts: int = 1) -> None:
     """
     require(
         batch_size % (ranks.world * parts) == 0,
-        "batch_size",
+        "train.batch_size",
         batch_size,
         f"a multiple of the {ranks.world} processes"
         + (f", each with {parts} parts by train.accumulate" if parts > 1 else ""),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from time import monotonic
 
-from diffsci.errors import ConfigError
 from diffsci.sections import Train
 
 STEPS, PATIENCE, HOURS = "steps", "patience", "hours"
@@ -64,23 +63,3 @@ class Ending:
         patience = self.section.patience
         if self.reason is None and patience is not None and since_best >= patience:
             self.reason = PATIENCE
-
-
-def check(section: Train, validates: bool) -> None:
-    """Refuse settings that ask for a choice by validation where there is none.
-
-    Raises:
-        ConfigError: Naming the key.
-    """
-    asked = {
-        "patience": section.patience is not None,
-        "keep_best": bool(section.keep_best),
-        "validate_crps": section.validate_crps is not None,
-        "ema": len(section.decays) > 1,
-        "ema_lengths": len(section.ema_lengths) > 0,
-    }
-    for name in (name for name, wanted in asked.items() if wanted and not validates):
-        raise ConfigError(
-            f"train.{name}: got {getattr(section, name)!r}, which chooses by the validation loss; "
-            "expected a part data.split.valid, or to leave it out"
-        )

@@ -28,7 +28,7 @@ from diffsci.errors import ConfigError, NumericsError
 from diffsci.grid import Grid
 from diffsci.runtime import Device, as_written
 from diffsci.sections import Train
-from diffsci.training import augment, by_level, distributed, ending, sharding
+from diffsci.training import augment, by_level, distributed, sharding
 from diffsci.training.examples import Examples
 from diffsci.training.feeding import Feed
 from diffsci.training.finite import Buffers, Names, explain
@@ -95,7 +95,8 @@ def train(
         )
     if grid is not None:
         augment.check(section, grid)
-    ending.check(section, validates=valid is not None)
+    if valid is None:
+        section.refuse_without_validation()
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
     run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper)
     run.wish, run.judge, run.workers, run.names = wish, judge, workers, names

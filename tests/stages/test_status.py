@@ -41,6 +41,8 @@ def test_of_a_finished_run(folder):
     rows = json.loads((folder / "checkpoints" / "step-00000006" / "state.json").read_text())
     assert found.loss == rows["losses"][-1][1]
     assert found.validation == rows["validations"][-1][1]
+    assert (found.loss_step, found.validation_step) == (6, 6)
+    assert found.chosen.startswith("with decay 0.999 of step 6, validation ")
     assert {name: each["status"] for name, each in found.stages.items()} == {
         "train": "done", "sample": "done",
     }  # fmt: skip
@@ -56,6 +58,17 @@ def test_of_one_that_goes_on_was_killed_stopped_or_failed(folder):
         assert found.status == "running" and found.holder.pid == os.getpid()
         assert "it is being written" in found.todo
     assert status_of(folder).status == "killed"
+    told = tiny_runs.record(folder)
+    begun = journal.read(folder / journal.NAME)[-1].time / 1000 - 7
+    entry = {"status": "running", "seconds": 5.0, "seconds_of_call": 0.0, "begun": begun}
+    changed(folder, stages=told["stages"] | {"sample": told["stages"]["sample"] | entry})
+    stage = status_of(folder).stages["sample"]
+    assert stage["status"] == "killed" and stage["seconds"] >= 12.0
+    assert "s of them in the last call" in "".join(status_of(folder).lines())
+    with lock(folder, "tiny"):
+        stage = status_of(folder).stages["sample"]
+        assert stage["status"] == "running" and stage["seconds"] >= 12.0
+    changed(folder, stages=told["stages"])
     (folder / ".lock").write_text('{"run": "tiny", "pid": 1, "host": "there"}')
     lines = "\n".join(status_of(folder).lines())
     assert "the run 'tiny', process 1 on there has ended without a word" in lines
@@ -71,8 +84,25 @@ def test_the_journal_tells_of_steps_after_the_checkpoint(folder):
     assert (found.step, found.checkpoint) == (6, "step-00000004")
     line = [each for each in journal.read(file) if "train/loss" in each.values][-1]
     assert found.loss == line.values["train/loss"]
+    file.write_text(
+        "".join(f"{row}\n" for row in file.read_text().splitlines() if '"step": 6' not in row)
+    )
+    later = journal.Line(time=line.time, step=5, values={"train/lr": 1.0})  # a batch left out
+    with file.open("ab") as told:
+        told.write(later.to_json())
+    found = status_of(folder)
+    assert (found.step, found.loss_step, found.validation_step) == (5, 4, 3)
+    assert "step 5 of 6, loss" in "".join(found.lines()) and " at step 4, " in "".join(
+        found.lines()
+    )
     file.unlink()
     assert status_of(folder).step == 4
+    changed(folder, status="stopped", stages={"train": {"status": "stopped", "seconds": 1.0}})
+    assert status_of(folder).todo.endswith("goes on")
+    (folder / "checkpoints" / "step-00000004" / "state.json").write_text("{}")
+    assert status_of(folder).todo.startswith("no checkpoint is whole: restore one from a copy, or")
+    shutil.rmtree(folder / "checkpoints")
+    assert status_of(folder).todo.endswith("begins training anew: nothing was saved")
 
 
 def test_of_a_damaged_folder_all_is_told_and_nothing_raised(folder):

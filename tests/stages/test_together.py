@@ -53,7 +53,7 @@ def test_two_processes_train_as_one_and_the_first_alone_tells(told):
 
 def test_with_another_number_of_processes_it_goes_on_and_warns(told):
     assert told["fewer"]["codes"] == [0]
-    assert "going on with 1 processes, begun with 2" in told["fewer"]["told"][0]
+    assert "going on with 1 process, begun with 2" in told["fewer"]["told"][0]
     one, _, fewer = told["losses"]
     assert fewer == pytest.approx(one, rel=1e-6)
 

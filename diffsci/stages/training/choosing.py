@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffsci.data.examples.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.errors import FieldError
 from diffsci.files import write_json
 from diffsci.runtime import as_written
 from diffsci.sections import Pipeline, Train
+from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training import checkpoint
 from diffsci.training.distributed import Ranks
 from diffsci.training.ema import Weights, assign
@@ -48,8 +48,9 @@ def choose(
         valid: The validation set; needed where lengths are tried.
         seed: Of the validation.
     """
-    best = section.keep_best and last.best_step > 0
+    best = bool(section.keep_best) and last.best_step > 0
     weights = checkpoint.best(folder, last, log.warning) if best else last.model
+    chosen = _of_the_end(section, last, best)
     if section.ema_lengths:
         assert valid is not None
         # Of a validation that was the best by another score, the loss is in the rows.
@@ -69,22 +70,37 @@ def choose(
         )
         if wins:
             weights = Snapshots.of(folder, log.warning).average(length)
+            chosen = {"average": f"of length {length:g}", "step": last.step}
+            chosen["validation"] = tried[length]
+    write_json(folder.parent / CHOSEN, chosen)
+    if best or len(section.decays) > 1:
+        log.info("train: the model is the average %s", described(chosen))
     assign(denoiser, weights)
 
 
-def judge_of(pipeline: Pipeline, valid: Examples | None) -> Judge | None:
-    """What measures the CRPS of validations; none where that is not asked for.
+def _of_the_end(section: Train, last: RunState, best: bool) -> dict[str, Any]:
+    """Which average of `train.ema` is taken, of which step, and how it was validated there."""
+    step = last.best_step if best else last.step
+    found: dict[str, Any] = {"step": step}
+    # Of a checkpoint of the best step one average was kept, and its decay was not.
+    known = len(section.decays) == 1 or not best or last.step == step
+    decay = section.decays[last.chosen] if known else None
+    found["average"] = "of the lowest loss" if decay is None else f"with decay {decay:g}"
+    found["validation"] = dict(last.validations).get(step)
+    if last.scores:
+        found["crps"] = dict(last.scores).get(step)
+    if decay is not None and len(last.ema_losses) > 1:
+        pairs = zip(section.decays, last.ema_losses, strict=True)
+        found["others"] = {f"{each:g}": loss for each, loss in pairs if each != decay}
+    return found
 
-    Raises:
-        FieldError: For a sampler that needs more than the model that is being trained.
-    """
+
+def judge_of(pipeline: Pipeline, valid: Examples | None) -> Judge | None:
+    """What measures the CRPS of validations; none where that is not asked for."""
     train, sample = pipeline.train, pipeline.sample
     if train is None or train.validate_crps is None or valid is None:
         return None
     assert sample is not None
-    if sample.needs_covariance:
-        expected = "null: the variance of estimates, which this sampler needs, is known at the end"
-        raise FieldError("train.validate_crps", asdict(train.validate_crps), expected)
     return Judge(asked=train.validate_crps, sampler=sample.sampler, valid=valid, seed=pipeline.seed)
 
 

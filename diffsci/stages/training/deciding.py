@@ -18,13 +18,16 @@ from diffsci.training.state import RunState, machine_of
 log = logging.getLogger(__name__)
 
 
-def check_sharding(runtime: Runtime) -> None:
-    """Refuse to share out weights among one process.
+def check_processes(pipeline: Pipeline) -> None:
+    """Refuse what so many processes cannot do, as far as no data is needed to know it.
 
     Raises:
-        FieldError: Naming the key.
+        ConfigError: Naming the key.
     """
-    if runtime.sharding != "none" and distributed.current().world == 1:
+    runtime, train, ranks = pipeline.runtime, pipeline.train, distributed.current()
+    if train is not None:
+        distributed.check_batch(train.batch_size, ranks, train.accumulate)
+    if runtime.sharding != "none" and ranks.world == 1:
         expected = "none: a single process has nobody to share with; start several by torchrun"
         raise FieldError("runtime.sharding", runtime.sharding, expected)
 

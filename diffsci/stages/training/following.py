@@ -89,7 +89,7 @@ def follow(loaded: config.Loaded, folder: Path) -> None:
             folder=folder / "checkpoints",
             device=device,
             tracker=NullTracker(),
-            names=names_of(prepared.train, prepared.examples),
+            names=names_of(prepared.train, prepared.examples, pipeline.data),
             # The weights that a run begins with come from rank 0.
             allow=(*told["allow"], "train.from"),
         )

@@ -23,7 +23,7 @@ from diffsci.networks.base import Ports
 from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Train
 from diffsci.stages.training.choosing import choose, judge_of
-from diffsci.stages.training.deciding import agreed, check_sharding, decided
+from diffsci.stages.training.deciding import agreed, decided
 from diffsci.stages.training.progress import Progress
 from diffsci.stages.training.rolling import stepper_of
 from diffsci.tracker import Tracker
@@ -79,6 +79,7 @@ class Training:
         names: What examples are, to tell of those that are not finite.
         begin: Puts first weights of another model into a new denoiser, and gives their digest; none
             where they are not there any more.
+        ready: Called when the first step may come: nothing of the settings is refused any more.
     """
 
     pipeline: Pipeline
@@ -91,6 +92,7 @@ class Training:
     allow: Sequence[str] = ()
     names: Names | None = None
     begin: Callable[[Denoiser], str | None] | None = None
+    ready: Callable[[], None] | None = None
 
     def plain(self) -> Training:
         """The same without compiling."""
@@ -107,9 +109,7 @@ def learn(training: Training) -> Denoiser:
     Raises:
         CompileError: With `compile: true`, where torch cannot; `auto` then goes on without, on all
             processes together.
-        FieldError: For `runtime.sharding` in a single process.
     """
-    check_sharding(training.pipeline.runtime)
     try:
         return _learn(training)
     except CompileError as error:
@@ -158,6 +158,8 @@ def _learn(training: Training) -> Denoiser:
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
         workers=pipeline.runtime.workers if training.examples.on_disk else 0,
     )
+    if training.ready is not None:
+        training.ready()
     if not ranks.is_first:
         _consume(steps, section, None, None)
         return denoiser

@@ -8,19 +8,22 @@ import numpy as np
 
 from diffsci.data.examples.windows import Examples
 from diffsci.data.fields import Fields
+from diffsci.sections import Data
 
 
-def names_of(fields: Fields, examples: Examples) -> Callable[[int, int | None], str]:
+def names_of(fields: Fields, examples: Examples, data: Data) -> Callable[[int, int | None], str]:
     """Names examples by their numbers, and a channel of their target.
 
     Args:
         fields: The training part.
         examples: Of it.
+        data: Where it comes from, as the user gave it.
     """
+    source, _ = data.parts[0]
 
     def name(number: int, channel: int | None) -> str:
         trajectory, start = examples.windows[number % len(examples.windows)]
-        what = fields.source
+        what = source
         if channel is not None:
             what = f"{fields.channels[channel % len(fields.channels)].name} of {what}"
         if len(fields.trajectories) > 1:

@@ -108,6 +108,7 @@ class Progress:
         speed = f"{samples:.4g} samples/s, {wait:.0%} waiting for data"
         self.bar.set_postfix_str(f"{loss}{valid}, {speed}")
         if self.bar.disable:
+            self.validation = self.crps = None  # a bar keeps showing the last one, a line tells it
             log.info(
                 "train: step %d of %d, %s%s, %s, %s left",
                 step.step,

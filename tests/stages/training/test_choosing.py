@@ -10,6 +10,7 @@ import torch
 from diffsci import config
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training import choosing
+from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training import checkpoint
 from diffsci.training.ema import weights_of
 from diffsci.training.power import TRIED, Snapshots
@@ -44,8 +45,29 @@ def test_where_no_length_is_better_train_ema_is_the_model(data, tmp_path, monkey
     monkeypatch.setattr(choosing, "validation_loss", lambda *_: 1e9)
     model = weights_of(learnt(data, tmp_path, **KEPT))
     assert json.loads((tmp_path / "lengths.json").read_text())["chosen"] == "ema"
+    assert json.loads((tmp_path / CHOSEN).read_text())["average"] == "with decay 0.999"
     last = checkpoint.newest(tmp_path / "checkpoints", pytest.fail)
     assert all(torch.equal(value, model[name]) for name, value in last.model.items())
+
+
+def test_of_several_decays_the_one_that_is_the_model_is_told(data, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        learnt(data, tmp_path, ema=(0.5, 0.9))
+    state = checkpoint.newest(tmp_path / "checkpoints", pytest.fail)
+    better, worse = sorted(zip(state.ema_losses, ("0.5", "0.9"), strict=True))
+    text = (
+        f"with decay {better[1]} of step 6, validation {better[0]:.4g} "
+        f"(others: {worse[0]:.4g} of {worse[1]})"
+    )
+    assert f"train: the model is the average {text}" in caplog.text
+    assert described(json.loads((tmp_path / CHOSEN).read_text())) == text
+
+
+def test_the_best_validation_is_told_by_its_step(data, tmp_path):
+    learnt(data, tmp_path, keep_best=True, lr=1e-9, warmup=0)
+    state = checkpoint.newest(tmp_path / "checkpoints", pytest.fail)
+    told = json.loads((tmp_path / CHOSEN).read_text())
+    assert (told["step"], told["validation"]) == (state.best_step, state.best_loss)
 
 
 def test_a_run_that_goes_on_chooses_the_same(data, tmp_path):

@@ -1,5 +1,7 @@
 """What is told of training: pace, waiting, time left."""
 
+from dataclasses import replace
+
 import pytest
 
 from diffsci.sections import Train
@@ -38,6 +40,16 @@ def test_samples_a_second_and_waiting_are_those_since_they_were_last_told():
 )
 def test_a_duration_is_told_in_units_that_matter(seconds, told):
     assert duration(seconds) == told
+
+
+def test_a_validation_is_told_in_the_first_line_after_it_alone(caplog):
+    caplog.set_level("INFO")
+    progress = Progress(0, Train(steps=9, log_every=1), NullTracker())
+    for number, validation in enumerate((None, 0.25, None, 0.5), start=1):
+        progress.show(replace(step(number), validation=validation))
+    lines = [each.getMessage() for each in caplog.records]
+    told = [line.partition(", validation ")[2][:6] for line in lines]
+    assert told == ["", "0.2500", "", "0.5000"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from diffsci.diffusion.guidance.base import Observed
 from diffsci.diffusion.noise import seeded
 from diffsci.families import load
 from tests.diffusion.laws import MIXTURE, f64
+from tests.diffusion.samplers.variants import unchecked
 
 
 def benchmark():
@@ -93,13 +94,14 @@ def test_posterior_samples_have_the_law_of_the_kalman_analysis(dim, name, noise_
     law = prior(dim)
     observed, exact = observe(law, name, noise_std)
     needed = observed.values.numel()
-    found = TABLE.guided_law(
-        load("guidance", "posterior")(iterations=needed),
-        observed,
-        load("samplers", "heun")(steps=140),
-        law,
-        load("schedules", schedule)(**SCHEDULES[schedule]),
-    )
+    with unchecked():
+        found = TABLE.guided_law(
+            load("guidance", "posterior")(iterations=needed),
+            observed,
+            load("samplers", "heun")(steps=140),
+            law,
+            load("schedules", schedule)(**SCHEDULES[schedule]),
+        )
     assert_within(found, exact, 0.01)
 
 
@@ -125,7 +127,8 @@ def test_the_kalman_analysis_is_approached_with_the_samplers_order(sampler, coar
     errors = []
     for steps in (coarse, 2 * coarse, 4 * coarse):
         member = load("samplers", sampler)(steps=steps)
-        _, covariance = TABLE.guided_law(guidance, observed, member, law, schedule)
+        with unchecked():
+            _, covariance = TABLE.guided_law(guidance, observed, member, law, schedule)
         errors.append(float((covariance.diagonal() / wanted - 1).pow(2).mean().sqrt()))
     found = [np.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
     assert all(abs(each - order) < 0.25 for each in found), found
@@ -194,17 +197,16 @@ def test_the_equations_of_the_methods_give_the_known_ratios(method, noise_std, k
 @pytest.mark.parametrize(
     ("method", "noise_std", "kind"),
     [
-        *(
-            (method, noise_std, "ODE")
-            for method in ["posterior", *OTHERS]
-            for noise_std in (0.1, 1)
-        ),
+        ("posterior", 0.1, "ODE"),
+        *(pytest.param(method, 0.1, "ODE", marks=pytest.mark.slow) for method in OTHERS),
+        *((method, 1, "ODE") for method in ["posterior", *OTHERS]),
         *((method, 1, "SDE") for method in ["posterior", *OTHERS]),
     ],
 )
 def test_the_methods_are_the_published_ones(method, noise_std, kind):
     """ODE: 160 steps of second order. SDE: 80 and 160 of first order, extrapolated."""
-    row = TABLE.row(method, float(noise_std), kind, "seen", steps=160 if kind == "ODE" else 80)
+    with unchecked():
+        row = TABLE.row(method, float(noise_std), kind, "seen", steps=160 if kind == "ODE" else 80)
     exact = moments(method, noise_std, kind)
     assert (row.mean_ratio, row.variance_ratio) == pytest.approx(exact, rel=0.01, abs=0.005)
 
@@ -213,7 +215,8 @@ def test_the_methods_are_the_published_ones(method, noise_std, kind):
 @pytest.mark.parametrize("method", ["posterior", *OTHERS])
 def test_the_methods_are_the_published_ones_with_small_errors_and_noise(method):
     """At noise_std = 0.1 these are stiff: fewer steps leave no number to compare."""
-    row = TABLE.row(method, 0.1, "SDE", "seen", steps=400)
+    with unchecked():
+        row = TABLE.row(method, 0.1, "SDE", "seen", steps=400)
     assert (row.mean_ratio, row.variance_ratio) == pytest.approx(
         moments(method, 0.1, "SDE"), rel=0.01, abs=0.005
     )

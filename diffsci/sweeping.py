@@ -11,13 +11,11 @@ what is done.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,17 +23,17 @@ from typing import Any
 from diffsci import config, families, pipeline, tracking
 from diffsci.errors import ConfigError, DiffsciError, StorageError
 from diffsci.evaluation import compare as comparison
-from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
 from diffsci.points import Point
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
+from diffsci.sweep_table import RECORD, TABLE, SweepTable
 from diffsci.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-RECORD, TABLE, PAGE = "sweep.json", "sweep.csv", "compare.html"
+PAGE = "compare.html"
 
 
 def run(
@@ -77,30 +75,38 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     record = _record(folder, loaded)
     tracker = _tracker(loaded, record)
-    failed: dict[str, DiffsciError] = {}
-    tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
+    table = SweepTable(folder, loaded, record)
+    table.write()  # its MLflow run, too, which those of the points are nested in
     try:
         if jobs > 1:
             assert command is not None
-            _write(folder, loaded.points, record, failed)  # the run that theirs are nested in
             names = [point.name for point, _ in children]
             begin = partial(command, folder)
             ends = _side_by_side(loaded.pipeline.runtime, names, begin, folder, jobs)
         else:
+            tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
             ends = _in_turn(children, folder, tags, allow)
-        for name, error in ends:
-            if error is not None:
-                failed[name] = error
-                log.error("sweep: %s failed: %s", name, error)
-            _write(folder, loaded.points, record, failed)
-        done = [point.name for point in loaded.points if point.name not in failed]
-        _compare(folder, done, tracker)
+        _follow(ends, len(children), table)
+        _compare(folder, [name for name in table.names if name not in table.failed], tracker)
     except BaseException:
         tracker.finish("KILLED")
         raise
-    tracker.finish("FAILED" if failed else "FINISHED")
-    _raise(failed, len(children))
+    tracker.finish("FAILED" if table.failed else "FINISHED")
+    _raise(table.failed, len(children))
     return folder
+
+
+def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: SweepTable) -> None:
+    """Tell and write down what became of each point, as it ends, and of all at the end."""
+    for ended, (name, error) in enumerate(ends, start=1):
+        if error is None:
+            log.info("sweep: %s is done, %d of %d points have ended", name, ended, count)
+        else:
+            table.failed[name] = error
+            log.error("sweep: %s failed: %s", name, error)
+        table.write()
+    for line in table.lines():
+        log.info("%s", line)
 
 
 def _raise(failed: Mapping[str, DiffsciError], count: int) -> None:
@@ -191,53 +197,6 @@ def _tracker(loaded: config.Loaded, record: dict[str, Any]) -> Tracker:
     if tracker.run_id:
         record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
     return tracker
-
-
-def _write(
-    folder: Path,
-    points: tuple[Point, ...],
-    record: dict[str, Any],
-    failed: dict[str, DiffsciError],
-) -> None:
-    """The record and the table, as far as the sweep has come."""
-    rows = [_row(folder, point, failed.get(point.name)) for point in points]
-    record["points"] = {
-        point.name: {"overrides": list(point.overrides), "status": row["status"]}
-        for point, row in zip(points, rows, strict=True)
-    }
-    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
-    varied = [key for point in points for key in _values(point)]
-    columns = list(dict.fromkeys(["point", *varied, *(key for row in rows for key in row)]))
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(columns)
-    for row in rows:
-        lines.writerow([row.get(column, "") for column in columns])
-    write_text(folder / TABLE, text.getvalue())
-
-
-def _row(folder: Path, point: Point, error: DiffsciError | None) -> dict[str, str]:
-    """One line of the table."""
-    row = {"point": point.name, **_values(point)}
-    place = folder / point.name
-    run = json.loads((place / "run.json").read_text()) if (place / "run.json").exists() else {}
-    row["status"] = "failed" if error is not None else run.get("status", "waiting")
-    for stage, entry in run.get("stages", {}).items():
-        row[f"{stage}_seconds"] = f"{entry['seconds']:.1f}"
-    if (place / "scores.csv").exists():
-        for variable, scores in overall(read_rows(place / "scores.csv")).get("model", {}).items():
-            for score, value in scores.items():
-                row[f"{variable}.{score}"] = "" if value is None else f"{value:.6g}"
-    return row
-
-
-def _values(point: Point) -> dict[str, str]:
-    """What makes a point differ, as a user would write it."""
-    pairs = (text.partition("=") for text in point.overrides)
-    read = {key: json.loads(text) for key, _, text in pairs}
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in read.items()
-    }
 
 
 def _compare(folder: Path, names: list[str], tracker: Tracker) -> None:

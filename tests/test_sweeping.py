@@ -6,6 +6,7 @@ import pytest
 
 from diffsci import config, sweeping
 from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.sweep_table import SweepTable
 from tests import tiny_runs
 from tests.test_points import swept
 
@@ -35,6 +36,7 @@ def test_the_table_has_a_line_for_each_point(done):
     rows = lines(folder)
     assert [row["point"] for row in rows] == ["seed-3", "seed-4"]
     assert [row["seed"] for row in rows] == ["3", "4"]
+    assert all(value for row in rows for value in row.values())
     assert {row["status"] for row in rows} == {"done"}
     for row in rows:
         scores = (folder / row["point"] / "scores.csv").read_text().splitlines()
@@ -62,6 +64,25 @@ def test_a_point_that_fails_is_told_and_the_others_are_run(tmp_path):
         ("good", "done"),
     ]
     assert not (tmp_path / "out" / "compare.html").exists()
+
+
+def test_a_key_that_a_point_leaves_alone_has_the_value_of_the_file(tmp_path, caplog):
+    """And what became of the points is told: line by line, and as a table at the end."""
+    points = "sweep: [{name: a}, {name: b, sample.sampler: heun, sample.members: 2}]"
+    loaded = config.load(swept(tmp_path, points))
+    table = SweepTable(tmp_path, loaded, {})
+    ends = iter([("b", None), ("a", DataError("no such file"))])
+    with caplog.at_level("INFO"):
+        sweeping._follow(ends, 2, table)
+    rows = lines(tmp_path)
+    assert [row["sample.sampler"] for row in rows] == ["ddim", "heun"]
+    assert [row["sample.members"] for row in rows] == ["3", "2"]
+    told = [each.getMessage() for each in caplog.records]
+    assert told[:2] == [
+        "sweep: b is done, 1 of 2 points have ended",
+        "sweep: a failed: no such file",
+    ]
+    assert told[2:] == ["point  status", "a      failed", "b      waiting"]
 
 
 def test_a_faulty_point_stops_the_sweep_before_it_begins(tmp_path):

@@ -11,6 +11,12 @@ from tests import tiny_runs
 from tests.test_points import swept
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _blank_figures():
+    with tiny_runs.blank_figures():
+        yield
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A finished sweep: its file and its folder."""

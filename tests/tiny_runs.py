@@ -1,9 +1,11 @@
 """Whole pipelines that run in a second: made-up data, a network of some thousand weights."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import xarray as xr
 
@@ -137,9 +139,25 @@ def make(folder, kind):
     return file
 
 
-def run(file, *overrides, out, dry_run=False):
-    """A run in this process; its folder."""
-    return pipeline.run(config.load(file, overrides), out, dry_run)
+def run(file, *overrides, out, dry_run=False, drawn=False):
+    """A run in this process, its figures blank unless they are to be drawn; its folder."""
+    with contextlib.nullcontext() if drawn else blank_figures():
+        return pipeline.run(config.load(file, overrides), out, dry_run)
+
+
+@contextlib.contextmanager
+def blank_figures():
+    """All figures are composed and written, but matplotlib leaves their sheets white.
+
+    To lay out and to draw takes four fifths of a tiny run. They are drawn in tests/evaluation/, in
+    a run of each kind in test_pipeline.py, and where a browser looks at them.
+    """
+    real = matplotlib.figure.Figure.draw
+    matplotlib.figure.Figure.draw = lambda figure, renderer: None
+    try:
+        yield
+    finally:
+        matplotlib.figure.Figure.draw = real
 
 
 def tree(folder):

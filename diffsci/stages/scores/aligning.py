@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cftime
 import numpy as np
 import xarray as xr
 
@@ -231,8 +232,7 @@ def _verifying(
                 raise DataError(f"the truth lacks {int((~there).sum())} of {len(there)} leads")
     else:
         place = {stamp: number for number, stamp in enumerate(known["time"].values)}
-        leads = first[LEAD].values if LEAD in first.dims else np.zeros(1, "timedelta64[ns]")
-        valid = cases[:, None] + leads
+        valid = _valid(cases, first)
         rows = np.array([[place.get(stamp, -1) for stamp in line] for line in valid])
         has = np.asarray((rows >= 0).all(axis=1))
     if not has.any():
@@ -255,6 +255,15 @@ def _verifying(
     return layout.values(part), cases, told
 
 
+def _valid(cases: np.ndarray, first: xr.Dataset) -> np.ndarray:
+    """Valid time of each case and lead."""
+    if LEAD not in first.dims:
+        return cases[:, None]
+    leads = first[LEAD].values
+    # Dates of a calendar of their own are objects, which take differences of Python's.
+    return cases[:, None] + (leads.astype("m8[us]").astype(object) if cases.dtype == "O" else leads)
+
+
 def _leads(first: xr.Dataset, lead_dim: str) -> tuple[tuple[float, ...] | None, str]:
     if lead_dim not in first.dims:
         return None, ""
@@ -265,4 +274,6 @@ def _leads(first: xr.Dataset, lead_dim: str) -> tuple[tuple[float, ...] | None, 
 
 
 def _key(case: object) -> str:
+    if isinstance(case, cftime.datetime):
+        return str(case.isoformat())
     return str(case.astype("datetime64[s]")) if isinstance(case, np.datetime64) else str(case)

@@ -158,6 +158,24 @@ def test_simulations_are_scored_by_sample(tmp_path):
     assert found.leads == (0.2, 0.4) and found.lead_unit == "s"
 
 
+@pytest.mark.parametrize("calendar", ["360_day", "noleap"])
+def test_dates_of_other_calendars_are_matched_with_leads_and_without(tmp_path, calendar):
+    truth = analysis()
+    days = xr.date_range("2001-02-28", periods=40, freq="h", calendar=calendar, use_cftime=True)
+    dated = truth.assign_coords(time=days)
+    made = ensemble(truth).assign_coords(time=days[[3, 10, 17]])
+    made.to_netcdf(tmp_path / "made.nc")
+    dated.to_netcdf(tmp_path / "truth.nc")
+    wanted = score(ensemble(truth), truth, scores=["crps"]).overall()
+    assert score(tmp_path / "made.nc", tmp_path / "truth.nc", scores=["crps"]).overall() == wanted
+    flat = made.isel(prediction_timedelta=0, drop=True)
+    found = align(flat, dated)
+    assert np.array_equal(
+        whole(found.truth)[:, 0, 0, 0], dated["2m_temperature"].values[[3, 10, 17]]
+    )
+    assert found.leads is None and found.keys[0].startswith("2001-02-28T03:00:00")
+
+
 def test_cases_without_their_whole_truth_are_left_out_and_counted(files, caplog):
     folder, truth = files
     made = ensemble(truth)

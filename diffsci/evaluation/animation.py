@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from diffsci.evaluation.canvas import TRUTH, Results, colour, figure, with_unit
-from diffsci.evaluation.maps import panel, sliced, value_range
+from diffsci.evaluation.maps import sliced, value_range
+from diffsci.evaluation.panels import panel
 from diffsci.files import write_bytes
 
 _MEMBERS = 3
@@ -81,9 +82,9 @@ def _maps(results: Results, channel: int, leads: list[int]) -> list[Image.Image]
     meshes = []
     panels = made.subplots(1, len(titles), squeeze=False)[0]
     for column, (axes, title, fields) in enumerate(zip(panels, titles, shown, strict=True)):
-        panel(axes, fields[leads[0]], results.grid, look, left=column == 0, bottom=True)
+        drawn = panel(axes, fields[leads[0]], results.grid, look, left=column == 0, bottom=True)
         axes.set_title(title)
-        meshes.append(axes.collections[0] if axes.collections else None)
+        meshes.append(drawn)
     item = results.channels[channel]
     made.colorbar(look, ax=list(panels), label=with_unit(item.name, item.unit), shrink=0.8)
 

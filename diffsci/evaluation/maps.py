@@ -11,11 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from diffsci.evaluation.canvas import (
     DIFFERENCE,
@@ -25,16 +23,17 @@ from diffsci.evaluation.canvas import (
     VALUES,
     Results,
     colour,
-    degrees,
     edges,
     figure,
     spread_cases,
     with_unit,
 )
 from diffsci.evaluation.gallery import gallery
-from diffsci.grid import Grid
+from diffsci.evaluation.panels import extent, norm, panel
 
 MEMBERS = 4
+_BELT = 3.0
+"""Width over height from which a map is one."""
 
 
 def sample_maps(results: Results, channel: int) -> Figure:
@@ -90,11 +89,6 @@ def _robust_top(values: np.ndarray) -> float:
     return (float(np.percentile(known, 99.5)) if known.size else 0.0) or 1.0
 
 
-def _norm(look: ScalarMappable) -> Normalize:
-    assert isinstance(look.norm, Normalize)
-    return look.norm
-
-
 def _fields(results: Results, channel: int) -> Figure:
     """Two lines a case: the fields, and below them how far each is from the first."""
     leads = results.leads or (0.0,)
@@ -123,14 +117,16 @@ def _fields(results: Results, channel: int) -> Figure:
 def _draw_fields(
     results: Results, channel: int, titles: list[str], lines: list[tuple[Any, ...]]
 ) -> Figure:
-    grid, (high, wide) = results.grid, _extent(results.grid)
+    grid, (high, wide) = results.grid, extent(results.grid)
     columns = len(titles)
-    width = 1.75
-    height = min(3.0, max(0.8, width * high / wide))
-    made = figure(width * columns + 0.9, (height + 0.12) * 2 * len(lines) + 1.15)
-    layout = made.add_gridspec(
-        2 * len(lines) + 1, columns, height_ratios=[height] * 2 * len(lines) + [0.1]
-    )
+    # Belts would be strips: they go one below the other, differences to the right of values.
+    belt = wide > _BELT * high
+    across, down_all, parts = (2, columns, 3) if belt else (columns, 2, 1)
+    width = 5.6 if belt else 1.75
+    height = min(3.0, max(0.35 if belt else 0.8, width * high / wide))
+    rows = down_all * len(lines)
+    made = figure(width * across + 0.9, (height + (0.35 if belt else 0.12)) * rows + 1.15)
+    layout = made.add_gridspec(rows + 1, across * parts, height_ratios=[height] * rows + [0.1])
     shown = np.stack([field for _, _, given, fields in lines for field in (given, *fields[:1])])
     palette, low, top = value_range(shown[np.isfinite(shown)])
     added = [field - given for _, _, given, fields in lines for field in fields[:1]]
@@ -144,67 +140,27 @@ def _draw_fields(
         lower = [(deviation, wide_spread), *((field - given, extra) for field in fields)]
         for down, row in enumerate((upper, lower)):
             for column, (field, look) in enumerate(row):
-                axes = made.add_subplot(layout[2 * place + down, column])
-                bottom = place == len(lines) - 1 and down == 1
-                panel(axes, field, grid, look, left=column == 0, bottom=bottom)
-                if place == 0:
-                    below = "spread" if column == 0 else f"{titles[column]} − {titles[0]}"
-                    axes.set_title(titles[column] if down == 0 else below)
-                if column == 0 and down == 0:
+                at, side = (place * columns + column, down) if belt else (2 * place + down, column)
+                axes = made.add_subplot(layout[at, side * parts : (side + 1) * parts])
+                panel(axes, field, grid, look, left=side == 0, bottom=at == rows - 1)
+                below = "spread" if column == 0 else f"{titles[column]} − {titles[0]}"
+                title = titles[column] if down == 0 else below
+                if belt and column == 0 and down == 0:
+                    title = f"{name}: {title}".replace("\n", ", ")
+                elif column == 0 and down == 0:
                     axes.set_ylabel(name)
-    item, third = results.channels[channel], columns // 3
+                if belt or place == 0:
+                    axes.set_title(title, loc="left" if belt else "center")
+    item, third = results.channels[channel], across * parts // 3
     for look, start, end, text, beyond in (
         (value, 0, third, item.name, "neither"),
         (wide_spread, third, 2 * third, "spread (standard deviation)", "max"),
-        (extra, 2 * third, columns, f"difference from {titles[0]}", "both"),
+        (extra, 2 * third, across * parts, f"difference from {titles[0]}", "both"),
     ):
         bar = made.add_subplot(layout[-1, start:end])
         label = with_unit(text, item.unit)
         made.colorbar(look, cax=bar, orientation="horizontal", label=label, extend=beyond)
     return made
-
-
-def _extent(grid: Grid) -> tuple[float, float]:
-    """Height and width of a map in equal lengths; longitude shrinks with the cosine of latitude."""
-    spans = [abs(float(np.ptp(edges(values)))) for values in grid.coordinates]
-    if grid.dims[-2] == "latitude" and spans[0] < 120:
-        spans[1] *= float(np.cos(np.deg2rad(np.mean(grid.coordinates[-2]))))
-    elif grid.dims[-2] != "latitude" and grid.units[-1] != grid.units[-2]:
-        return 1.0, 1.0
-    return spans[0], spans[1]
-
-
-def panel(
-    axes: Axes, field: np.ndarray, grid: Grid, look: ScalarMappable, *, left: bool, bottom: bool
-) -> None:
-    """One map with the ticks of its outer sides."""
-    (vertical, horizontal), (name, other) = grid.units[-2:], grid.dims[-2:]
-    if np.isfinite(field).any():
-        axes.pcolormesh(
-            edges(grid.coordinates[-1]),
-            edges(grid.coordinates[-2]),
-            field,
-            cmap=look.get_cmap(),
-            norm=_norm(look),
-            rasterized=True,
-        )
-    else:
-        axes.set_xlim(*sorted(edges(grid.coordinates[-1])[[0, -1]]))
-        axes.set_ylim(*sorted(edges(grid.coordinates[-2])[[0, -1]]))
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=FAINT)
-    high, wide = _extent(grid)
-    spans = [abs(float(np.ptp(edges(values)))) for values in grid.coordinates[-2:]]
-    axes.set_aspect((high / wide) * (spans[1] / spans[0]))
-    axes.spines[:].set_visible(True)
-    for axis, unit, shown, dim in (
-        (axes.yaxis, vertical, left, name),
-        (axes.xaxis, horizontal, bottom, other),
-    ):
-        axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 3, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda value, _, unit=unit: degrees(value, unit)))
-        axis.set_tick_params(length=2.5, labelsize=7, label1On=shown)
-        if shown and not unit.startswith("degrees"):
-            axis.set_label_text(with_unit(dim, unit))
 
 
 def _space_time(results: Results, channel: int) -> Figure:
@@ -236,7 +192,7 @@ def _space_time(results: Results, channel: int) -> Figure:
             look = spread if column == len(shown) - 1 else value
             axes = made.add_subplot(layout[row, column])
             axes.pcolormesh(
-                space, time, field, cmap=look.get_cmap(), norm=_norm(look), rasterized=True
+                space, time, field, cmap=look.get_cmap(), norm=norm(look), rasterized=True
             )
             axes.tick_params(labelleft=column == 0, labelbottom=row == len(cases) - 1, length=2.5)
             if row == 0:

@@ -85,4 +85,13 @@ def _thin(values: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
 
 def _thin_grid(grid: Grid, strides: tuple[int, ...]) -> Grid:
     pairs = zip(grid.coordinates, strides, strict=True)
-    return replace(grid, coordinates=tuple(values[::stride] for values, stride in pairs))
+    places = grid.places
+    if places is not None:
+        places = replace(
+            places,
+            latitude=_thin(places.latitude, strides),
+            longitude=_thin(places.longitude, strides),
+            areas=_thin(places.areas, strides),
+        )
+    coordinates = tuple(values[::stride] for values, stride in pairs)
+    return replace(grid, coordinates=coordinates, places=places)

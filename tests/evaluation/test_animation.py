@@ -40,9 +40,9 @@ def test_colours_hardly_move_from_what_was_drawn(tmp_path):
     with Image.open(animate(moving, 0, tmp_path / "rising.gif")) as made:
         made.seek(4)
         last = np.asarray(made.convert("RGB")).astype(int)
-    # Viridis ends in (253, 231, 37); the first panel is filled with it.
+    # Viridis ends in (253, 231, 37); the map of the first of five panels is filled with it.
     near = np.abs(last - [253, 231, 37]).max(axis=-1) < 12
-    assert near.mean() > 0.05
+    assert near.mean() > 0.03
 
 
 def test_without_leads_there_is_nothing_to_move(tmp_path):

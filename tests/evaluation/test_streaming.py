@@ -12,9 +12,10 @@ from diffsci.errors import DataError, NumericsError
 from diffsci.evaluation import blocks as sizes
 from diffsci.evaluation import streaming
 from diffsci.evaluation.blocks import Held, Lazy, blocks, of, slabs, whole
-from diffsci.evaluation.pictured import pictured
+from diffsci.evaluation.pictured import _thin_grid, pictured
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.table import evaluate
+from diffsci.grid import Places
 from tests.evaluation.toys import AIR, box, globe, results, scores
 
 PAIR = (AIR, Channel(variable="q", unit="1", attributes=(("missing", "moving"),)))
@@ -214,6 +215,15 @@ def test_pictures_of_large_forecasts_are_thinned_and_curves_come_from_the_table(
     assert {"rank_histogram.png", "spectra.png", "sample_maps.png"} <= set(drawn)
     without = table(found, found.forecasts, found.truth, "crps")
     assert "spectra.png" not in figures(tmp_path, thin, without)
+
+
+def test_a_thinned_grid_keeps_the_places_of_its_cells():
+    latitude, longitude = np.meshgrid(np.linspace(50, 51, 6), np.linspace(5, 6, 5), indexing="ij")
+    places = Places(latitude=latitude, longitude=longitude, areas=np.ones((6, 5)))
+    thin = _thin_grid(replace(box(6, 5), geometry="sphere", places=places), (2, 3))
+    assert thin.sizes == (3, 2)
+    assert np.array_equal(thin.places.latitude, latitude[::2, ::3])
+    assert np.array_equal(thin.places.longitude, longitude[::2, ::3])
 
 
 def test_an_array_is_read_as_it_is():

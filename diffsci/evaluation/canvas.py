@@ -17,6 +17,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from diffsci.data.fields import Channel
 from diffsci.grid import Grid
@@ -112,11 +113,13 @@ def colour(index: int) -> str:
 
 
 def line(index: int, points: int) -> dict[str, Any]:
-    """Line settings of the n-th forecast: told apart without colour too."""
+    """Line settings of the n-th forecast: told apart without colour too, and up to the 36th."""
+    # Once colours begin again, each comes with another line and marker.
+    look = index + index // len(_COLOURS)
     return {
         "color": colour(index),
-        "linestyle": _LINES[index % len(_LINES)],
-        "marker": _MARKERS[index % len(_MARKERS)] if points <= 24 else None,
+        "linestyle": _LINES[look % len(_LINES)],
+        "marker": _MARKERS[look % len(_MARKERS)] if points <= 24 else None,
         "markersize": 4.5,
         "linewidth": 2.2 if index == 0 else 1.5,
         "zorder": 10 - index,
@@ -157,6 +160,15 @@ def legend_below(made: Figure, axes: Axes) -> None:
     """One legend for the whole figure, under it."""
     handles, names = axes.get_legend_handles_labels()
     made.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4))
+
+
+def plain_ticks(axes: Axes) -> None:
+    """On axes that are logarithmic, 0.5, 1, 2, 5, 10 instead of powers of ten."""
+    for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
+        if scale == "log":
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def spread_cases(count: int, wanted: int) -> list[int]:

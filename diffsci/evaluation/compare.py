@@ -22,6 +22,7 @@ from diffsci.evaluation.page import (
     folded,
     goal_of,
     goal_words,
+    is_wide,
     page,
     picture,
     table,
@@ -71,7 +72,7 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
 
 
 def _verdicts(runs: Sequence[Run]) -> Iterator[str]:
-    """Each run against the first, on the cases that both have; nothing without `cases.nc`."""
+    """Each run against the first, on the cases that both have."""
     units = {str(run.record.get("lead_unit", "")) for run in runs} - {"1"}
     cases = {run.label: read_cases(run.folder) for run in runs}
     yield from paired.judged(cases, ", ".join(sorted(units)))
@@ -257,4 +258,5 @@ def _pictures(runs: Sequence[Run]) -> Iterator[str]:
         ]
         if shown:
             yield f"<h3>{escape(Path(name).stem.replace('_', ' '))}</h3>"
-            yield f'<div class="side">{"".join(shown)}</div>'
+            kind = "side wide" if is_wide(name) else "side"
+            yield f'<div class="{kind}">{"".join(shown)}</div>'

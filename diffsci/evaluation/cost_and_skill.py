@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from matplotlib import rc_context
-from matplotlib.ticker import FuncFormatter
 
 from diffsci.evaluation import canvas
 from diffsci.evaluation.compared_run import Run
@@ -39,10 +38,7 @@ def worth(runs: Sequence[Run]) -> Iterator[str]:
                 ends = [[max(0.0, row.value - row.low)], [max(0.0, row.high - row.value)]]
                 axes.errorbar([cost], [row.value], yerr=ends, label=run.label, capsize=3, **look)
             axes.set_xscale("log")
-            plain = FuncFormatter(lambda value, _: f"{value:g}")
-            axes.xaxis.set_major_formatter(plain)
-            axes.xaxis.set_minor_formatter(plain)
-            axes.tick_params(axis="x", which="minor", labelsize=7)
+            canvas.plain_ticks(axes)
             axes.set_title(variable.replace("_", " "), loc="left")
             axes.set_xlabel("milliseconds of a member at a lead")
             axes.set_ylabel(canvas.with_unit(canvas.score_words(word), unit))

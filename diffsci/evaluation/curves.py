@@ -15,6 +15,7 @@ from diffsci.evaluation.canvas import (
     figure,
     legend_below,
     line,
+    plain_ticks,
     score_words,
     with_unit,
 )
@@ -161,22 +162,11 @@ def spectra(results: Results, scores: Scores) -> Figure | None:
         below.set_ylabel("members / truth" if channel == 0 else "")
         if below.get_ylim()[0] < 0.3 or below.get_ylim()[1] > 3:
             below.set_yscale("log")
-        _plain_ticks(below)
+        plain_ticks(below)
         above.grid(True)
         below.grid(True)
     legend_below(made, panels[0, 0])
     return made
-
-
-def _plain_ticks(axes: Axes) -> None:
-    """Ratios as 0.5, 1, 2 and wavenumbers as 1, 2, 5, 10 instead of powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    logarithmic = [axes.xaxis] if axes.get_yscale() == "linear" else [axes.xaxis, axes.yaxis]
-    for axis in logarithmic:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
 
 
 def member_spread(results: Results) -> Figure | None:

@@ -37,15 +37,16 @@ th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
 td.number, td .soft { white-space: nowrap; }
 td.best { font-weight: 700; }
-td.best .interval { font-weight: 400; }
-td.best::after { content: " \\2605"; color: var(--accent); }
-.interval { color: var(--soft); font-size: .85em; }
+td.best .value::after { content: " \\2605"; color: var(--accent); }
+.interval { display: block; color: var(--soft); font-size: .85em; font-weight: 400; }
 figure { margin: 1.2rem 0 1.8rem; }
 figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px;
   border: 1px solid var(--line); padding: .5rem; }
 figcaption { max-width: 85ch; margin-top: .35rem; }
 .side { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
 .side figure { margin: 0; }
+.side.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); }
+@media (max-width: 700px) { .scroll > img { max-width: none; width: 860px; } }
 details { margin: .8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--wash); padding: 1rem; border-radius: 6px; overflow-x: auto;
@@ -85,14 +86,22 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     )
 
 
+def is_wide(name: str) -> bool:
+    """Whether a figure has many panels beside each other, which a narrow screen would make tiny."""
+    return name.startswith(("sample_maps", "scores_by_lead", "members."))
+
+
 def picture(path: Path, caption: str, alternative: str) -> str:
-    """A PNG or GIF inside the page, with a caption of finished HTML."""
+    """A PNG or GIF in the page, with a caption of finished HTML; wide ones scroll on a phone."""
     kind = path.suffix.removeprefix(".")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return (
-        f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(alternative)}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    shown = f'<img src="data:image/{kind};base64,{data}" alt="{escape(alternative)}">'
+    if is_wide(path.name):
+        shown = (
+            '<div class="scroll" tabindex="0" role="region" '
+            f'aria-label="{escape(alternative)}">{shown}</div>'
+        )
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
 def folded(title: str, content: str) -> str:
@@ -109,7 +118,7 @@ def value_cell(row: Row | None, best: bool) -> str:
     """The score with its interval."""
     if row is None:
         return '<td class="number">–</td>'
-    text = number(row.value)
+    text = f'<span class="value">{number(row.value)}</span>'
     if not math.isnan(row.low):
         text += f' <span class="interval">[{number(row.low)}, {number(row.high)}]</span>'
     return f'<td class="number{" best" if best else ""}">{text}</td>'

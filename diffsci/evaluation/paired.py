@@ -93,33 +93,55 @@ def differences(
 
 
 def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
-    """A table in HTML: each run against the first; nothing where there are no cases of both.
+    """A table in HTML: each run against the first; where there is no verdict, a sentence why.
 
     Args:
         runs: Name -> what `cases.nc` holds.
         unit: Of the leads.
     """
     (first, ours), *others = runs.items()
-    lines = []
+    lines, reasons = [], []
     for label, theirs in others:
+        lacking = [name for name, held in ((first, ours), (label, theirs)) if held is None]
         if ours is None or theirs is None:
+            reasons.append(
+                f"No verdict on {label} against {first}: cases.nc of {' and '.join(lacking)} is "
+                "not there; `diffsci run` on the pipeline file makes it again."
+            )
             continue
-        for word in WORDS:
-            told = differences(ours, theirs, word)
+        found = [differences(ours, theirs, word) for word in WORDS]
+        if not any(found):
+            reasons.append(f"{label} against {first}: {_why(ours, theirs)}.")
+        for word, told in zip(WORDS, found, strict=True):
             for variable in dict.fromkeys(one.variable for one in told):
                 of = [one for one in told if one.variable == variable]
                 numbers = f"{of[0].value:+.3g} ({of[0].low:+.3g} to {of[0].high:+.3g})"
                 cells = (label, variable, word, numbers, verdict(of, first, label, unit))
                 lines.append([escape(cell) for cell in cells])
+    yield "<h2>Which is better</h2>"
+    yield from (f"<p>{escape(reason)}</p>" for reason in reasons)
     if not lines:
         return
-    yield "<h2>Which is better</h2>"
     yield (
         f'<p class="soft">Each run minus {escape(first)}, below 0 is better; 95 % intervals of the '
         "difference, paired case by case and drawn in blocks where neighbouring cases are alike. "
         "Leads are judged one by one: of twenty, one may be taken for better by chance.</p>"
     )
     yield table(["run", "variable", "score", "difference over all leads", "verdict"], lines)
+
+
+def _why(first: xr.Dataset, second: xr.Dataset) -> str:
+    """Why nothing can be told of two runs."""
+    for dim, what in (("case", "case"), ("variable", "variable"), ("lead", "lead")):
+        shared = np.intersect1d(first[dim].values, second[dim].values)
+        if len(shared) == 0:
+            return f"no verdict, the runs share no {what}"
+        if dim == "case" and len(shared) < _FEWEST:
+            return (
+                f"not distinguishable, only {len(shared)} cases are in both, and at least "
+                f"{_FEWEST} are needed"
+            )
+    return f"no verdict, none of the scores {', '.join(WORDS)} is in both"
 
 
 def _difference(

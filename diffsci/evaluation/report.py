@@ -17,6 +17,7 @@ from diffsci.evaluation.page import (
     folded,
     goal_of,
     goal_words,
+    is_wide,
     page,
     picture,
     table,
@@ -116,10 +117,6 @@ def write_report(
     return path
 
 
-_WIDE = ("sample_maps", "scores_by_lead", "members.")
-"""How the names of figures begin that take the whole width."""
-
-
 def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
     """The wide ones one below the other, then the rest side by side."""
     wide: list[str] = []
@@ -129,9 +126,7 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
         variable = name.removeprefix("sample_maps_").removesuffix(".png")
         other = words if variable == Path(name).stem else f"Samples of {variable}"
         shown = picture(source, CAPTIONS.get(name, f"<b>{escape(other)}.</b>"), words)
-        (wide if name.startswith(("sample_maps", "scores_by_lead", "members.")) else narrow).append(
-            shown
-        )
+        (wide if is_wide(name) else narrow).append(shown)
     yield from wide
     if narrow:
         yield f'<div class="side">{"".join(narrow)}</div>'

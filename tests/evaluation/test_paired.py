@@ -7,7 +7,7 @@ import xarray as xr
 from diffsci.errors import StorageError
 from diffsci.evaluation.cases_file import read_cases, write_cases
 from diffsci.evaluation.compare import compare
-from diffsci.evaluation.paired import differences, verdict
+from diffsci.evaluation.paired import differences, judged, verdict
 from tests.evaluation.test_pages import read, run_folder
 from tests.evaluation.test_resampling import damped
 from tests.evaluation.toys import line, results, table
@@ -124,4 +124,34 @@ def test_the_page_says_which_is_better(tmp_path):
     assert "Which is better" in text and "good better at 6-12 h" in text
     (folders[0] / "cases.nc").unlink()
     text = "".join(read(compare(folders, tmp_path / "page.html")).text)
-    assert "Which is better" not in text
+    assert "No verdict on bad against good: cases.nc of good is not there" in text
+
+
+FEW = {
+    "few": (
+        lambda ds: ds.isel(case=slice(0, 5)),
+        "b against a: not distinguishable, only 5 cases are in both, and at least 8 are needed.",
+    ),
+    "other cases": (
+        lambda ds: ds.assign_coords(case=[f"other {k}" for k in range(20)]),
+        "b against a: no verdict, the runs share no case.",
+    ),
+    "other leads": (
+        lambda ds: ds.assign_coords(lead=[1.0, 2.0, 3.0]),
+        "b against a: no verdict, the runs share no lead.",
+    ),
+    "other scores": (
+        lambda ds: ds.rename(crps="bias"),
+        "b against a: no verdict, none of the scores crps, rmse, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_there_is_a_sentence_where_there_is_no_verdict(case):
+    change, told = FEW[case]
+    one = run(weather(20))
+    text = "".join(judged({"a": one, "b": change(one), "c": one}, "h"))
+    assert f"<p>{told}" in text
+    # The other run is judged all the same.
+    assert "not distinguishable at any lead (20 cases)" in text

@@ -86,3 +86,9 @@ def test_degrees_are_written_as_on_a_map(value, unit, text):
 
 def test_edges_enclose_their_points():
     np.testing.assert_allclose(canvas.edges([0.0, 1.0, 3.0]), [-0.5, 0.5, 2.0, 4.0])
+
+
+def test_lines_are_told_apart_beyond_the_last_colour():
+    looks = [canvas.line(index, 5) for index in range(36)]
+    assert len({(look["color"], look["marker"], look["linestyle"]) for look in looks}) == 36
+    assert len({(look["color"], look["marker"]) for look in looks}) == 36

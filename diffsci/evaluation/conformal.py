@@ -9,39 +9,41 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.data.fields import Channel
+from diffsci.evaluation.blocks import BLOCK_BYTES, Values, blocks
 from diffsci.evaluation.rows import CONFORMAL, Row
 from diffsci.evaluation.table import Scores
 from diffsci.grid import Grid
 
 
 def rows(
-    ends: Float[np.ndarray, "level bound case lead channel *space"],
+    ends: Sequence[Values],
     levels: Sequence[float],
-    truth: Float[np.ndarray, "case lead channel *space"],
+    truth: Values,
     scores: Scores,
     channels: Sequence[Channel],
     grid: Grid,
+    most: int = BLOCK_BYTES,
 ) -> Iterator[Row]:
     """Coverage and mean width of each level, over all leads and at each, with intervals.
 
     Args:
-        ends: Lower and upper.
+        ends: Of each level, lower and upper in place of members; read block by block.
         levels: That they promise.
         truth: In the same unit; what is NaN by declaration counts for nothing.
         scores: Of the same cases, whose resamples are taken.
         channels: What each channel is.
         grid: Whose cells weigh by their area.
+        most: Bytes of a block.
     """
     members = next(row.members for row in scores.rows if row.forecast == "model")
-    for (low, high), level in zip(ends, levels, strict=True):
-        inside = np.where(np.isnan(truth), np.nan, (low <= truth) & (truth <= high))
+    for both, level in zip(ends, levels, strict=True):
         name = f"{CONFORMAL}_{100 * level:g}"
         for number, channel in enumerate(channels):
-            for word, unit, values in (
-                (name, "1", inside[:, :, number]),
-                (f"{name}_width", channel.unit, (high - low)[:, :, number]),
+            inside, width = _means(both, truth, number, grid, most)
+            for word, unit, by_lead in (
+                (name, "1", inside),
+                (f"{name}_width", channel.unit, width),
             ):
-                by_lead = _area_mean(values, grid)
                 parts: list[tuple[float | None, np.ndarray]] = [(None, by_lead.mean(axis=1))]
                 parts += [(lead, by_lead[:, k]) for k, lead in enumerate(scores.leads or ())]
                 for lead, series in parts:
@@ -58,6 +60,20 @@ def rows(
                         members=members,
                         count=len(series),
                     )
+
+
+def _means(
+    both: Values, truth: Values, channel: int, grid: Grid, most: int
+) -> tuple[Float[np.ndarray, "case lead"], Float[np.ndarray, "case lead"]]:
+    """Area means of whether the truth lies within, and of the width, case by case."""
+    size = (truth.shape[0], truth.shape[2])
+    inside, width = np.empty(size), np.empty(size)
+    for block in blocks({"ends": both.shape}, most):
+        low, high = np.moveaxis(both.read(*block, channel), 1, 0)
+        true = truth.read(*block, channel)[:, 0]
+        held = np.where(np.isnan(true), np.nan, (low <= true) & (true <= high))
+        inside[block], width[block] = _area_mean(held, grid), _area_mean(high - low, grid)
+    return inside, width
 
 
 def _area_mean(

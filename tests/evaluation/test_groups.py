@@ -1,11 +1,9 @@
 """Figures of groups of cases: which cases are taken together, and what is drawn of them."""
 
 import numpy as np
-import pytest
 
-from diffsci.evaluation.conformal import rows
 from diffsci.evaluation.groups import groups, reliability, scores_by_parameter
-from tests.evaluation.toys import AIR, line, results, table
+from tests.evaluation.toys import line, results, table
 
 
 def test_few_values_are_groups_of_their_own_and_many_are_cut_evenly():
@@ -36,15 +34,3 @@ def test_a_line_of_each_forecast_is_the_score_of_the_group():
 def test_reliability_is_drawn_where_it_was_scored():
     found = results(line(), cases=6)
     assert reliability(table(found, "rmse")) is None
-
-
-def test_rows_of_intervals_are_shares_and_widths():
-    found = results(line(), cases=6, leads=(6.0, 12.0))
-    made = table(found, "crps")
-    ends = np.stack([found.truth - 1, found.truth + 1])[None].astype(np.float32)
-    ends[0, 0, :, :, :, :4] = 1e6  # of a quarter of the cells the lower end is above
-    told = {(r.score, r.lead): r for r in rows(ends, (0.9,), found.truth, made, (AIR,), line())}
-    assert told["conformal_90", None].value == pytest.approx(0.75)
-    assert told["conformal_90", 12.0].value == pytest.approx(0.75)
-    assert (told["conformal_90", None].low, told["conformal_90", None].high) == (0.75, 0.75)
-    assert told["conformal_90_width", 6.0].unit == "K" and len(told) == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Pipeline
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.scores.referring import made, problem_of, windows_of, with_gaps
-from diffsci.stages.scores.telling import summary
+from diffsci.stages.scores.telling import cost, summary
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,20 @@ class Before:
 
     Args:
         raw: As many members as they were drawn.
-        ends: Of the intervals.
+        ends: Of the intervals, lower and upper: of all levels, or of each with the ends in place of
+            members.
         levels: Of the intervals.
     """
 
     raw: Float[np.ndarray, "case member lead channel *space"] | Values
-    ends: Float[np.ndarray, "level bound case lead channel *space"]
+    ends: Float[np.ndarray, "level bound case lead channel *space"] | Sequence[Values]
     levels: tuple[float, ...]
+
+    @property
+    def read(self) -> list[Values]:
+        """The ends of each level as something that is read."""
+        both = (np.swapaxes(one, 0, 1) if isinstance(one, np.ndarray) else one for one in self.ends)
+        return [blocks.of(one) for one in both]
 
 
 def score(
@@ -106,7 +113,12 @@ def score(
     )
     if before is not None:
         found = conformal.rows(
-            before.ends, before.levels, truth, scores, prepared.train.channels, prepared.train.grid
+            before.read,
+            before.levels,
+            blocks.of(truth[:, None]),
+            scores,
+            prepared.train.channels,
+            prepared.train.grid,
         )
         scores = replace(scores, rows=(*scores.rows, *found))
     scores.write(folder)
@@ -164,10 +176,11 @@ def report(
     stages = record["stages"]
     assert isinstance(stages, dict)
     provenance["Seconds"] = {stage: entry["seconds"] for stage, entry in stages.items()}
-    provenance["Cost"] = _cost(pipeline, scores, {k: e["seconds"] for k, e in stages.items()})
-    for head in ("device", "versions"):
-        found = record.get(head)
-        provenance[head.capitalize()] = dict(found) if isinstance(found, dict) else {}
+    held = {head: record.get(head) for head in ("device", "versions")}
+    told = {head: dict(part) if isinstance(part, dict) else {} for head, part in held.items()}
+    seconds = {stage: entry["seconds"] for stage, entry in stages.items()}
+    provenance["Cost"] = cost(pipeline, scores, seconds, told["device"])
+    provenance |= {head.capitalize(): part for head, part in told.items()}
     return write_report(
         folder / "report.html",
         title=pipeline.name,
@@ -178,26 +191,6 @@ def report(
         provenance=provenance,
         lead_unit=prepared.lead_unit,
     )
-
-
-def _cost(pipeline: Pipeline, scores: Scores, seconds: dict[str, float]) -> dict[str, object]:
-    """What a member costs, and what all of them did."""
-    assert pipeline.sample is not None
-    row = next(row for row in scores.rows if row.forecast == "model")
-    steps = max(1, len(scores.leads or ()))
-    made = row.members * row.count * steps
-    step = " and lead" if scores.leads else ""
-    found: dict[str, object] = {
-        f"network calls of a member{step}": pipeline.sample.calls,
-        f"members x cases{' x leads' if scores.leads else ''}": made,
-    }
-    if seconds.get("sample"):
-        found[f"milliseconds of a member{step}"] = 1000 * seconds["sample"] / made
-    if seconds.get("train") and seconds.get("sample"):
-        found["members that cost as much as training"] = round(
-            made * seconds["train"] / seconds["sample"] / steps
-        )
-    return found
 
 
 def _parameters(prepared: Prepared) -> dict[str, np.ndarray]:

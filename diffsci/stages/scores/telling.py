@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from diffsci import families
@@ -64,6 +66,45 @@ def _tiled(sample: Sample) -> str:
     cells = sample.tiles.cells
     size = cells if isinstance(cells, int) else " x ".join(map(str, cells))
     return f", in tiles of at most {size} cells"
+
+
+def cost(
+    pipeline: Pipeline,
+    scores: Scores,
+    seconds: Mapping[str, float],
+    device: Mapping[str, object],
+) -> dict[str, object]:
+    """What a member costs, and what all of them did: calls, seconds, and what energy goes by.
+
+    Args:
+        pipeline: What was run.
+        scores: The table.
+        seconds: Of each stage.
+        device: As the run's record has it.
+    """
+    assert pipeline.sample is not None
+    row = next(row for row in scores.rows if row.forecast == "model")
+    steps = max(1, len(scores.leads or ()))
+    made = row.members * row.count * steps
+    step = " and lead" if scores.leads else ""
+    found: dict[str, object] = {
+        f"network calls of a member{step}": pipeline.sample.calls,
+        f"members x cases{' x leads' if scores.leads else ''}": made,
+    }
+    if seconds.get("sample"):
+        found[f"milliseconds of a member{step}"] = 1000 * seconds["sample"] / made
+    if seconds.get("train") and seconds.get("sample"):
+        found["members that cost as much as training"] = round(
+            made * seconds["train"] / seconds["sample"] / steps
+        )
+    on_cpu = str(device.get("device", "cpu")) == "cpu"
+    many = float(str(device.get("threads") or 1)) if on_cpu else 1.0
+    for stage, doing in (("train", "training"), ("sample", "sampling")):
+        if seconds.get(stage):
+            # Times the watts of a core or a GPU: watt-hours.
+            unit = "core-hours" if on_cpu else "GPU-hours"
+            found[f"{unit} of {doing}"] = many * seconds[stage] / 3600
+    return found
 
 
 def metrics(scores: Scores, prepared: Prepared) -> list[tuple[dict[str, float], int]]:

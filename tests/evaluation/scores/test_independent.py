@@ -22,6 +22,7 @@ from diffsci.evaluation.scores.coverage import Coverage
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.scores.rank_histogram import RankHistogram
 from diffsci.evaluation.scores.rmse import Rmse
+from diffsci.evaluation.scores.spread_skill import SpreadSkill
 from tests.evaluation.scores.test_events import value
 
 DIMS = ("case", "member", "y", "x")
@@ -71,6 +72,16 @@ def test_error_and_bias_of_the_mean(pairs, arrays):
         (Bias(), library.continuous.additive_bias(mean, truth, weights=weights)),
     ):
         assert value(ours, pairs) == pytest.approx(float(theirs), rel=1e-9, abs=1e-12)
+
+
+def test_spread_over_skill(pairs, arrays):
+    """Of six members: the mean unbiased variance times 7/6, over the squared error of the mean."""
+    forecast, truth, weights = arrays
+    spread = forecast.var("member", ddof=1).weighted(weights).mean()
+    wide = weights.broadcast_like(truth)
+    error = xskillscore.mse(forecast.mean("member"), truth, weights=wide)
+    wanted = float(np.sqrt(spread * 7 / 6 / error))
+    assert value(SpreadSkill(), pairs) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_brier(pairs, arrays):

@@ -73,3 +73,18 @@ def test_the_summary_is_a_sentence_with_units(told):
     assert ("up to 12 h" if kind == "weather" else "up to 0.75 s") in text
     assert ("t2m in K" if kind == "weather" else "(u, grid 16)") in text
     assert f"{len(prepared.evaluation)} test cases" in text
+
+
+def test_the_cost_of_a_member_is_in_calls_seconds_and_hours_of_cores(told):
+    _, pipeline, prepared, scores = told
+    cases, leads = len(prepared.evaluation), len(prepared.leads() or [0])
+    made = 4 * cases * leads
+    seconds = {"train": 7200.0, "sample": 3.6 * made}
+    step = " and lead" if scores.leads else ""
+    found = telling.cost(pipeline, scores, seconds, {"device": "cpu", "threads": 3})
+    assert found[f"network calls of a member{step}"] == pipeline.sample.calls
+    assert found[f"milliseconds of a member{step}"] == pytest.approx(3600)
+    assert found["core-hours of training"] == pytest.approx(6)
+    assert found["core-hours of sampling"] == pytest.approx(3 * 3.6 * made / 3600)
+    on_gpu = telling.cost(pipeline, scores, seconds, {"device": "cuda", "threads": 3})
+    assert on_gpu["GPU-hours of training"] == 2 and "core-hours of training" not in on_gpu

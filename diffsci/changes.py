@@ -7,18 +7,11 @@ lists old -> new. A key names itself and all below it: `train`, `train.lr`, `dat
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import diffsci
-from diffsci import families
 from diffsci.errors import DiffsciError, StorageError
-from diffsci.files import sha256_of
 
 SHOWN = 4
 """Changes that a message lists; the rest are counted."""
@@ -96,18 +89,3 @@ def refuse_changes(
 def _word(key: str) -> str:
     """What to allow for a change: data and code are allowed whole."""
     return key.split(".")[0] if key.startswith(("data.content", "code.")) else key
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers; of a plugin, the hash of its file."""
-    found = {"diffsci": diffsci.__version__, "python": platform.python_version()}
-    for name in ("torch", "numpy", "xarray", "zarr", "mlflow", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    for module in families.plugged():
-        file = getattr(sys.modules.get(module), "__file__", None)
-        if file is not None:
-            found[f"plugin {module}"] = sha256_of(Path(file))[:16]
-    return found

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffsci.changes import Change, changes, refuse_changes, versions
+from diffsci.changes import Change, changes, refuse_changes
 from diffsci.errors import StorageError
 from diffsci.files import write_text
 from diffsci.lifetime import last_sign, of_call
+from diffsci.versions import versions
 
 log = logging.getLogger(__name__)
 

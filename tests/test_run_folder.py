@@ -3,10 +3,10 @@ import json
 import pytest
 
 from diffsci import journal
-from diffsci.changes import versions
 from diffsci.errors import StorageError
 from diffsci.journal import Line
 from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of, flatten
+from diffsci.versions import versions
 
 PLAIN = {
     "name": "a",

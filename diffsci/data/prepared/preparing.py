@@ -3,8 +3,9 @@
 The store is the canonical data set as Zarr v3: a field to a chunk, hundreds of them to a shard,
 each with its crc32c, so that any reader of Zarr opens it, and the usual one gives the tensors of
 the source. A block is a shard of each variable: it is read, scanned, summed and written by one
-task of dask, and noted when it is done, so that a stopped run goes on. Sums of blocks are put
-together in their order: numbers do not depend on how many workers there were.
+task, of a process here or of a dask cluster, and noted when it is done, so that a stopped run goes
+on. Sums of blocks are put together in their order: numbers do not depend on how many workers there
+were.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import logging
 import multiprocessing
 import shutil
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-import dask
 import xarray as xr
 import zarr
 
@@ -30,6 +31,7 @@ from diffsci.data import opening, reader
 from diffsci.data.checks import streaming
 from diffsci.data.checks.problems import Report
 from diffsci.data.checks.scanning import Scan
+from diffsci.data.prepared import blocks
 from diffsci.data.prepared.blocks import LEADS, NOTES, Box, Plan, boxes_of, closed, write_block
 from diffsci.data.recognising import ORDER
 from diffsci.data.sums import Sums
@@ -47,6 +49,10 @@ def prepare(plan: Plan) -> Path:
     """
     if plan.target.exists():
         return _known(plan)
+    if plan.workers > 1 and plan.dask is None:
+        # The server of processes imports what they need while this one opens the source.
+        multiprocessing.get_context("forkserver").set_forkserver_preload([blocks.__name__])
+        forkserver.ensure_running()
     raw = reader.open_raw(plan.entry)
     try:
         canonical = plan.domain.canonical(raw, plan.entry, None, plan.variables)
@@ -153,27 +159,28 @@ def _trained(canonical: xr.Dataset, plan: Plan) -> tuple[tuple[int, int] | None,
 def _done(
     plan: Plan, partial: Path, boxes: list[Box], trained: tuple[tuple[int, int] | None, ...]
 ) -> Iterator[int]:
-    """The blocks as they are done, a few for each worker at a time."""
-    work = dask.delayed(write_block, pure=False)  # type: ignore[attr-defined]
-    tasks = [work(plan, partial, box, trained) for box in boxes]
+    """The blocks as they are done."""
     if plan.dask is not None:
-        yield from _remote(plan.dask, tasks)
+        yield from _remote(plan.dask, [(plan, partial, box, trained) for box in boxes])
         return
     if plan.workers == 1:
         for box in boxes:
             yield write_block(plan, partial, box, trained)
         return
     context = multiprocessing.get_context("forkserver")
-    step, first = 4 * plan.workers, 0
+    left = [box.number for box in boxes]
     try:
-        with (
-            ProcessPoolExecutor(plan.workers, mp_context=context) as pool,
-            dask.config.set(pool=pool, scheduler="processes"),
-        ):
-            for first in range(0, len(tasks), step):
-                yield from dask.compute(*tasks[first : first + step])  # type: ignore[attr-defined, no-untyped-call]
+        with ProcessPoolExecutor(plan.workers, context, _begun, (plan, partial, trained)) as pool:
+            tasks = [pool.submit(_write, box) for box in boxes]
+            try:
+                for task in as_completed(tasks):
+                    left.remove(task.result())
+                    yield len(boxes) - len(left)
+            finally:
+                pool.shutdown(cancel_futures=True)
     except BrokenProcessPool as error:
-        numbers = ", ".join(str(box.number) for box in boxes[first : first + step])
+        # Blocks are begun in their order: one in the hand of each worker, and one that waits.
+        numbers = ", ".join(map(str, left[: 2 * plan.workers]))
         raise StorageError(
             f"{plan.target}: a worker ended by itself, with blocks {numbers} in hand (memory, or a "
             "script without `if __name__ == '__main__':`); the same command goes on: lower "
@@ -181,9 +188,22 @@ def _done(
         ) from error
 
 
-def _remote(address: str, tasks: list[Any]) -> Iterator[int]:
+_work: list[Callable[[Box], int]] = []
+"""What a process does with a block; data in memory comes once to each process, not with each."""
+
+
+def _begun(plan: Plan, partial: Path, trained: tuple[tuple[int, int] | None, ...]) -> None:
+    _work[:] = [lambda box: write_block(plan, partial, box, trained)]
+
+
+def _write(box: Box) -> int:
+    return _work[0](box)
+
+
+def _remote(address: str, arguments: list[tuple[Any, ...]]) -> Iterator[int]:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client
+        from distributed import as_completed as completed
     except ImportError as error:
         raise StorageError(
             f"--dask {address}: pip install 'diffsci[cluster]' to use a dask scheduler"
@@ -196,7 +216,8 @@ def _remote(address: str, tasks: list[Any]) -> Iterator[int]:
             "the option out"
         ) from error
     with client:
-        for future in as_completed(client.compute(tasks)):  # type: ignore[no-untyped-call]
+        tasks = [client.submit(write_block, *each, pure=False) for each in arguments]
+        for future in completed(tasks):  # type: ignore[no-untyped-call]
             yield int(future.result())
 
 

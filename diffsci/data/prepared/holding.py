@@ -73,7 +73,7 @@ def held(
         raise reader.cut_off(entry, error) from error
     finally:
         raw.close()
-    return replace(fields, digest=reader.digest(fields), measured=measured)
+    return replace(reader.identified(fields), measured=measured)
 
 
 def _first(canonical: xr.Dataset, chosen: xr.Dataset) -> dict[str, int]:

@@ -170,7 +170,7 @@ def matched_times(other: Fields, fields: Fields) -> Int[np.ndarray, " time"]:
 
 def _masked(fields: Fields, task: Task, domain: Domain, roots: tuple[Path, ...]) -> Fields:
     """The fields, with the masks of the task's data set."""
-    variable, by_time = str(getattr(task, "variable")), getattr(task, "match") == "time"  # noqa: B009
+    variable, by_time = task.variable, task.match == "time"
     other = layers(str(task.masks), variable, domain, roots)
     if not other.grid.same_place(fields.grid):
         raise DataError(

@@ -7,6 +7,7 @@ per channel over the training period. It knows nothing of geography or of files.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -46,6 +47,12 @@ class Task(ABC):
     masks: str | None = None
     """Entry or path of a data set that says which cells are known."""
 
+    variable: str = "known"
+    """Its variable; what is neither 0 nor missing there is known."""
+
+    match: Literal["chance", "time"] = "chance"
+    """Whether a mask is that of the same time, or any of them."""
+
     boundary: int = 0
     """Cells along each open side that are given of every state that is made."""
 
@@ -75,17 +82,18 @@ class Task(ABC):
     def given_frames(self) -> int:
         """How many leading frames of a window are given as they are."""
 
-    @abstractmethod
-    def check(self, fields: Fields) -> None:
+    # From here on: what holds of a task that is given nothing and has no leads, such as `generate`.
+
+    def check(self, fields: Fields) -> None:  # noqa: B027  Any data will do, by default.
         """Refuse data this task has no meaning for.
 
         Raises:
             DataError: Naming what is missing and the fix.
         """
 
-    @abstractmethod
     def condition_channels(self, channels: int) -> int:
         """Channels of `condition` for a state of so many channels; 0 for none."""
+        return 0
 
     def vectors(self, channels: tuple[Channel, ...]) -> tuple[int, ...]:
         """Numbers of the network's input channels that are components of vectors along the grid.
@@ -101,9 +109,9 @@ class Task(ABC):
         marked = [number for number, channel in enumerate(channels) if channel.vector]
         return tuple(frame * count + number for frame in range(frames) for number in marked)
 
-    @abstractmethod
     def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> Tensor | None:
         """What a user would know of a window: the history frames, the coarse field, or nothing."""
+        return None
 
     def hide(
         self,
@@ -129,11 +137,11 @@ class Task(ABC):
         """
         return None
 
-    @abstractmethod
     def condition(
         self, given: Tensor | None, grid: Grid, part: int = 0
     ) -> Float[Tensor, "n given *space"] | None:
         """The network's condition from what is known, on the target's grid, for one of `parts`."""
+        return None
 
     def given_grid(self, grid: Grid) -> Grid:
         """Where the values sit that a user hands over, for a target on `grid`: the same grid."""
@@ -155,9 +163,9 @@ class Task(ABC):
         """
         return fields
 
-    @abstractmethod
     def shown(self, given: Tensor | None, grid: Grid) -> Float[Tensor, "n channel *space"] | None:
         """The newest state that is known, on the target's grid, for baselines and pictures."""
+        return None
 
     @abstractmethod
     def target(
@@ -171,17 +179,17 @@ class Task(ABC):
         Of several states, the channels of the first come first.
         """
 
-    @abstractmethod
     def restore(
         self, target: Float[Tensor, "n target *space"], condition: Tensor | None
     ) -> Float[Tensor, "n target *space"]:
-        """The states from a sampled target: the inverse of `target`."""
+        """The states from a sampled target: the inverse of `target`; here that is the states."""
+        return target
 
-    @abstractmethod
     def advance(
         self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]
     ) -> Tensor | None:
         """What is known after a block of forecast steps, as `observe` has it."""
+        return None
 
 
 def windows(fields: Fields, frames: int) -> Int[np.ndarray, "window 2"]:

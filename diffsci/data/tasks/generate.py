@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from diffsci.data.fields import Fields
 from diffsci.data.tasks.base import Task
-from diffsci.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +27,6 @@ class Generate(Task):
         """None."""
         return 0
 
-    def check(self, fields: Fields) -> None:
-        """Any data can be generated."""
-
-    def condition_channels(self, channels: int) -> int:
-        """None."""
-        return 0
-
-    def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> None:
-        """Nothing."""
-        return
-
-    def condition(self, given: Tensor | None, grid: Grid, part: int = 0) -> None:
-        """None."""
-        return
-
-    def shown(self, given: Tensor | None, grid: Grid) -> None:
-        """Nothing."""
-        return
-
     def target(
         self,
         window: Float[Tensor, "n frame channel *space"],
@@ -56,13 +35,3 @@ class Generate(Task):
     ) -> Float[Tensor, "n channel *space"]:
         """The state."""
         return window[:, 0]
-
-    def restore(
-        self, target: Float[Tensor, "n channel *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n channel *space"]:
-        """The state."""
-        return target
-
-    def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
-        """Nothing to advance."""
-        return

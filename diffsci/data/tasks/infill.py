@@ -157,7 +157,3 @@ class Infill(Task):
         assert condition is not None
         known, values = condition.tensor_split([target.shape[1]], dim=1)
         return torch.where(known > 0.5, values[:, : target.shape[1]], target)
-
-    def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
-        """Nothing to advance: there are no leads."""
-        return

@@ -15,7 +15,6 @@ from torch import Tensor
 from diffsci.data.fields import Fields
 from diffsci.data.tasks.base import Task, windows
 from diffsci.errors import DataError, require
-from diffsci.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +64,6 @@ class Trajectory(Task):
                 f"{len(fields.times)}; lower `length` or `stride`, or widen the part"
             )
 
-    def condition_channels(self, channels: int) -> int:
-        """None."""
-        return 0
-
-    def observe(self, window: Float[Tensor, "n frame channel *space"], grid: Grid) -> None:
-        """Nothing."""
-        return
-
-    def condition(self, given: Tensor | None, grid: Grid, part: int = 0) -> None:
-        """None."""
-        return
-
-    def shown(self, given: Tensor | None, grid: Grid) -> None:
-        """Nothing."""
-        return
-
     def target(
         self,
         window: Float[Tensor, "n frame channel *space"],
@@ -89,13 +72,3 @@ class Trajectory(Task):
     ) -> Float[Tensor, "n target *space"]:
         """The states, one after the other along channels."""
         return window[:, self.stride :: self.stride].flatten(1, 2)
-
-    def restore(
-        self, target: Float[Tensor, "n target *space"], condition: Tensor | None
-    ) -> Float[Tensor, "n target *space"]:
-        """The states."""
-        return target
-
-    def advance(self, given: Tensor | None, states: Float[Tensor, "n step channel *space"]) -> None:
-        """Nothing to go on from: see `goes_on`."""
-        return

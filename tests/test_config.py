@@ -682,7 +682,7 @@ def overrides(draw):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(overrides())
 def test_config_round_trip(tmp_path, changes):

@@ -61,6 +61,31 @@ def test_each_step_gets_its_own_batch_and_a_thread_makes_the_next(steps):
     assert not [t for t in threading.enumerate() if t.name.startswith("diffsci-feed")]
 
 
+class Noting(TinyExamples):
+    """Remembers which thread made each batch; some take longer than to hand them over."""
+
+    def __init__(self, slow):
+        super().__init__(40)
+        self.slow, self.made = slow, {}
+
+    def batch(self, index):
+        self.made[int(index[0])] = threading.current_thread() is threading.main_thread()
+        if int(index[0]) in self.slow:
+            time.sleep(0.2)
+        return super().batch(index)
+
+
+def test_batches_that_take_less_than_to_hand_them_over_are_made_at_once(monkeypatch):
+    monkeypatch.setattr(feeding, "HAND_OVER", 0.2)  # however busy the machine is
+    examples = Noting(slow={8})
+    feed = Feed(examples, order, steps=20)
+    for step in range(14):
+        assert torch.equal(feed.take(step).target, TinyExamples(40).batch(order(step)).target)
+    feed.close()
+    # The first three show how long they take; the slow one brings the thread back for three more.
+    assert [step for step in range(14) if examples.made[step]] == [3, 4, 5, 6, 7, 8, 12, 13]
+
+
 def test_a_fault_in_the_thread_is_that_of_its_step():
     feed = Feed(Faulty("data"), order, steps=5)
     for step in range(3):

@@ -177,6 +177,33 @@ def test_a_float32_mesh_far_from_0_is_regular(tmp_path):
     assert checked(tmp_path / "a.nc") == []
 
 
+def test_winds_that_nothing_marks_are_told_where_a_pole_turns_them(tmp_path):
+    ds = makers.global_weather().rename(t2m="uwnd")
+    ds["uwnd"].attrs["units"] = "m/s"
+    ds.to_netcdf(tmp_path / "a.nc")
+    ((code, text),) = checked(tmp_path / "a.nc")
+    assert code == "vector" and "variables: {uwnd: {vector: true}}" in text
+    opened("source: ../a.nc\nvariables: {uwnd: {vector: false}}\n", tmp_path)
+    ds.isel(longitude=slice(0, 5)).to_netcdf(tmp_path / "box.nc")
+    assert checked(tmp_path / "box.nc") == []
+
+
+def test_a_circle_that_lacks_a_column_is_told(tmp_path):
+    ds = makers.global_weather()
+    ds.isel(longitude=slice(0, -1)).to_netcdf(tmp_path / "a.nc")
+    ((code, text),) = checked(tmp_path / "a.nc")
+    assert code == "seam" and "between 300 and 0 degrees" in text
+    ds.isel(longitude=slice(0, 8)).to_netcdf(tmp_path / "b.nc")
+    assert checked(tmp_path / "b.nc") == []
+
+
+def test_a_dim_of_time_with_an_odd_name_is_seen(tmp_path):
+    """Nothing says that `tt` counts time; that there is one state alone is told."""
+    xr.Dataset({"u": (("x", "tt"), U)}, {"x": X, "tt": T}).to_netcdf(tmp_path / "a.nc")
+    ((code, text),) = checked(tmp_path / "a.nc")
+    assert code == "one-state" and "tt, x are taken for space" in text
+
+
 # Simulations from MATLAB --------------------------------------------------------------------------
 
 T, X = np.linspace(0, 1, 9), np.linspace(-1, 1, 6)

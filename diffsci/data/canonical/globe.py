@@ -73,6 +73,7 @@ def longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
     values = values[order]
     if len(values) > 1:
         gaps = np.append(np.diff(values), values[0] + 360 - values[-1])
+        _tell_seam(values, gaps, report)
         start = 0 if closes(values) else (int(np.argmax(gaps)) + 1) % len(values)
         values, order = np.roll(values, -start), np.roll(order, -start)
         seam = np.flatnonzero(np.diff(values) < 0)
@@ -81,6 +82,22 @@ def longitudes(ds: xr.Dataset, report: Report) -> xr.Dataset:
     if not np.array_equal(order, np.arange(len(order))):
         ds = ds.isel(longitude=order)
     return ds.assign_coords(longitude=("longitude", np.round(values, 4), {"units": "degrees_east"}))
+
+
+def _tell_seam(values: np.ndarray, gaps: np.ndarray, report: Report) -> None:
+    """Warn of a circle that lacks a column or two: it is read as a box with open edges."""
+    spacing, widest = float(np.median(gaps)), int(np.argmax(gaps))
+    rest = np.delete(gaps, widest)
+    alike = len(rest) > 2 and np.abs(rest - spacing).max() < 1e-3 * spacing + 2e-4
+    if alike and 1.5 * spacing < gaps[widest] < 3.5 * spacing:
+        west, east = values[widest], values[(widest + 1) % len(values)]
+        report.add(
+            "seam",
+            f"between {west:g} and {east:g} degrees a column or two of the globe are missing: it "
+            "is read as a box with open edges",
+            "nothing to do if that is meant; else add them to the file",
+            coordinate="longitude",
+        )
 
 
 def closes(longitudes: np.ndarray) -> bool:

@@ -17,7 +17,9 @@ from diffsci.errors import ConfigError, DataError, DiffsciError
 
 log = logging.getLogger(__name__)
 
-WARNINGS = ("gap", "noise", "sigma-min", "memory", "tiles", "chunks")
+WARNINGS = (
+    "gap", "noise", "sigma-min", "memory", "tiles", "chunks", "vector", "seam", "one-state",
+)  # fmt: skip
 """Codes that do not stop a run."""
 
 
@@ -60,6 +62,18 @@ class Problem:
     def to_dict(self) -> dict[str, str]:
         """Plain values, ready for JSON."""
         return asdict(self)
+
+
+class ProblemError(DataError):
+    """A fault that stops the reading, for callers that know another way out of it.
+
+    Args:
+        problem: What is wrong.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 def problem_of(path: Path | str, error: DiffsciError) -> Problem:
@@ -113,7 +127,7 @@ class Report:
         elif problem.warning:
             log.warning("data: %s", problem)
         else:
-            raise DataError(str(problem))
+            raise ProblemError(problem)
 
     def stop(
         self, code: str, value: str, fix: str, *, variable: str = "", coordinate: str = ""

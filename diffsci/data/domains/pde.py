@@ -61,6 +61,13 @@ class Pde(Domain):
         ds = ds[[*names, *parameters]]
         ds = axes.squeeze_foreign(ds, names, ("sample", "time", *space), report)
         ds = _with_lead_dims(ds)
+        if ds.sizes["sample"] == ds.sizes["time"] == 1:
+            report.add(
+                "one-state",
+                f"its dims {', '.join(space)} are taken for space, and there is one state alone",
+                f"if one of them is time or counts samples, write `rename: {{{space[0]}: time}}`, "
+                f"say, in {entry.yaml}",
+            )
         ds = ordered(decoded(ds, entry, report, dates=False), report)
         for dim in space:
             ds = _space_coordinate(ds, dim, report)

@@ -7,6 +7,7 @@ longitude, and its outermost latitudes touch the poles where their cells reach t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from diffsci.data import forecast_layout, stacking
 from diffsci.data.canonical import accumulations, axes, edges, globe, levels, places, projected
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
+from diffsci.data.canonical.units import conversion
 from diffsci.data.catalog import Entry
 from diffsci.data.checks.problems import Report
 from diffsci.data.domains.base import Domain
@@ -27,6 +29,8 @@ from diffsci.families import did_you_mean
 from diffsci.grid import Boundary, Grid
 
 _SPACE = ("latitude", "longitude")
+_COMPONENT = re.compile(r"[uv]([-_]?\d+m?|wnd|[-_]?wind|as?|[-_]component.*)?$", re.IGNORECASE)
+"""Usual names of the wind to the east and the north: u, v10, uwnd, vas, u-component_of_wind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +133,12 @@ class Weather(Domain):
         times = stamps.canonical_stamps(canonical["time"].values)
         _, breaks = stamps.regular_step(times)
         tell_gaps(times, breaks, report)
+        grid = _grid(canonical, report)
+        _tell_vectors(channels, grid, report)
         return Fields(
             values=values,
             channels=channels,
-            grid=_grid(canonical, report),
+            grid=grid,
             trajectories=np.zeros(1, dtype=np.int64),
             times=times,
             breaks=breaks,
@@ -193,6 +199,25 @@ class Weather(Domain):
         case_dim = "sample" if "sample" in dataset.dims else "time"
         order = (case_dim, "number", "prediction_timedelta")
         return stacking.collect(dataset, channels, order, "level", grid.dims)
+
+
+def _tell_vectors(channels: tuple[Channel, ...], grid: Grid, report: Report) -> None:
+    """Warn of winds that nothing marks as components, on grids where their sign matters."""
+    if not any("pole" in sides for sides in grid.boundary):
+        return
+    likely = {
+        channel.variable
+        for channel in channels
+        if _COMPONENT.match(channel.variable) and conversion(channel.unit, "m s-1") is not None
+        if not channel.variable_attributes.keys() & {"vector", "standard_name"}
+    }
+    for name in sorted(likely):
+        report.add(
+            "vector",
+            "looks like a component of the wind, whose sign changes across a pole; nothing says so",
+            f"write `variables: {{{name}: {{vector: true}}}}` in the entry, or `vector: false`",
+            variable=name,
+        )
 
 
 def _laid_out(

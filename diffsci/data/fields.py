@@ -10,11 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from diffsci.data.canonical import times as stamps
-from diffsci.data.prepared.stored import BLOCK, Stored, frames
+from diffsci.data.prepared.stored import Stored, frames
 from diffsci.grid import Grid
-
-WHOLE = 2 * 2**30
-"""Bytes up to which sums take whole trajectories."""
 
 LEVEL = "level:"
 """Before the names of attributes that belong to a channel's level, not to its variable."""
@@ -132,10 +129,9 @@ class Fields:
     def blocks(self) -> Iterator[Float[np.ndarray, "frame channel *space"]]:
         """All values in order, for sums: the same blocks whether they are in memory or on disk.
 
-        A block is a trajectory; of large data some times of it.
+        A block is a trajectory; of a long one some times of it.
         """
-        most = WHOLE if self.values.nbytes <= WHOLE else BLOCK
-        for _, _, block in frames(self.values, most):
+        for _, _, block in frames(self.values):
             yield block
 
     @property

@@ -38,6 +38,7 @@ from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.work import Writing
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device
+from diffsci.stages.ensembles.growing import Wanted
 from diffsci.stages.ensembles.job import Job
 from diffsci.stages.ensembles.sampling import write_ensemble
 from tests.forecasting import makers
@@ -79,9 +80,8 @@ def rolling(leads: int):
 
 
 def written(model, known, members, store, batch=64):
-    write_ensemble(
-        model, model.engine(CPU), known, members=members, seed=0, batch=batch, store=store
-    )
+    wanted = Wanted(members=members, seed=0, batch=batch)
+    write_ensemble(model, model.engine(CPU), known, wanted, store)
 
 
 def bare(model, known, members):
@@ -213,16 +213,8 @@ def processes(quick: bool) -> None:
                 for child in children:
                     os.waitpid(child, 0)
 
-        write_ensemble(
-            model,
-            model.engine(CPU),
-            known,
-            members=members,
-            seed=0,
-            batch=64,
-            store=store,
-            hands=Split(),
-        )
+        wanted = Wanted(members=members, seed=0, batch=64)
+        write_ensemble(model, model.engine(CPU), known, wanted, store, Split())
 
     count = iter(range(10**6))
     with TemporaryDirectory() as folder:

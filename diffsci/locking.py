@@ -52,7 +52,7 @@ def lock(folder: Path, run: str = "") -> Iterator[None]:
         StorageError: When another process holds it, naming its run, process id and host.
     """
     path = folder / ".lock"
-    with storage_errors(path):
+    with storage_errors(folder):  # the place is the user's, the lock in it is ours
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

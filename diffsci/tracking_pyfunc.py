@@ -18,6 +18,7 @@ from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 import diffsci
 from diffsci.data.catalog import Entry, Source
 from diffsci.forecasting.requests.answering import Question, planned
+from diffsci.forecasting.requests.plausible import WITHIN
 
 
 class Registered(PythonModel):
@@ -39,8 +40,8 @@ class Registered(PythonModel):
         Args:
             context: Of MLflow.
             model_input: A column `netcdf`.
-            params: `members`, `seed`, `lead` and `start`; 0 members, a negative seed and empty
-                texts take what the pipeline says.
+            params: `members`, `seed`, `lead`, `start` and `within`; 0 members, a negative seed and
+                empty texts take what the pipeline says.
         """
         asked = params or {}
         members, seed = int(asked.get("members", 0)), int(asked.get("seed", -1))
@@ -50,6 +51,7 @@ class Registered(PythonModel):
             seed=None if seed < 0 else seed,
             lead=str(asked.get("lead", "")) or None,
             starts=tuple(start.split(",")) if start else (),
+            within=float(asked.get("within", WITHIN)),
         )
         return pd.DataFrame({"netcdf": [self._one(b, question) for b in model_input["netcdf"]]})
 

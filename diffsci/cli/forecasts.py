@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +19,11 @@ from diffsci.errors import ConfigError
 @click.option("--from", "source", metavar="FILE", help="Initial conditions: file, store or entry.")
 @click.option("--start", "starts", multiple=True, help="A time of --from [the latest].")
 @click.option("--lead", help="How far, such as 10d, 36h, or a number of steps.")
+@click.option(
+    "--within",
+    type=click.FloatRange(0, min_open=True),
+    help="Refuse --from whose mean is further from that of training [10 standard deviations].",
+)
 @click.option("--members", type=click.IntRange(min=1), help="Members per case.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the members' noise.")
 @click.option("--out", help="Store to write: a path, or an address such as s3://bucket/f.zarr.")
@@ -27,6 +34,7 @@ def sample(
     source: str | None,
     starts: tuple[str, ...],
     lead: str | None,
+    within: float | None,
     members: int | None,
     seed: int | None,
     out: str | None,
@@ -41,6 +49,8 @@ def sample(
     folder = _model_of(run, source)
     if starts and source is None:
         raise ConfigError(f"--start {starts[0]}: a time of which file? name it with --from FILE")
+    if within is not None and source is None:
+        raise ConfigError(f"--within {within:g}: holds for --from FILE alone; leave it out")
     with stopping.listening(alone=not rank()):
         if source is None:
             from diffsci import pipeline as stages
@@ -60,34 +70,50 @@ def sample(
                 seed=seed,
                 overrides=overrides,
             )
+            if within is not None:
+                request = replace(request, within=within)
             store = sample_from(folder, request, _place(out))
     if rank() in ("", "0"):
         click.echo(store)
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--store", help="Store to check [RUN/forecast.zarr].")
+@click.option("--from", "source", metavar="FILE", help="What the store was made from, if a file.")
 @click.option("--member", "members", type=int, multiple=True, help="To compute again [0].")
 @click.option("--case", "cases", multiple=True, help="Of which case [the first].")
 @verbose
 def verify(
-    run: Path,
+    run: str,
     overrides: tuple[str, ...],
     store: str | None,
+    source: str | None,
     members: tuple[int, ...],
     cases: tuple[str, ...],
 ) -> None:
     """Check a store: every chunk by its checksum, and members by computing them again.
 
     Exit code 0 if all is as it was written, 5 with a line for each damaged chunk, 4 if a member
-    comes out otherwise.
+    comes out otherwise. A store that `sample --from FILE` made takes the same --from, and the
+    same settings.
     """
-    require_run(run)
-    from diffsci import pipeline as stages
+    folder = _model_of(run, source)
+    if source is None:
+        from diffsci import pipeline as stages
 
-    click.echo(stages.verify(run, _place(store), members, cases, overrides))
+        told = stages.verify(folder, _place(store), members, cases, overrides)
+    else:
+        from diffsci.stages.ensembles.from_files import Request
+        from diffsci.stages.ensembles.verifying import verify_from
+
+        place = _place(store)
+        if place is None:
+            raise ConfigError(f"--from {source}: which store was made from it? name it by --store")
+        request = Request(source=source, overrides=overrides, within=math.inf)
+        told = verify_from(folder, request, place, members, cases)
+    click.echo(told)
 
 
 def _model_of(run: str, source: str | None) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.data.examples.cases import Evaluation
 from diffsci.data.fields import Cases
+from diffsci.errors import DataError
 from diffsci.forecasting.observations import Observations, of_truth
 from diffsci.sections import Observing
 
@@ -83,3 +85,39 @@ class Given:
             kept=evaluation.kept,
             edges=evaluation.edges,
         )
+
+
+def together(parts: Sequence[Given]) -> Given:
+    """Several cases of one model as one.
+
+    Raises:
+        DataError: Where two have one key, and so would have the same noise.
+    """
+    cases = [part.cases for part in parts]
+    keys = tuple(key for each in cases for key in each.keys)
+    if len(set(keys)) < len(keys):
+        raise DataError("two cases have one label: give each sample of the file its own")
+    known = [part.known for part in parts if part.known is not None]
+    edges = [part.edges for part in parts if part.edges is not None]
+    scalars = [part.scalars for part in parts if part.scalars is not None]
+    kept = [part.kept for part in parts if part.kept is not None]
+    labels = {
+        name: np.concatenate([each.labels[name] for each in cases]) for name in cases[0].labels
+    }
+    joined = replace(
+        cases[0],
+        rows=np.concatenate([each.rows for each in cases]),
+        keys=keys,
+        trajectories=np.concatenate([each.trajectories for each in cases]),
+        times=np.concatenate([each.times for each in cases]),
+        labels=labels,
+        # Each part counts in times of its own; valid times are counted on from the starts.
+        stamps=None,
+    )
+    return Given(
+        cases=joined,
+        known=torch.cat(known) if known else None,
+        edges=torch.cat(edges) if edges else None,
+        scalars=torch.cat(scalars) if scalars else None,
+        kept=np.concatenate(kept) if kept else None,
+    )

@@ -40,6 +40,7 @@ from diffsci.forecasting.model_folder import (
 from diffsci.forecasting.observations import Observations, checked
 from diffsci.forecasting.perturbing import Perturbation
 from diffsci.forecasting.requests.conditions import given_for
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.rows import Rows
 from diffsci.forecasting.tiles import Tiling
 from diffsci.grid import Grid
@@ -95,6 +96,7 @@ class Surrogate:
         leads: int | None = None,
         observed: Observations | None = None,
         guidance: Guidance | None = None,
+        within: float = WITHIN,
     ) -> xr.Dataset:
         """An ensemble in physical units, labelled as the forecast store is.
 
@@ -108,6 +110,7 @@ class Surrogate:
             observed: Observations of each case, towards which its members are drawn.
             guidance: How; by default as the pipeline says, else `posterior` where there are
                 observations.
+            within: Standard deviations that a field's mean may lie from that of training.
 
         Raises:
             ConfigError: For a number out of range.
@@ -129,7 +132,7 @@ class Surrogate:
         train = self.pipeline.train
         if wanted.members > 1 and train and not train.objective.varied:
             raise ConfigError(f"members: got {wanted.members}, expected 1: this model's are equal")
-        given = given_for(self, condition, wanted.leads)
+        given = given_for(self, condition, wanted.leads, within)
         if observed is not None:
             field = torch.zeros(1, len(self.channels), *self.grid.sizes)
             found = checked(observed, len(given.cases), wanted.leads, field)
@@ -148,7 +151,7 @@ class Surrogate:
         """What computes, on the pipeline's device or another."""
         section = self.pipeline.sample
         assert section is not None
-        device = device or Device.of(self.pipeline.runtime)
+        device, task = device or Device.of(self.pipeline.runtime), self.pipeline.data.task
         if section.needs_covariance and self.variance is None:
             raise ConfigError(
                 "sample.sampler: this model has no table of its posterior variance, which "
@@ -160,7 +163,7 @@ class Surrogate:
             sampler=section.sampler,
             guidance=section.guidance,
             variance=self.variance if section.needs_covariance else None,
-            task=self.pipeline.data.task,
+            task=task,
             statistics=self.statistics,
             grid=self.grid,
             channels=len(self.channels),
@@ -172,11 +175,7 @@ class Surrogate:
             limit=section.limit,
             perturb=Perturbation.of(section.perturb, self.grid),
             constraints=Constrained.of(
-                section.constraints,
-                self.channels,
-                self.grid,
-                self.statistics,
-                self.pipeline.data.task,
+                section.constraints, self.channels, self.grid, self.statistics, task
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
@@ -18,18 +19,19 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffsci.families import did_you_mean
 from diffsci.forecasting.requests.answering import Question
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.serving import pages
 from diffsci.serving.bodies import KINDS
 from diffsci.serving.desk import Desk
+from diffsci.serving.doors import OnlyFrom, Told
 from diffsci.serving.refusals import Refusal
 
 log = logging.getLogger(__name__)
 
-PARAMETERS = ("members", "seed", "lead", "start")
+PARAMETERS = ("members", "seed", "lead", "start", "within")
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
@@ -75,7 +77,7 @@ def application(desk: Desk, hosts: tuple[str, ...] = ()) -> Starlette:
             Route("/docs", page),
             Route("/", page),
         ],
-        middleware=[Middleware(OnlyFrom, hosts=(*_LOCAL, *hosts))],
+        middleware=[Middleware(Told), Middleware(OnlyFrom, hosts=(*_LOCAL, *hosts))],
         exception_handlers={
             Refusal: _refused,
             HTTPException: _nothing_there,
@@ -83,38 +85,6 @@ def application(desk: Desk, hosts: tuple[str, ...] = ()) -> Starlette:
         },
         lifespan=lifespan,
     )
-
-
-class OnlyFrom:
-    """Refuses pages of other origins, and names by which nobody may address this server.
-
-    A page from elsewhere could otherwise make a visitor's browser talk to it.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...]) -> None:
-        self.app = app
-        self.hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] == "http":
-            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-            host, origin = headers.get("host", ""), headers.get("origin")
-            wrong = None
-            if _name(host) not in self.hosts:
-                wrong = ("Host", host)
-            elif origin is not None and origin.partition("://")[2] != host:
-                wrong = ("Origin", origin)
-            if wrong is not None:
-                told = {"field": wrong[0], "error": f"{wrong[0]}: {wrong[1]!r} is not let in"}
-                await JSONResponse(told, 403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-
-def _name(host: str) -> str:
-    """A host without its port."""
-    return host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -178,7 +148,20 @@ def asked(request: Request) -> Question:
         seed=_count(query.get("seed"), "seed", 0, 2**63 - 1),
         lead=query.get("lead"),
         starts=tuple(query.getlist("start")),
+        within=_deviations(query.get("within")),
     )
+
+
+def _deviations(text: str | None) -> float:
+    try:
+        found = WITHIN if text is None else float(text)
+    except ValueError:
+        found = math.nan
+    if not found > 0:
+        raise Refusal(
+            400, "within", f"within: got {text[:40]!r}, expected a number above 0, or inf"
+        )
+    return found
 
 
 def _count(text: str | None, name: str, low: int, high: int) -> int | None:

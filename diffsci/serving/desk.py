@@ -18,6 +18,7 @@ import numpy as np
 
 from diffsci.data.catalog import Entry, Source
 from diffsci.errors import DiffsciError
+from diffsci.forecasting.calibration.calibrated import brought, needed
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.requests.answering import Plan, Question, planned
 from diffsci.forecasting.surrogate import Surrogate
@@ -128,7 +129,8 @@ class Desk:
     def _computed(self, plan: Plan, folder: Path, deadline: float, gone: threading.Event) -> Path:
         """The answer, batch after batch, with a look at the clock between them."""
         cases = len(plan.given.cases)
-        pairs = [(case, member) for case in range(cases) for member in range(plan.members)]
+        number = needed(plan.model, self._engine, plan.given, plan.members)
+        pairs = [(case, member) for case in range(cases) for member in range(number)]
         made, size = list[np.ndarray](), self._engine.compute_batch
         for first in range(0, len(pairs), size):
             if gone.is_set() or time.monotonic() > deadline:
@@ -141,7 +143,8 @@ class Desk:
                 plan.model.drawn(self._engine, plan.given, pairs[first : first + size], plan.seed)
             )
         values = np.concatenate(made)
-        values = values.reshape(cases, plan.members, *values.shape[1:])
+        values = values.reshape(cases, number, *values.shape[1:])
+        values = brought(plan.model, self._engine, plan.given, values)[:, : plan.members]
         labelled = plan.model.label(values, plan.given.cases, np.arange(plan.members))
         place = folder / "answer.nc"
         labelled.to_netcdf(place, engine="netcdf4")

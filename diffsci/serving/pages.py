@@ -52,16 +52,23 @@ _PARAMETERS = {
     "seed": ("integer", "Of the noise: the same request with the same seed has the same bits."),
     "lead": ("string", "How far: 10d, 6h, PT6H, or a number of steps."),
     "start": ("string", "A time of the body, several times where wanted; else the latest, or all."),
+    "within": (
+        "number",
+        "Standard deviations that a field's mean may lie from that of training, else 10; or inf.",
+    ),
 }
 
 _REFUSALS = {
     400: "A parameter that is not understood.",
     403: "A page or a host name that is not let in.",
+    405: "Another method than POST.",
     408: "The body stopped coming.",
     413: "The body, or the answer, is too large.",
     415: "A body of another kind.",
     422: "Data that does not fit the model: names, units, grid, levels, frames, NaN.",
-    503: "Too many requests in line, or too little time.",
+    500: "Members that left the finite numbers, or a fault of the server, which its log tells.",
+    503: "Too many requests in line, or too little time; Retry-After says when to come back.",
+    507: "The server's disk is full.",
 }
 
 
@@ -70,7 +77,7 @@ def _parameters_of(model: Surrogate) -> dict[str, tuple[str, str]]:
     task = model.pipeline.data.task
     without = set() if task.has_leads else {"lead"}
     if task.condition_channels(len(model.channels)) == 0:
-        without |= {"start"}
+        without |= {"start", "within"}
     return {name: told for name, told in _PARAMETERS.items() if name not in without}
 
 
@@ -135,7 +142,7 @@ _SCRIPT = """
 document.querySelector('form').addEventListener('submit', async event => {
   event.preventDefault();
   const form = event.target, said = document.getElementById('said'), query = new URLSearchParams();
-  for (const key of ['members', 'seed', 'lead', 'start'])
+  for (const key of ['members', 'seed', 'lead', 'start', 'within'])
     if (form[key] && form[key].value) query.append(key, form[key].value);
   const file = form.file && form.file.files[0];
   const kind = !file ? 'application/x-netcdf' : file.name.endsWith('.zip') ? 'application/zip'
@@ -174,7 +181,7 @@ def page(desk: Desk, host: str) -> str:
         f"<tr><td><code>{name}</code></td><td>{escape(text)}</td></tr>"
         for name, (_, text) in kept.items()
     )
-    kinds = {"integer": "number", "string": "text"}
+    kinds = {"integer": "number", "string": "text", "number": "text"}
     fields = "".join(
         f"<label>{name} <input name={name} type={kinds[kind]}></label>"
         for name, (kind, _) in kept.items()

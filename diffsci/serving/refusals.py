@@ -51,10 +51,8 @@ def refusal_of(error: DiffsciError, body: Path | None) -> Refusal:
     if body is not None:
         text = text.replace(str(body), "body").replace(str(body.resolve()), "body")
     field = _field(text)
+    text = re.sub(r"--within (\S+)", r"within=\1", text)
     text = re.sub(r"--(start|lead)\b", r"\1", text)
-    # Files that are ours alone are no fix for a client.
-    text = re.sub(r"; (?:correct|map|write) [^;]*data_catalog/[^;]*", "", text)
-    text = re.sub(r" out of the file, or declare what they mean: .*", " out", text)
     text = text.replace("condition: got NoneType, expected a", "body: is empty, expected a")
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     return Refusal(status, field, text)

@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from diffsci.errors import ConfigError
+from diffsci.forecasting.calibration.calibrated import warn_of_unusual
 from diffsci.serving.app import application
 from diffsci.serving.desk import Desk, Limits
 from diffsci.stages.ensembles.from_files import opened
@@ -43,6 +44,7 @@ def serve(
         StorageError: When there is no whole model.
     """
     model, _ = opened(folder / "model" if (folder / "model").is_dir() else folder)
+    warn_of_unusual(model)
     desk = Desk(model, limits or Limits())
     bound = _bound(host, port)
     if host != LOOPBACK:

@@ -149,6 +149,7 @@ def prepare(pipeline: Pipeline, roots: tuple[Path, ...]) -> Prepared:
         every=sample.every if sample else 1,
         cases=sample.cases if sample else None,
     )
+    evaluation.tell_fewer(sample.cases if sample else None)
     log.info(
         "data: %s; %d training examples, %s test cases; %s; %s",
         name,

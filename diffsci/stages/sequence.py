@@ -22,8 +22,9 @@ from diffsci.run_folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
 from diffsci.stages import checks, registering
-from diffsci.stages.ensembles.calibrating import calibrated
+from diffsci.stages.ensembles.growing import Wanted
 from diffsci.stages.ensembles.provenance import provenance
+from diffsci.stages.ensembles.reverse_variance import with_variance
 from diffsci.stages.ensembles.sampling import write_ensemble, write_truth
 from diffsci.stages.ensembles.sharing import hands_of
 from diffsci.stages.placing import placed
@@ -204,7 +205,7 @@ class Sequence:
             return model
         if lacks:
             device = placed(self.loaded.pipeline.runtime, self.folder)
-            model = calibrated(model, prepared.valid or prepared.examples, device)
+            model = with_variance(model, prepared.valid or prepared.examples, device)
         replace(model, provenance=self._provenance(prepared)).save(place, text)
         return read_surrogate(place, self.loaded.pipeline)
 
@@ -245,17 +246,8 @@ class Sequence:
                 self.path / TRUTH,
                 members=sample.members,
             )
-            write_ensemble(
-                model,
-                engine,
-                given,
-                members=sample.members,
-                seed=sample.seed,
-                batch=pipeline.runtime.batch,
-                store=store,
-                exact=True,
-                hands=hands_of(pipeline.runtime),
-            )
+            hands = hands_of(pipeline.runtime)
+            write_ensemble(model, engine, given, Wanted.of(pipeline, exact=True), store, hands)
 
     def _evaluate(
         self, prepared: Prepared, model: Surrogate, device: Device, tracker: Tracker

@@ -12,6 +12,7 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlencode
 
 import netCDF4
@@ -20,6 +21,8 @@ import pytest
 import uvicorn
 import xarray as xr
 
+from diffsci.forecasting.calibration.calibrated import made_for
+from diffsci.forecasting.calibration.recalibration import Recalibration
 from diffsci.serving import pages
 from diffsci.serving.app import application
 from diffsci.serving.desk import Desk, Limits
@@ -205,6 +208,10 @@ BAD = {
         lambda t: (netcdf(ring().assign(u=ring().u.assign_attrs(units="K")), t), NETCDF, {}),
         422, "u",
     ),
+    "far from training": (
+        lambda t: (netcdf(ring() + 300, t), NETCDF, {}), 422, "u",
+    ),
+    "within": (lambda t: (netcdf(ring(), t), NETCDF, {"within": "far"}), 400, "within"),
     "type": (lambda t: (netcdf(ring().astype("U4"), t), NETCDF, {}), 422, "u"),
     "huge by its own word": (lambda t: (_huge(t), NETCDF, {}), 413, "u"),
     "answer too large": (lambda t: (netcdf(ring(), t), NETCDF, {"members": 99_000, "lead": "900"}),
@@ -332,16 +339,63 @@ def test_health_model_openapi_and_page(served):
     status, told = served.send("GET", "/openapi.json")
     document = json.loads(told)
     asked = document["paths"]["/sample"]["post"]["parameters"]
-    assert [each["name"] for each in asked] == ["members", "seed", "lead", "start"]
-    assert {"200", "400", "413", "422", "503"} <= set(
-        document["paths"]["/sample"]["post"]["responses"]
-    )
+    assert [each["name"] for each in asked] == ["members", "seed", "lead", "start", "within"]
+    answers = document["paths"]["/sample"]["post"]["responses"]
+    # Each status that the code can answer, by its own words, is described.
+    source = "".join(file.read_text() for file in Path(pages.__file__).parent.glob("*.py"))
+    said = set(re.findall(r"(?:Refusal\(\s*|Error, |JSONResponse\(told, )(\d{3})", source)) | {
+        "405"
+    }
+    assert said - {"499"} <= set(answers)  # 499: the client has gone, and reads none
+    assert all(len(each["description"]) > 10 for each in answers.values())
     for path in ("/", "/docs"):
         status, page = served.send("GET", path)
         assert status == 200 and b"the last frame; each forecast step is 0.2" in page
         assert not re.search(rb"(src|href)=['\"]?https?:", page)  # nothing from elsewhere
     assert "default-src 'none'" in pages.POLICY
     assert served.send("GET", "/sample")[0] == 405 and served.send("GET", "/etc/passwd")[0] == 404
+
+
+def test_every_request_has_a_line_of_the_log(served, tmp_path, caplog):
+    caplog.set_level("INFO", logger="diffsci")
+    served.sample(netcdf(ring(), tmp_path), members=1)
+    served.sample(b"x", members="1\n0")
+    served.send("GET", "/nothing")
+    lines: list[str] = []
+    end = time.monotonic() + 300
+    while len(lines) < 3 and time.monotonic() < end:  # a line is written after the answer is sent
+        lines = [each.getMessage() for each in caplog.records if each.name.endswith("doors")]
+        time.sleep(0.01)
+    good, refused, nothing = sorted(lines, key=lambda line: line.split(" -> ")[1])
+    assert re.fullmatch(
+        r"serve: 127.0.0.1 POST /sample\?members=1 -> 200, \d+ bytes, \d+\.\d\d s", good
+    )
+    assert "POST /sample?members=1%0A0 -> 400, " in refused and '"field":"members"' in refused
+    assert "GET /nothing -> 404" in nothing
+    assert not any("\n" in line for line in lines)
+    caplog.clear()
+    served.send("GET", "/health")  # what asks every second would drown the rest
+    assert not [each for each in caplog.records if each.name.endswith("doors")]
+
+
+def test_a_calibrated_model_answers_with_calibrated_members(tmp_path):
+    """As `Surrogate.sample` does, of fewer members than the centre of a case takes, too."""
+    model = makers.forecasting()
+    engine = model.engine()
+    by = Recalibration(
+        shift=np.full((2, 1), 0.25), spread=np.full((2, 1, 1), 3.0), edges=(), centre=4,
+        levels=(), radius=np.zeros((0, 2, 1)), cases=9, made_for=made_for(model, engine),
+    )  # fmt: skip
+    served = Served(replace(model, calibration=by))
+    try:
+        given = ring()
+        found = served.ensemble(netcdf(given, tmp_path), members=2, seed=4, lead="2")
+        np.testing.assert_array_equal(
+            found["u"], served.model.sample(given, members=2, seed=4, leads=2)["u"]
+        )
+        assert not np.array_equal(found["u"], model.sample(given, members=2, seed=4, leads=2)["u"])
+    finally:
+        served.close()
 
 
 def test_temporary_files_are_removed(served, tmp_path, monkeypatch):

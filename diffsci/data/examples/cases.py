@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from diffsci.data.fields import Cases, Fields
 from diffsci.data.statistics import Statistics
 from diffsci.data.tasks.base import Task, windows
 from diffsci.errors import DataError
+
+log = logging.getLogger(__name__)
 
 _BLOCK = 256
 
@@ -75,6 +78,15 @@ class Evaluation:
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def tell_fewer(self, asked: int | None) -> None:
+        """Warn where a part has fewer cases than `sample.cases` asks for."""
+        if asked is not None and len(self) < asked:
+            log.warning(
+                "sample.cases: %d are asked for, and data.split.test has %d: all of them are taken",
+                asked,
+                len(self),
+            )
 
 
 def cases_given(

@@ -9,10 +9,12 @@ import xarray as xr
 
 from diffsci.data.catalog import Entry
 from diffsci.errors import ConfigError
+from diffsci.forecasting.calibration.calibrated import ensemble
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.requests.conditions import given_for
 from diffsci.forecasting.requests.durations import leads_of
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.requests.starts import given_from
 from diffsci.forecasting.surrogate import Surrogate
 
@@ -26,12 +28,14 @@ class Question:
         seed: Of the noise.
         lead: How far, as a duration or a number of steps.
         starts: Times of the file; empty takes the latest possible.
+        within: Standard deviations that the mean of a field may lie from that of training.
     """
 
     members: int | None = None
     seed: int | None = None
     lead: str | None = None
     starts: tuple[str, ...] = ()
+    within: float = WITHIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,7 @@ class Plan:
         Args:
             engine: Of the model; made once, it serves many questions.
         """
-        numbers = range(self.members)
-        values = self.model.values(engine, self.given, numbers, self.seed)
+        values = ensemble(self.model, engine, self.given, self.members, self.seed)
         return self.model.label(values, self.given.cases, np.arange(self.members))
 
 
@@ -95,7 +98,7 @@ def planned(model: Surrogate, entry: Entry | None, question: Question) -> Plan:
     if entry is None:
         given = given_for(model, None, leads)
     else:
-        given = given_from(model, entry, question.starts, leads)
+        given = given_from(model, entry, question.starts, leads, within=question.within)
     told = model.provenance | {"diffsci_seed": asked.seed}
     return Plan(
         model=replace(model, provenance=told), given=given, members=asked.members, seed=asked.seed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,17 +18,13 @@ from diffsci.data.examples.rims import taken
 from diffsci.data.fields import Cases, Fields
 from diffsci.errors import DataError
 from diffsci.forecasting.given import Given
+from diffsci.forecasting.requests.grids import COARSE_SHARE, describe, same_place, way_to
 from diffsci.forecasting.requests.matching import canonical_of, fields_of
-from diffsci.grid import Grid
+from diffsci.forecasting.requests.plainly import plainly
+from diffsci.forecasting.requests.plausible import WITHIN, require_plausible
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
-
-_CELL_SHARE = 1e-3
-"""How far a coordinate may be off, as a share of a cell: stored coordinates are rounded."""
-
-_COARSE_SHARE = 0.05
-"""The same for coarse grids: plain means of coordinates differ from area-weighted ones."""
 
 _CLASS = "label="
 """How the scalar of a class begins."""
@@ -37,8 +32,14 @@ _CLASS = "label="
 Condition = xr.Dataset | xr.DataArray | Sequence[object] | None
 
 
-def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
+def given_for(model: Surrogate, condition: Condition, leads: int, within: float = WITHIN) -> Given:
     """The cases a user's condition stands for.
+
+    Args:
+        model: What it is for.
+        condition: As `Surrogate.sample` takes it.
+        leads: Forecast steps.
+        within: See `require_plausible`.
 
     Raises:
         DataError: Naming what does not fit, and what would.
@@ -56,7 +57,7 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
         )
     if task.has_leads and "number" in condition.dims:
         each = [
-            given_for(model, condition.isel(number=number, drop=True), leads)
+            given_for(model, condition.isel(number=number, drop=True), leads, within)
             for number in range(condition.sizes["number"])
         ]
         states = [given.known for given in each if given.known is not None]
@@ -67,12 +68,20 @@ def given_for(model: Surrogate, condition: Condition, leads: int) -> Given:
             edges=torch.stack(edges, dim=1) if edges else None,
             ensemble=True,
         )
-    entry = Entry(name="condition", source=Source(path="condition"), file=Path("the condition"))
-    return given_of(model, fields_of(model, canonical_of(model, condition, entry), entry), leads)
+    entry = Entry(name="condition", source=Source(path="condition"))
+    with plainly(entry, condition):
+        fields = fields_of(model, canonical_of(model, condition, entry), entry)
+    return given_of(model, fields, leads, within)
 
 
-def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
+def given_of(model: Surrogate, fields: Fields, leads: int, within: float = WITHIN) -> Given:
     """The cases that fields stand for: a forecast from the last frames, or each time a field.
+
+    Args:
+        model: What it is for.
+        fields: Its channels, in their order.
+        leads: Forecast steps.
+        within: See `require_plausible`.
 
     Raises:
         DataError: Naming what does not fit.
@@ -81,6 +90,7 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     fields = task.on_grid(fields, model.grid)
     values = np.asarray(fields.values)
     states = _encoded(model, values)
+    require_plausible(model, fields, states.numpy(), within)
     if task.draws:  # What is missing is what is asked for.
         states = torch.where(torch.from_numpy(np.isnan(values)), torch.nan, states)
     if task.has_leads:
@@ -88,32 +98,14 @@ def given_of(model: Surrogate, fields: Fields, leads: int) -> Given:
     return _seen(model, fields, states)
 
 
-def _same_place(found: Grid, wanted: Grid, share: float = _CELL_SHARE) -> bool:
-    """Whether two grids have the same cells, to a share of a cell."""
-    if found.dims != wanted.dims or found.sizes != wanted.sizes:
-        return False
-    for one, other in zip(found.coordinates, wanted.coordinates, strict=True):
-        cell = abs(other[1] - other[0]) if len(other) > 1 else 1.0
-        if np.abs(np.subtract(one, other)).max() > share * cell:
-            return False
-    return True
-
-
-def _describe(grid: Grid) -> str:
-    return ", ".join(
-        f"{dim} {len(at)} from {at[0]:g} to {at[-1]:g}"
-        for dim, at in zip(grid.dims, grid.coordinates, strict=True)
-    )
-
-
 def _history(model: Surrogate, fields: Fields, states: Tensor, leads: int) -> Given:
     """Forecasts start from the last frames of each trajectory."""
     task = model.pipeline.data.task
     ahead = leads * task.step if task.boundary else 0
-    if not _same_place(fields.grid, model.grid):
+    if not same_place(fields.grid, model.grid):
         raise DataError(
-            f"{fields.source}: its grid is {_describe(fields.grid)}; "
-            f"the model's is {_describe(model.grid)}"
+            f"{fields.source}: its grid is {describe(fields.grid)}; "
+            f"the model's is {describe(model.grid)}; {way_to(fields.grid, model.grid)}"
         )
     frames, have = task.given_frames, len(fields.times) - ahead
     if have < frames or fields.breaks[have - frames + 1 :].any():
@@ -159,15 +151,16 @@ def _seen(model: Surrogate, fields: Fields, states: Tensor) -> Given:
     task = model.pipeline.data.task
     coarse = task.given_grid(model.grid)
     flat = states.flatten(0, 1)
-    if _same_place(fields.grid, model.grid):
+    if same_place(fields.grid, model.grid):
         seen = [states] if fields.beside is None else [_encoded(model, fields.beside), states]
         known = task.observe(torch.stack(seen, dim=2).flatten(0, 1), model.grid)
-    elif _same_place(fields.grid, coarse, _COARSE_SHARE):
+    elif same_place(fields.grid, coarse, COARSE_SHARE):
         known = flat
     else:
         raise DataError(
-            f"{fields.source}: its grid is {_describe(fields.grid)}; expected the coarse one, "
-            f"{_describe(coarse)}, or the fine one, {_describe(model.grid)}"
+            f"{fields.source}: its grid is {describe(fields.grid)}; expected the coarse one, "
+            f"{describe(coarse)}, or the fine one, {describe(model.grid)}; "
+            f"{way_to(fields.grid, model.grid)}"
         )
     times = len(fields.times)
     rows = np.array([[i, j] for i in range(len(fields.trajectories)) for j in range(times)])

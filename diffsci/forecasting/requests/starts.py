@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 import xarray as xr
 
 from diffsci.data import reader
@@ -21,9 +20,11 @@ from diffsci.data.canonical import times as stamps
 from diffsci.data.catalog import Entry
 from diffsci.data.fields import Fields
 from diffsci.errors import DataError
-from diffsci.forecasting.given import Given
+from diffsci.forecasting.given import Given, together
 from diffsci.forecasting.requests.conditions import given_for, given_of
 from diffsci.forecasting.requests.matching import canonical_of, fields_of
+from diffsci.forecasting.requests.plainly import plainly
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.surrogate import Surrogate
 
 _ISO = re.compile(
@@ -31,9 +32,17 @@ _ISO = re.compile(
     r"(?:Z|[+]00:?00)?"
 )
 
+_SHOWN = 4
+"""Spans of missing frames that a message lists."""
+
 
 def given_from(
-    model: Surrogate, entry: Entry, starts: Sequence[str], leads: int, known: Entry | None = None
+    model: Surrogate,
+    entry: Entry,
+    starts: Sequence[str],
+    leads: int,
+    known: Entry | None = None,
+    within: float = WITHIN,
 ) -> Given:
     """What a file gives the model.
 
@@ -44,22 +53,24 @@ def given_from(
             and every time of other tasks.
         leads: Forecast steps.
         known: Entry of the training data, whose renaming holds for the names that the file has.
+        within: Standard deviations that the mean of a field may lie from that of training.
 
     Raises:
         DataError: Naming what is missing or does not fit: names, units, grid, levels, frames.
     """
     raw = reader.open_raw(entry)
     try:
-        raw = _renamed(raw, entry, known)
-        entry = replace(entry, rename={})
-        if model.pipeline.data.task.condition_channels(len(model.channels)) == 0:
-            return _of_scalars(model, raw, entry, starts)
-        canonical = canonical_of(model, raw, entry)
-        if not model.pipeline.data.task.has_leads:
-            return given_of(model, _at(model, canonical, starts, entry), leads)
-        places = _places(model, canonical, starts, entry, leads)
-        parts = [fields_of(model, canonical.isel(time=place), entry) for place in places]
-        return together([given_of(model, part, leads) for part in parts])
+        with plainly(entry, raw):
+            raw = _renamed(raw, entry, known)
+            entry = replace(entry, rename={})
+            if model.pipeline.data.task.condition_channels(len(model.channels)) == 0:
+                return _of_scalars(model, raw, entry, starts)
+            canonical = canonical_of(model, raw, entry)
+            if not model.pipeline.data.task.has_leads:
+                return given_of(model, _at(model, canonical, starts, entry), leads, within)
+            places = _places(model, canonical, starts, entry, leads)
+            parts = [fields_of(model, canonical.isel(time=place), entry) for place in places]
+            return together([given_of(model, part, leads, within) for part in parts])
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{entry.location}: cannot be read to the end ({type(error).__name__}: {error}); "
@@ -166,19 +177,33 @@ def _history(
 ) -> list[int]:
     needed = _needed(model, times[last], frames)
     found = [_place(times, stamp, model) for stamp in needed]
-    missing = [
-        stamps.name(stamp)
-        for stamp, place in zip(needed, found, strict=True)
-        if place is None
-    ]  # fmt: skip
-    if missing:
+    if None in found:
+        lacking = sum(place is None for place in found)
         raise DataError(
             f"{entry.location}: a forecast from {stamps.name(times[last])} needs "
             f"{frames[0]} frames up to it{_after(frames[1])}, {_step(model)} apart, and "
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{_spans(needed, found)} {'is' if lacking == 1 else 'are'} missing"
+            f"{f', {lacking} in all' if lacking > 1 else ''}; "
             f"{_range(times)}: add the frames, or take another --start"
         )
     return [place for place in found if place is not None]
+
+
+def _spans(needed: list[object], found: list[int | None]) -> str:
+    """The frames that are not there, those in a row as a span."""
+    rows: list[list[object]] = [[]]
+    for stamp, place in zip(needed, found, strict=True):
+        if place is None:
+            rows[-1].append(stamp)
+        elif rows[-1]:
+            rows.append([])
+    ends = [(row[0], row[-1]) for row in rows if row]
+    spans = [
+        stamps.name(first) if first is last else f"{stamps.name(first)} to {stamps.name(last)}"
+        for first, last in ends
+    ]
+    shown = spans[:_SHOWN]
+    return ", ".join(shown) + (f" and {len(spans) - _SHOWN} more spans" if spans[_SHOWN:] else "")
 
 
 def _after(frames: int) -> str:
@@ -237,39 +262,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def together(parts: Sequence[Given]) -> Given:
-    """Several cases of one model as one.
-
-    Raises:
-        DataError: Where two have one key, and so would have the same noise.
-    """
-    cases = [part.cases for part in parts]
-    keys = tuple(key for each in cases for key in each.keys)
-    if len(set(keys)) < len(keys):
-        raise DataError("two cases have one label: give each sample of the file its own")
-    known = [part.known for part in parts if part.known is not None]
-    edges = [part.edges for part in parts if part.edges is not None]
-    scalars = [part.scalars for part in parts if part.scalars is not None]
-    kept = [part.kept for part in parts if part.kept is not None]
-    labels = {
-        name: np.concatenate([each.labels[name] for each in cases]) for name in cases[0].labels
-    }
-    joined = replace(
-        cases[0],
-        rows=np.concatenate([each.rows for each in cases]),
-        keys=keys,
-        trajectories=np.concatenate([each.trajectories for each in cases]),
-        times=np.concatenate([each.times for each in cases]),
-        labels=labels,
-        # Each part counts in times of its own; valid times are counted on from the starts.
-        stamps=None,
-    )
-    return Given(
-        cases=joined,
-        known=torch.cat(known) if known else None,
-        edges=torch.cat(edges) if edges else None,
-        scalars=torch.cat(scalars) if scalars else None,
-        kept=np.concatenate(kept) if kept else None,
-    )

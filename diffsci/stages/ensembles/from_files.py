@@ -11,10 +11,12 @@ from pathlib import Path
 from diffsci import config, families
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.errors import ConfigError, DiffsciError, StorageError
+from diffsci.forecasting.calibration.calibrated import warn_of_unusual
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.requests.durations import leads_of
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.requests.starts import given_from
 from diffsci.forecasting.store.disk import require_name
 from diffsci.forecasting.store.places import Place
@@ -23,13 +25,17 @@ from diffsci.locking import lock
 from diffsci.run_folder import roots_of_run
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
+from diffsci.stages.ensembles.growing import Wanted
 from diffsci.stages.ensembles.provenance import provenance
-from diffsci.stages.ensembles.sampling import write_ensemble
+from diffsci.stages.ensembles.sampling import say_written, write_ensemble
 from diffsci.stages.ensembles.trained import trained
 from diffsci.stages.training import following
 from diffsci.training import distributed
 
 log = logging.getLogger(__name__)
+
+FROM = "diffsci_from"
+"""Attribute of a store: name of the file that its cases are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,7 @@ class Request:
         members: Of each case; none takes what the pipeline says.
         seed: Of the noise; none takes what the pipeline says.
         overrides: `KEY=VALUE` texts for `sample.*` and `runtime.*`.
+        within: Standard deviations that the mean of a field may lie from that of training.
     """
 
     source: str
@@ -51,6 +58,7 @@ class Request:
     members: int | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
+    within: float = WITHIN
 
     def __post_init__(self) -> None:
         for text in self.overrides:
@@ -82,19 +90,11 @@ def sample_from(folder: Path, request: Request, out: Path | str | None) -> Path 
         DataError: For a file that does not fit the model, naming what.
         StorageError: When there is no whole model, or the store was made from something else.
     """
-    model_folder = folder / "model" if (folder / "model").is_dir() else folder
-    model, loaded = opened(model_folder, request.texts)
-    if request.lead is not None:
-        count = leads_of(request.lead, model)
-        model, loaded = opened(model_folder, [*request.texts, f"sample.leads={count}"])
+    model, given, entry = asked_of_file(folder, request)
     section = model.pipeline.sample
     assert section is not None
-    roots = roots_of_run(loaded.origin, loaded.roots)
-    entry = load_entry(request.source, roots)
-    given = given_from(model, entry, request.starts, section.leads, training_entry(model, roots))
-    model = replace(model, provenance=model.provenance | {"diffsci_from": entry.name})
     name = f"forecast-{entry.name}-m{section.members}-s{section.seed}.zarr"
-    store = out or (folder if model_folder != folder else Path()) / name
+    store = out or (folder if (folder / "model").is_dir() else Path()) / name
     require_name(Place.of(store))
     with _together(model) as first:
         if first:
@@ -103,6 +103,38 @@ def sample_from(folder: Path, request: Request, out: Path | str | None) -> Path 
         else:
             sharing.follow(lambda _: (model, model.engine(), given))
     return store
+
+
+def asked_of_file(folder: Path, request: Request) -> tuple[Surrogate, Given, Entry]:
+    """The model with what is to be different, the cases of a file, and what is known of the file.
+
+    Raises:
+        ConfigError: For settings the model has no use for.
+        DataError: For a file that does not fit the model, naming what.
+        StorageError: When there is no whole model.
+    """
+    model_folder = _model_folder(folder)
+    model, loaded = opened(model_folder, request.texts)
+    if request.lead is not None:
+        count = leads_of(request.lead, model)
+        model, loaded = opened(model_folder, [*request.texts, f"sample.leads={count}"])
+    section = model.pipeline.sample
+    assert section is not None
+    roots = roots_of_run(loaded.origin, loaded.roots)
+    entry = load_entry(request.source, roots)
+    known = training_entry(model, roots)
+    given = given_from(model, entry, request.starts, section.leads, known, request.within)
+    warn_of_unusual(model)
+    return replace(model, provenance=model.provenance | {FROM: entry.name}), given, entry
+
+
+def model_of(folder: Path) -> Surrogate:
+    """The model of a run folder, or of a model folder, as it is."""
+    return opened(_model_folder(folder))[0]
+
+
+def _model_folder(folder: Path) -> Path:
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _together(model: Surrogate) -> AbstractContextManager[bool]:
@@ -114,22 +146,17 @@ def _together(model: Surrogate) -> AbstractContextManager[bool]:
 
 def _write(model: Surrogate, given: Given, store: Path | str) -> None:
     """The ensemble, by this process or by all that were started with it."""
-    section, place = model.pipeline.sample, Place.of(store)
-    assert section is not None
-    if not place.is_remote:
-        place.path.parent.mkdir(parents=True, exist_ok=True)
+    place = Place.of(store)
     with nullcontext() if place.is_remote else lock(place.path.parent, model.pipeline.name):
-        write_ensemble(
+        wrote = write_ensemble(
             model,
             model.engine(),
             given,
-            members=section.members,
-            seed=section.seed,
-            batch=model.pipeline.runtime.batch,
-            store=store,
+            Wanted.of(model.pipeline),
+            store,
             hands=sharing.hands_of(model.pipeline.runtime),
         )
-    log.info("sample: wrote %s", store)
+    say_written(store, wrote)
 
 
 def opened(folder: Path, overrides: Sequence[str] = ()) -> tuple[Surrogate, config.Loaded]:

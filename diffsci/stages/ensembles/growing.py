@@ -23,10 +23,35 @@ from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.store.work import Committed, Work, Writing
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.sections import Sample
+from diffsci.sections import Pipeline, Sample
 from diffsci.sections.storing import Storing
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How much of an ensemble is wanted.
+
+    Args:
+        members: Of each case; a store that has more keeps them.
+        seed: Of the noise.
+        batch: Rows that are held while a window of leads is made; the results do not depend on it.
+        exact: Whether the store is to hold what is asked for and nothing else.
+    """
+
+    members: int
+    seed: int
+    batch: int
+    exact: bool = False
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, *, exact: bool = False) -> Wanted:
+        """What a pipeline asks for."""
+        section = pipeline.sample
+        assert section is not None
+        batch = pipeline.runtime.batch
+        return cls(members=section.members, seed=section.seed, batch=batch, exact=exact)
 
 
 def existing(store: Place) -> Ledger | None:
@@ -98,16 +123,7 @@ class Growth:
 
     @classmethod
     def of(
-        cls,
-        model: Surrogate,
-        engine: Engine,
-        given: Given,
-        *,
-        members: int,
-        seed: int,
-        storing: Storing,
-        store: Place,
-        exact: bool,
+        cls, model: Surrogate, engine: Engine, given: Given, wanted: Wanted, store: Place
     ) -> Growth:
         """The growth of a store by what is asked for.
 
@@ -115,12 +131,14 @@ class Growth:
             StorageError: When it was made from something else, or holds cases that are not given.
         """
         require_name(store)
-        template = Template(model=model, cases=given.cases, members=members, storing=storing)
-        asked = asked_of(template, engine, given, seed)
+        section = model.pipeline.sample
+        storing = section.store if section else Storing()
+        template = Template(model=model, cases=given.cases, members=wanted.members, storing=storing)
+        asked = asked_of(template, engine, given, wanted.seed)
         found = existing(store)
         if found is not None:
             found.require_same(asked, store)
-            if not exact:
+            if not wanted.exact:
                 asked = _union(found, asked, store)
         old = None if found is None else Old(store, found)
         template = replace(template, members=asked.members)

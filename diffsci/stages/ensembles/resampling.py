@@ -14,6 +14,7 @@ from diffsci.data.examples.parts import read_part
 from diffsci.data.examples.windows import Examples
 from diffsci.data.fields import Fields
 from diffsci.errors import StorageError
+from diffsci.forecasting.calibration.calibrated import warn_of_unusual
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.opening import read_surrogate
@@ -24,10 +25,10 @@ from diffsci.locking import lock
 from diffsci.runtime import Device
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
-from diffsci.stages.ensembles.calibrating import calibrated
-from diffsci.stages.ensembles.growing import existing
+from diffsci.stages.ensembles.growing import Wanted, existing
 from diffsci.stages.ensembles.provenance import provenance
-from diffsci.stages.ensembles.sampling import write_ensemble
+from diffsci.stages.ensembles.reverse_variance import with_variance
+from diffsci.stages.ensembles.sampling import say_written, write_ensemble
 from diffsci.stages.prepare import Known, require_alike
 
 log = logging.getLogger(__name__)
@@ -54,23 +55,20 @@ def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path |
     require_name(place)
     _require_no_product(run, place)
     model, test = opened(loaded, run)
-    if not place.is_remote:
-        place.path.parent.mkdir(parents=True, exist_ok=True)
+    warn_of_unusual(model)
     # Object stores have no locks: there it is the user's part that one process alone writes.
     with nullcontext() if place.is_remote else lock(place.path.parent, pipeline.name):
         found = existing(place)
         evaluation = tests_of(model, test, found.cases if found else ())
-        write_ensemble(
+        wrote = write_ensemble(
             model,
             model.engine(),
             Given.of_tests(evaluation, section.observed),
-            members=section.members,
-            seed=section.seed,
-            batch=pipeline.runtime.batch,
-            store=store,
+            Wanted.of(model.pipeline),
+            store,
             hands=sharing.hands_of(pipeline.runtime),
         )
-    log.info("sample: wrote %s", store)
+    say_written(store, wrote)
     return store
 
 
@@ -136,6 +134,7 @@ def tests_of(model: Surrogate, test: Fields, keys: Collection[str]) -> Evaluatio
         )
 
     asked = given(section.every, section.cases)
+    asked.tell_fewer(section.cases)
     wanted = set(asked.cases.keys) | set(keys)
     # Those that a store has may have been chosen otherwise: then both, in the order of the data.
     return asked if len(wanted) == len(asked) else chosen(given(1, None), wanted)
@@ -178,7 +177,7 @@ def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate
     part = data.split.valid or data.split.train
     fields = read_part(data, part, loaded.roots)
     examples = Examples(fields, data.task, model.statistics, data.domain.forcings)
-    found = calibrated(model, examples, Device.of(pipeline.runtime))
+    found = with_variance(model, examples, Device.of(pipeline.runtime))
     place = run / "model"
     with lock(run, pipeline.name):
         found.save(place, (place / CONFIG).read_text(encoding="utf-8"))

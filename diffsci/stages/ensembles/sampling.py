@@ -20,8 +20,9 @@ from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.tiles import Tiling
+from diffsci.messages import counted
 from diffsci.sections.storing import Storing
-from diffsci.stages.ensembles.growing import Growth, asked_of, existing
+from diffsci.stages.ensembles.growing import Growth, Wanted, asked_of, existing
 from diffsci.stages.ensembles.hands import Alone, Hands
 from diffsci.stages.ensembles.job import Job, cutting_of
 from diffsci.stages.scores import recalibrated
@@ -33,27 +34,22 @@ def write_ensemble(
     model: Surrogate,
     engine: Engine,
     given: Given,
-    *,
-    members: int,
-    seed: int,
-    batch: int,
+    wanted: Wanted,
     store: Path | str,
-    exact: bool = False,
     hands: Hands | None = None,
-) -> None:
+) -> bool:
     """The ensemble of a model: calibrated where a calibration is kept with it, else as drawn.
 
     A calibrated store is made of the raw one beside it, which has the members that the centre of a
     case takes, even where fewer are asked for. See `write_raw` for arguments and errors.
+
+    Returns:
+        Whether anything was lacking.
     """
     by = recalibration(model, engine, max(1, len(given.cases.leads)))
     place = Place.of(store)
     if by is None:
-        write_raw(
-            model, engine, given, members=members, seed=seed, batch=batch, store=store,
-            exact=exact, hands=hands,
-        )  # fmt: skip
-        return
+        return write_raw(model, engine, given, wanted, store, hands)
     require_name(place)
     found = existing(place)
     if found is not None and not recalibrated.is_calibrated(found):
@@ -61,33 +57,34 @@ def write_ensemble(
             f"{place}: holds members as they were drawn, and this model's are calibrated now; "
             "choose another name with --out, or sample.calibrated=false"
         )
-    if found is not None and not exact:
-        members = max(members, found.members)
+    if found is not None and not wanted.exact:
+        wanted = replace(wanted, members=max(wanted.members, found.members))
     raw = recalibrated.raw_of(place)
-    grown = _grown(
-        model, engine, given, members=max(members, by.centre), seed=seed, batch=batch,
-        store=raw, exact=exact, hands=hands,
-    )  # fmt: skip
+    drawn = replace(wanted, members=max(wanted.members, by.centre))
+    grown = _grown(model, engine, given, drawn, raw, hands)
     section = model.pipeline.sample
     storing = section.store if section else Storing()
-    template = Template(model=model, cases=given.cases, members=members, storing=storing)
-    ledger = recalibrated.write(template, asked_of(template, engine, given, seed), raw, by, place)
+    template = Template(model=model, cases=given.cases, members=wanted.members, storing=storing)
+    asked = asked_of(template, engine, given, wanted.seed)
+    ledger = recalibrated.write(template, asked, raw, by, place)
     _refuse_failed(place, ledger.failed, len(ledger.cases) * ledger.members)
     _refuse_failed(raw, grown.failed, grown.rows)
+    return found is None or found.digest != ledger.digest
+
+
+def say_written(store: Path | str, wrote: bool) -> None:
+    """Tell that a store was written, or that it was there."""
+    log.info("sample: wrote %s" if wrote else "sample: %s has all that is asked for", store)
 
 
 def write_raw(
     model: Surrogate,
     engine: Engine,
     given: Given,
-    *,
-    members: int,
-    seed: int,
-    batch: int,
+    wanted: Wanted,
     store: Path | str,
-    exact: bool = False,
     hands: Hands | None = None,
-) -> None:
+) -> bool:
     """All members of all cases as they are drawn, in a store which grows by what it lacks.
 
     A store that holds other cases, fewer members or fewer leads of the same ensemble gets what is
@@ -103,58 +100,42 @@ def write_raw(
         engine: Where it computes.
         given: The cases. Those that the store has already must be among them, where they need more
             members or leads.
-        members: Members of each case; a store that has more keeps them.
-        seed: Of the noise.
-        batch: Rows that are held while a window of leads is made; the results do not depend on it.
+        wanted: How much.
         store: The forecast store, a path or an address of fsspec; it takes this name, or changes,
             when it is whole.
-        exact: Whether the store is to hold what is asked for and nothing else.
         hands: Who computes; none is this process alone.
+
+    Returns:
+        Whether anything was lacking.
 
     Raises:
         NumericsError: When members failed, after the store was written with them as NaN.
         StorageError: When the store was made from something else, or cannot be written.
     """
-    growth = _grown(
-        model, engine, given, members=members, seed=seed, batch=batch, store=Place.of(store),
-        exact=exact, hands=hands,
-    )  # fmt: skip
+    growth = _grown(model, engine, given, wanted, Place.of(store), hands)
     _refuse_failed(growth.store, growth.failed, growth.rows)
+    return not growth.is_done
 
 
 def _grown(
     model: Surrogate,
     engine: Engine,
     given: Given,
-    *,
-    members: int,
-    seed: int,
-    batch: int,
+    wanted: Wanted,
     store: Place,
-    exact: bool,
     hands: Hands | None,
 ) -> Growth:
     """A store that holds what is asked for, failures and all."""
-    section = model.pipeline.sample
-    growth = Growth.of(
-        model,
-        engine,
-        given,
-        members=members,
-        seed=seed,
-        storing=section.store if section else Storing(),
-        store=store,
-        exact=exact,
-    )
+    growth = Growth.of(model, engine, given, wanted, store)
     if not growth.is_done:
-        cutting = cutting_of(model, engine, batch)
+        cutting = cutting_of(model, engine, wanted.batch)
         units = cutting.units(growth.missing)
         _say(engine, growth, units)
         job = Job(
             model=model,
             engine=engine,
             given=growth.given,
-            seed=seed,
+            seed=wanted.seed,
             cutting=cutting,
             growth=growth,
         )
@@ -180,12 +161,12 @@ def _say(engine: Engine, growth: Growth, units: list[Unit]) -> None:
         log.info("sample: going on, %d of %d members are there", growth.rows - lacking, growth.rows)
     leads = growth.target.leads
     log.info(
-        "sample: %d cases x %d members%s, %d network calls each, in %d units",
-        len(growth.target.cases),
-        growth.target.members,
-        f" x {leads} leads" if growth.given.cases.leads else "",
-        engine.calls * -(-leads // engine.task.emits),
-        len(units),
+        "sample: %s x %s%s, %s each, in %s",
+        counted(len(growth.target.cases), "case"),
+        counted(growth.target.members, "member"),
+        f" x {counted(leads, 'lead')}" if growth.given.cases.leads else "",
+        counted(engine.calls * -(-leads // engine.task.emits), "network call"),
+        counted(len(units), "unit"),
     )
     _say_tiles(engine.tiles)
 

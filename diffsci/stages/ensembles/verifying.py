@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,19 +12,26 @@ import numpy as np
 from diffsci import config
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting.ensemble import Engine
-from diffsci.forecasting.given import Given
+from diffsci.forecasting.given import Given, together
 from diffsci.forecasting.rollout import Rollout
 from diffsci.forecasting.store import checksums
 from diffsci.forecasting.store.carrying import Old
+from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.stages.ensembles.from_files import FROM, Request, asked_of_file, model_of
 from diffsci.stages.ensembles.growing import asked_of
+from diffsci.stages.ensembles.job import some
 from diffsci.stages.ensembles.resampling import chosen, opened, tests_of
 from diffsci.stages.scores import recalibrated
 
 log = logging.getLogger(__name__)
+
+
+Origin = Callable[[Ledger], tuple[Surrogate, Given]]
+"""The model of a store, and all its cases that there are now."""
 
 
 def verify(
@@ -34,7 +41,7 @@ def verify(
     members: Sequence[int],
     cases: Sequence[str],
 ) -> str:
-    """Check a store of a run: all its chunks, and some members bit by bit.
+    """Check a store of a run's test cases: all its chunks, and some members bit by bit.
 
     Args:
         loaded: The model's pipeline, with what was different when the store was made.
@@ -48,10 +55,58 @@ def verify(
 
     Raises:
         ConfigError: For a member or a case that the store does not have.
+        DataError: When a case is not in the data now.
         NumericsError: When a member comes out otherwise.
         StorageError: With each damaged chunk; or when the store is of another model or run.
     """
-    place = Place.of(store or run / "forecast.zarr")
+
+    def origin(ledger: Ledger) -> tuple[Surrogate, Given]:
+        model, test = opened(loaded, run)
+        model = _of_as_many_leads(model, ledger.leads)
+        section = model.pipeline.sample
+        assert section is not None
+        there = chosen(tests_of(model, test, ledger.cases), list(ledger.cases))
+        return model, Given.of_tests(there, section.observed)
+
+    return _verify(Place.of(store or run / "forecast.zarr"), origin, members, cases)
+
+
+def verify_from(
+    folder: Path, request: Request, store: Path | str, members: Sequence[int], cases: Sequence[str]
+) -> str:
+    """Check a store that was made from a user's file.
+
+    Args:
+        folder: Run folder, or model folder.
+        request: The file, and the settings that the store was made with; its starts and leads are
+            those of the store.
+        store: The store.
+        members: Numbers of those to compute again; none at all takes the first.
+        cases: Keys of the cases to do that for; none at all takes the first.
+
+    Returns:
+        What was checked, as a sentence.
+
+    Raises:
+        ConfigError: For a member or a case that the store does not have.
+        DataError: When the file lacks a case, or does not fit the model.
+        NumericsError: When a member comes out otherwise.
+        StorageError: With each damaged chunk; or when the store is of another model or run.
+    """
+
+    def origin(ledger: Ledger) -> tuple[Surrogate, Given]:
+        keys = list(ledger.cases)
+        # A key is a date, or names a sample, and its time where it has one.
+        dated = [key.rpartition("time=")[2] for key in keys if "time=" in key or "=" not in key]
+        starts = tuple(dict.fromkeys(dated))
+        lead = str(ledger.leads) if model_of(folder).pipeline.data.task.has_leads else None
+        model, given, _ = asked_of_file(folder, replace(request, starts=starts, lead=lead))
+        return model, given
+
+    return _verify(Place.of(store), origin, members, cases)
+
+
+def _verify(place: Place, origin: Origin, members: Sequence[int], cases: Sequence[str]) -> str:
     if not place.has_store():
         raise StorageError(f"{place}: no such store; name one that is there with --store")
     ledger = Ledger.read(place)
@@ -62,42 +117,53 @@ def verify(
         )
     _require_whole(place, ledger)
     if recalibrated.is_calibrated(ledger):
-        drawn = verify(loaded, run, recalibrated.raw_of(place).address, members, cases)
-        return f"{drawn}; {_of_calibrated(place, ledger, loaded, run)}"
-    wanted = _wanted(ledger, members, cases)
-    model, test = opened(loaded, run)
-    model = _of_as_many_leads(model, ledger.leads)
-    again = _Again(place, ledger, model, model.engine())
-    evaluation = tests_of(model, test, ledger.cases)
-    missing = [case for case in wanted[0] if case not in evaluation.cases.keys]
-    if missing:
-        raise DataError(
-            f"{place}: its case {missing[0]} is not in the test part of the data now, so that it "
-            "cannot be computed again; give the part that it was made from (data.split.test)"
-        )
-    section = model.pipeline.sample
-    assert section is not None
-    again.compare(Given.of_tests(chosen(evaluation, wanted[0]), section.observed), wanted[1])
+        drawn = _verify(recalibrated.raw_of(place), origin, members, cases)
+        return f"{drawn}; {_of_calibrated(place, ledger, origin)}"
+    keys, numbers = _wanted(ledger, members, cases)
+    model, given = origin(ledger)
+    _Again(place, ledger, model, model.engine()).compare(_cases_of(given, keys, place), numbers)
     chunks, size = checksums.count(place)
-    names = ", ".join(map(str, wanted[1]))
+    names = ", ".join(map(str, numbers))
     return (
         f"{place}: {chunks} chunks ({size:,} bytes) are whole, and member {names} of "
-        f"{', '.join(wanted[0])} comes out the same, bit by bit"
+        f"{', '.join(keys)} comes out the same, bit by bit"
     )
 
 
-def _of_calibrated(place: Place, ledger: Ledger, loaded: config.Loaded, run: Path) -> str:
+def _cases_of(given: Given, keys: Sequence[str], place: Place) -> Given:
+    """Some cases of a store, of those that there are.
+
+    Raises:
+        DataError: For a case that is not there.
+    """
+    there = list(given.cases.keys)
+    for key in keys:
+        if key not in there:
+            file = open_store(str(place)).attrs.get(FROM)
+            way = (
+                "give the part that it was made from (data.split.test)"
+                if file is None
+                else f"it was made from the file {file}: give that with --from"
+            )
+            raise DataError(
+                f"{place}: its case {key} is not in the test part of the data now, so that it "
+                f"cannot be computed again; {way}"
+            )
+    return together([some(given, there.index(key), there.index(key) + 1) for key in keys])
+
+
+def _of_calibrated(place: Place, ledger: Ledger, origin: Origin) -> str:
     """Make the first case of a calibrated store again from its raw one."""
-    model, test = opened(loaded, run)
+    model, given = origin(ledger)
     by, section = model.calibration, model.pipeline.sample
     assert section is not None
     if by is None or by.digest != ledger.identity[recalibrated.KEY]:
         raise StorageError(
-            f"{place}: was made by another calibration than the one that {run / 'model'} has now; "
+            f"{place}: was made by another calibration than the one that the model has now; "
             "`diffsci run` makes the run's own anew, `diffsci sample` others under another name"
         )
     key = next(iter(ledger.cases))
-    cases = chosen(tests_of(model, test, ledger.cases), [key]).cases
+    cases = _cases_of(given, [key], place).cases
     mapped = recalibrated.Mapped.of(recalibrated.raw_of(place), model, by)
     every = list(range(len(model.channels)))
     values = mapped.values(mapped.cases.index(key), slice(0, ledger.leads), every)

@@ -17,7 +17,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data.fields import Cases
 from diffsci.diffusion.basis import Basis
 from diffsci.errors import StorageError
 from diffsci.forecasting.bounds import Bounds
@@ -27,24 +26,22 @@ from diffsci.forecasting.constraining import bounds_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.compaction import Compaction, with_failures
-from diffsci.forecasting.store.disk import codecs, open_store, quiet
+from diffsci.forecasting.store.disk import open_store, quiet
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
-from diffsci.forecasting.store.template import Template, part_of
+from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.work import Committed, Work
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.sections import Pipeline, Sample
 from diffsci.stages.ensembles.growing import is_same
 from diffsci.stages.prepare import Prepared
+from diffsci.stages.scores.interval_group import INTERVALS, intervals_of, write_intervals
 from diffsci.stages.scores.scoring import Before
 
 log = logging.getLogger(__name__)
 
 KEY = "calibration"
 """Of a ledger's identity: digest of what made a store of another one."""
-
-INTERVALS = "intervals"
-"""Group of a calibrated store: lower and upper ends by level."""
 
 
 def raw_of(store: Place) -> Place:
@@ -172,11 +169,14 @@ def write(template: Template, asked: Ledger, raw: Place, by: Recalibration, stor
     target = with_failures(target, [mapped], None)
     log.info("sample: %s is %s, calibrated", store, raw.name)
     Work(store).begin(target.identity | {"layout": target.layout})
-    cases = template.cases
+    rows, leads = {key: row for row, key in enumerate(mapped.cases)}, slice(0, template.leads)
+
+    def ends_of(key: str) -> np.ndarray:
+        return mapped.intervals(slice(rows[key], rows[key] + 1), leads)
 
     def beside(whole: Place) -> None:
         if by.levels:
-            _write_intervals(mapped, cases, template, whole)
+            write_intervals(ends_of, by.levels, template, whole)
 
     told = {"diffsci_calibration": f"{by.digest}: spread and mean fitted on {by.cases} cases"}
     model = replace(template.model, provenance=template.model.provenance | told)
@@ -189,44 +189,6 @@ def write(template: Template, asked: Ledger, raw: Place, by: Recalibration, stor
         beside=beside,
     ).run()
     return target
-
-
-def _write_intervals(mapped: Mapped, cases: Cases, template: Template, whole: Place) -> None:
-    """The group of intervals, some cases at a time."""
-    rows = {key: row for row, key in enumerate(mapped.cases)}
-    size, levels = template.cases_in_chunk, np.array(mapped.by.levels)
-    leads = slice(0, template.leads)
-    model, encoding = template.model, None
-    for first in range(0, len(cases), size):
-        part = slice(first, min(first + size, len(cases)))
-        ends = [mapped.intervals(slice(rows[k], rows[k] + 1), leads) for k in cases.keys[part]]
-        block = np.concatenate(ends, axis=2)
-        of = part_of(cases, part)
-        each = [
-            xr.concat(
-                [model.label(block[i, j][:, None], of, None) for j in range(2)],
-                xr.Variable("bound", ["lower", "upper"]),
-            )
-            for i in range(len(levels))
-        ]
-        ds = xr.concat(each, xr.Variable("confidence", levels))
-        ds = ds.transpose(template.case_dim, "confidence", "bound", ...)
-        ds.attrs = {"title": f"conformal intervals of {model.pipeline.name}, for each cell alone"}
-        if encoding is None:
-            encoding = {
-                str(name): {"compressors": codecs(template.storing.format)} for name in ds.variables
-            }
-        more = {"append_dim": template.case_dim} if first else {"encoding": encoding}
-        with whole.errors(ds.nbytes), quiet():
-            ds.to_zarr(
-                whole.address,
-                group=INTERVALS,
-                mode="a" if first else "w",
-                consolidated=True,
-                zarr_format=template.storing.format,
-                **more,
-            )
-    whole.secure(name for name in whole.files() if name.startswith(f"{INTERVALS}/"))
 
 
 def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None:
@@ -246,7 +208,7 @@ def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None
     levels: tuple[float, ...] = ()
     ends = np.zeros((0, 2, *raw.shape[:1], *raw.shape[2:]))
     if place.has(INTERVALS):
-        with quiet(), _intervals_of(place) as ds:
+        with quiet(), intervals_of(place) as ds:
             levels = tuple(float(level) for level in ds["confidence"].values)
             each = [
                 [
@@ -257,14 +219,6 @@ def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None
             ]
             ends = np.array(each)
     return Before(raw=raw, ends=ends, levels=levels)
-
-
-def _intervals_of(place: Place) -> xr.Dataset:
-    leads = xr.coders.CFTimedeltaCoder(decode_via_units=False)
-    opened: xr.Dataset = xr.open_zarr(
-        place.address, group=INTERVALS, chunks=None, decode_timedelta=leads
-    )
-    return opened
 
 
 def settle(store: Path, calibrated: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from diffsci import config
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
-from diffsci.forecasting.calibration.calibrated import made_for
+from diffsci.forecasting.calibration.calibrated import made_for, warn_of_unusual
 from diffsci.forecasting.calibration.fitted_spread import Fit, require_levels
 from diffsci.forecasting.calibration.recalibration import Recalibration
 from diffsci.forecasting.ensemble import Engine
@@ -21,7 +21,7 @@ from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.sections import Sample
-from diffsci.stages.ensembles.growing import is_same
+from diffsci.stages.ensembles.growing import Wanted, is_same
 from diffsci.stages.ensembles.sampling import write_raw
 
 log = logging.getLogger(__name__)
@@ -65,20 +65,13 @@ def recalibration_of(
         f" over {sample.leads} leads" if evaluation.cases.leads else "",
         store,
     )
-    write_raw(
-        model,
-        engine,
-        given,
-        members=section.members,
-        seed=sample.seed,
-        batch=pipeline.runtime.batch,
-        store=store,
-        exact=True,
-    )
+    wanted = replace(Wanted.of(pipeline, exact=True), members=section.members)
+    write_raw(model, engine, given, wanted, store)
     fit, told = Fit(section=section, grid=model.grid), made_for(model, engine)
     parts = [fit(members, truth, told) for members, truth in _blocks(model, evaluation, store)]
     found = _joined(parts)
     _say(found, model)
+    warn_of_unusual(replace(model, calibration=found))
     return found
 
 

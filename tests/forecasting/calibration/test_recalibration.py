@@ -1,16 +1,20 @@
 """Recalibration: the factor by its closed form, members that stay, and intervals that hold."""
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from diffsci.diffusion.basis import Basis
 from diffsci.errors import ConfigError, FieldError, NumericsError, StorageError
+from diffsci.forecasting.calibration.calibrated import USUAL, warn_of_unusual
 from diffsci.forecasting.calibration.fitted_spread import Fit, require_levels
 from diffsci.forecasting.calibration.recalibration import Recalibration, filtered
 from diffsci.grid import Grid
 from diffsci.sections.calibrating import Calibrate
+from tests.forecasting import makers
 
 
 def ring(size=16):
@@ -229,3 +233,31 @@ def test_too_few_cases_for_a_level_are_refused_when_the_file_is_read():
     assert Calibrate(cases=9, levels=(0.5, 0.9)).cases == 9
     with pytest.raises(FieldError, match=r"cases: got 8, expected 9 or more, which levels: 0.9"):
         Calibrate(cases=8, levels=(0.5, 0.9))
+
+
+def test_factors_that_no_trained_model_needs_are_told(caplog):
+    model = makers.forecasting()
+    factors = np.array([[[1.9]], [[712.0]]])
+    by = Recalibration(
+        shift=np.zeros((2, 1)), spread=factors, edges=(), centre=4,
+        levels=(), radius=np.zeros((0, 2, 1)), cases=9,
+    )  # fmt: skip
+    warn_of_unusual(replace(model, calibration=by))
+    assert re.search(
+        r"spread of u at 0.4 1 times 712, which is outside 0.2 to 5 \(fitted on 9 validation",
+        caplog.text,
+    )
+    caplog.clear()
+    usual = replace(by, spread=np.full((2, 1, 1), 1.9))
+    section = replace(model.pipeline.sample, calibrated=False)
+    off = replace(model, pipeline=replace(model.pipeline, sample=section), calibration=by)
+    for quiet in (model, replace(model, calibration=usual), off):
+        warn_of_unusual(quiet)
+    assert not caplog.text
+
+
+def test_chance_alone_does_not_reach_what_is_unusual():
+    """Two cases, the fewest, of a reliable ensemble: 200 draws."""
+    of_two = [drawn(2, 8, error=1.0, bias=0.0, seed=seed) for seed in range(200)]
+    factors = [fitted(x, y, levels=()).spread.item() for x, y in of_two]
+    assert USUAL[0] < min(factors) and max(factors) < USUAL[1]

@@ -7,11 +7,18 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from diffsci import cli
-from diffsci.errors import ConfigError, DataError
+from diffsci import cli, pipeline
+from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.forecasting.requests import starts as starts_module
+from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.store.disk import open_store
+from diffsci.forecasting.store.ledger import Ledger
+from diffsci.forecasting.store.places import Place
+from diffsci.stages.ensembles import verifying
 from diffsci.stages.ensembles.from_files import Request, sample_from
 from tests import tiny_runs
+
+UK = "era5_uk_2m_temperature_2019-03.nc"
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +122,46 @@ def with_nan(data):
 
 
 WEATHER = [
-    (lambda d: d.drop_vars("msl"), (), "variable msl: the data has no such variable"),
-    (degrees, (), r"t2m.*'degF-ish'.*'K'"),
+    (
+        lambda d: d.drop_vars("msl").assign(MSL=d["msl"]),
+        (),
+        r"mine.nc: variable msl: the data has no such variable; the file has t2m, MSL; "
+        r"rename it there, such as `ds.rename\(MSL='msl'\)`$",
+    ),
+    (
+        degrees,
+        (),
+        "t2m: the data is in 'degF-ish', the model takes 'K', .*; convert it in the file and set",
+    ),
     (without_units, (), "variable t2m has no units; the model's are K"),
-    (lambda d: d.isel(longitude=slice(1, None)), (), "its grid is .*longitude 12 .*the model's is"),
+    (
+        lambda d: d.isel(longitude=slice(1, None)),
+        (),
+        "its grid is .*longitude 12 .*the model's is .*; it does not reach as far along longitude",
+    ),
     (lambda d: d.assign_coords(latitude=d.latitude + 1), (), "its grid is latitude 9 from 41"),
-    (with_nan, (), "t2m"),
+    (
+        lambda d: d.interp(latitude=np.linspace(40, 56, 17)),
+        (),
+        r"ds.interp\(latitude=numpy.linspace\(40, 56, 9\), longitude=numpy.linspace\(0, 36, 13\)\)",
+    ),
+    (with_nan, (), "t2m: 1 of 117 values are NaN .*; fill them in the file: the model was trained"),
+    (
+        lambda d: d.rename(latitude="north").assign_coords(north=np.arange(9.0)),
+        (),
+        r"no latitude coordinate.*; rename it in the file, such as `ds.rename\(OLD='latitude'\)`",
+    ),
+    (
+        lambda d: d.assign(t2m=(d["t2m"] - 273.15).assign_attrs(units="K")),
+        (),
+        r"variable t2m has the mean .* K at 2000-01-06T18:00:00, \d+ standard deviations from that "
+        r"of training, 2\d\d\.\d+ K; in degC it would be .* from it; 10 is .*--within inf",
+    ),
+    (
+        lambda d: d.assign(msl=(d["msl"] / 100).assign_attrs(units="Pa")),
+        (),
+        "variable msl has the mean 10.* Pa .*; in hPa it would be",
+    ),
     (
         lambda d: d,
         ("2000-02-01",),
@@ -147,6 +188,89 @@ def test_missing_history_is_named(runs, tmp_path):
         sampled(runs("pde"), waves, tmp_path, "0.75")
     made = sampled(runs("pde"), waves, tmp_path)  # the latest possible is the one before
     assert made.start_time.values.tolist() == [0.25]
+
+
+def test_missing_frames_are_told_as_spans_and_counted():
+    days = np.datetime64("2000-01-01", "ns") + np.arange(10) * np.timedelta64(1, "D")
+    found = [0, None, None, None, 1, None, 2, 3, None, None]
+    assert starts_module._spans(list(days), found) == (
+        "2000-01-02T00:00:00 to 2000-01-04T00:00:00, 2000-01-06T00:00:00, "
+        "2000-01-09T00:00:00 to 2000-01-10T00:00:00"
+    )
+    assert starts_module._spans(list(range(12)), [None, 1] * 6).endswith(" and 2 more spans")
+
+
+def test_what_was_not_trained_on_is_taken_where_it_is_said_so(runs, tmp_path):
+    data = tiny_runs.weather()
+    data = data.assign(t2m=(data["t2m"] - 273.15).assign_attrs(units="K"))
+    made = sampled(runs("weather"), data, tmp_path, within=np.inf)
+    assert abs(float(made["t2m"].mean())) < 100  # of kelvin it would be 280
+
+
+def test_other_days_and_places_are_no_false_alarm():
+    """Statistics of one day, or of a quarter of the region, asked of all: 4.3 and 3.0."""
+    with xr.open_dataset(tiny_runs.REPOSITORY / "data_catalog/samples" / UK) as ds:
+        values = next(iter(ds.data_vars.values())).values
+    north, west = values.shape[1] // 2, values.shape[2] // 2
+    quarters = [values[:, y, x] for y in (slice(north), slice(north, None))
+                for x in (slice(west), slice(west, None))]  # fmt: skip
+    days = [values[hour : hour + 24] for hour in range(0, len(values), 24)]
+    pairs = [(day, values) for day in days] + [(a, b) for a in quarters for b in quarters]
+    off = [np.abs(b.mean(axis=(1, 2)) - a.mean()).max() / a.std() for a, b in pairs]
+    assert max(off) < WITHIN / 2
+    assert min(273.15 / a.std() for a, _ in pairs) > 5 * WITHIN  # degrees Celsius
+
+
+def test_a_store_of_a_file_is_verified_with_it(runs, tmp_path):
+    for kind, data in (("weather", tiny_runs.weather()), ("pde", tiny_runs.waves())):
+        (tmp_path / kind).mkdir()
+        run = runs(kind) / "run"
+        starts = ("2000-01-02", "2000-01-03") if kind == "weather" else ("1", "1.5")
+        sampled(runs(kind), data, tmp_path / kind, *starts, members=2, lead="1", seed=7)
+        store = tmp_path / kind / "out.zarr"
+        request = Request(source=str(tmp_path / kind / "mine.nc"))
+        keys = list(Ledger.read(Place.of(store)).cases)
+        told = verifying.verify_from(run, request, store, [1], keys[-1:])
+        assert f"member 1 of {keys[-1]} comes out the same, bit by bit" in told
+    done = CliRunner().invoke(
+        cli.main,
+        ["verify", str(runs("weather") / "run"), "--store", str(tmp_path / "weather" / "out.zarr")],
+    )
+    assert done.exit_code == 3 and "made from the file mine: give that with --from" in done.stderr
+    done = CliRunner().invoke(cli.main, ["verify", str(run), "--from", "mine.nc"])
+    assert done.exit_code == 2 and "name it by --store" in done.stderr
+    other = tiny_runs.weather(seed=1)
+    other.to_netcdf(tmp_path / "weather" / "mine.nc")
+    request = Request(source=str(tmp_path / "weather" / "mine.nc"))
+    with pytest.raises(StorageError, match="2000-01-02"):
+        verifying.verify_from(
+            runs("weather") / "run", request, tmp_path / "weather" / "out.zarr", [], []
+        )
+
+
+def test_nothing_is_said_to_be_written_where_nothing_was_lacking(runs, tmp_path, caplog):
+    caplog.set_level("INFO", logger="diffsci")
+    for word in ("wrote", "has all that is asked for"):
+        caplog.clear()
+        sampled(runs("weather"), tiny_runs.weather(), tmp_path, "2000-01-02", members=2)
+        assert word in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_named(runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "out.zarr", tmp_path / "file" / "below" / "out.zarr"):
+        done = CliRunner().invoke(
+            cli.main,
+            ["sample", str(runs("weather") / "run"), "--members", "1", "--out", str(place)],
+        )
+        assert done.exit_code == 5, done.output
+        assert f"cannot write {place.parent}: " in done.stderr
+        assert ".lock" not in done.stderr and "--out" in done.stderr
+
+
+def test_fewer_cases_than_asked_for_are_told(runs, tmp_path, caplog):
+    pipeline.sample(runs("weather") / "run", 1, None, tmp_path / "x.zarr", ("sample.cases=999",))
+    assert "sample.cases: 999 are asked for, and data.split.test has 6: all of" in caplog.text
 
 
 def test_parameters_and_classes_are_asked_for(runs, tmp_path):

@@ -61,9 +61,9 @@ def written(model, given, store, members, batch, seed, **more):
         lambda _, given: rows.update({len(given[0]): 1})
     )
     try:
-        sampling.write_ensemble(
-            model, engine, given, members=members, seed=seed, batch=batch, store=store, **more
-        )
+        hands = more.pop("hands", None)
+        wanted = growing.Wanted(members=members, seed=seed, batch=batch, **more)
+        sampling.write_ensemble(model, engine, given, wanted, store, hands)
     finally:
         hook.remove()
     return {size: calls / engine.calls for size, calls in rows.items()}

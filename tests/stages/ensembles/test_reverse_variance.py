@@ -19,7 +19,7 @@ from diffsci.errors import ConfigError
 from diffsci.forecasting.opening import read_surrogate
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
-from diffsci.stages.ensembles.calibrating import calibrated
+from diffsci.stages.ensembles.reverse_variance import with_variance
 from tests.diffusion.laws import Knowing
 from tests.forecasting import makers
 
@@ -64,7 +64,7 @@ def test_the_table_of_a_perfect_model_is_the_posterior_variance():
     law, schedule = field(16), EDM()
     model = makers.forecasting()
     model = replace(model, denoiser=Denoiser(Waves(law, schedule), schedule, "x0"))
-    found = calibrated(model, Drawn(law), CPU).variance
+    found = with_variance(model, Drawn(law), CPU).variance
     log_sigma = torch.linspace(-4, 3, 9).double()
     sigma2 = torch.exp(2 * log_sigma)[:, None, None]
     power = law.basis.mean_by_band(law.variance)
@@ -79,7 +79,7 @@ def test_what_the_objective_learned_is_taken_as_it_is():
     with torch.no_grad():
         learned.weight.fill_(-2.0)
     denoiser = Denoiser(model.denoiser.network, schedule, "v", learned)
-    found = calibrated(replace(model, denoiser=denoiser), Drawn(field(16)), CPU).variance
+    found = with_variance(replace(model, denoiser=denoiser), Drawn(field(16)), CPU).variance
     log_sigma = found.log_sigma
     # u = -2 at all levels: E (v - v_hat)^2 = e^-2, and that of x_0 is 1 / (SNR + 1) times it.
     snr = torch.exp(-2 * log_sigma)
@@ -94,7 +94,7 @@ def test_the_table_is_kept_with_the_model_and_asked_for_by_name(tmp_path):
     model = replace(model, pipeline=replace(model.pipeline, sample=sample))
     with pytest.raises(ConfigError, match="no table of its posterior variance.*diffsci sample RUN"):
         model.engine(CPU)
-    table = calibrated(
+    table = with_variance(
         replace(model, denoiser=Denoiser(Waves(law, schedule), schedule, "x0")), Drawn(law), CPU
     ).variance
     model = replace(model, variance=table)

@@ -1,4 +1,7 @@
-"""The posterior variance of a trained model, estimated once and kept with it."""
+"""The variance of a trained model's reverse steps (its posterior), estimated once and kept with it.
+
+The core calls it exact variance; it has nothing to do with the calibration of an ensemble's spread.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ LEVELS, EXAMPLES = 24, 6144
 _BATCH = 64
 
 
-def calibrated(model: Surrogate, examples: Examples, device: Device) -> Surrogate:
+def with_variance(model: Surrogate, examples: Examples, device: Device) -> Surrogate:
     """The model with the table that `variance: exact` needs.
 
     Args:

@@ -72,13 +72,14 @@ def score(
 ) -> None:
     """Score a forecast store, whoever made it, against a truth.
 
-    FORECAST is a Zarr store, a NetCDF file or a run; names of dims and variables of WeatherBench,
-    earth2studio, GenCast and cfgrib are known. Writes scores.csv, scores.json, figures and
-    report.html.
+    FORECAST is a Zarr store, a NetCDF file, a folder or glob of such files, or a run; names of dims
+    and variables of WeatherBench, earth2studio, GenCast and cfgrib are known. Writes scores.csv,
+    scores.json, figures and report.html.
     """
     from diffsci.stages.scores import standalone
 
-    folder = out or Path(f"{forecast.resolve().stem}-scores")
+    named = forecast.parent if set("*?[") & set(forecast.name) else forecast
+    folder = out or Path(f"{named.resolve().stem}-scores")
     words = [word for word in (scores or "").split(",") if word]
     standalone.score(
         forecast,

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import build, families
+from diffsci.errors import ConfigError
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
@@ -94,7 +95,10 @@ def named(text: str) -> Score:
         ConfigError: For an unknown word, key or value.
     """
     word, *options = text.split(":")
-    kind = families.load("scores", word)
+    try:
+        kind = families.load("scores", word)
+    except ConfigError as error:
+        raise ConfigError(f"--scores {text}: {error}") from None
     lines = ", ".join(option.replace("=", ": ", 1) for option in options)
     made: Score = build.fill(
         kind, read(f"{{{lines}}}", f"--scores {text}", lines=False), lazy=False

@@ -116,7 +116,7 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
             for variable in dict.fromkeys(one.variable for one in told):
                 of = [one for one in told if one.variable == variable]
                 numbers = f"{of[0].value:+.3g} ({of[0].low:+.3g} to {of[0].high:+.3g})"
-                cells = (label, variable, word, numbers, verdict(of, first, label, unit))
+                cells = (label, variable, word, verdict(of, first, label, unit), numbers)
                 lines.append([escape(cell) for cell in cells])
     yield "<h2>Which is better</h2>"
     yield from (f"<p>{escape(reason)}</p>" for reason in reasons)
@@ -127,7 +127,7 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
         "difference, paired case by case and drawn in blocks where neighbouring cases are alike. "
         "Leads are judged one by one: of twenty, one may be taken for better by chance.</p>"
     )
-    yield table(["run", "variable", "score", "difference over all leads", "verdict"], lines)
+    yield table(["run", "variable", "score", "verdict", "difference over all leads"], lines)
 
 
 def _why(first: xr.Dataset, second: xr.Dataset) -> str:

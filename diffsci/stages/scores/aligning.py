@@ -261,7 +261,8 @@ def _valid(cases: np.ndarray, first: xr.Dataset) -> np.ndarray:
         return cases[:, None]
     leads = first[LEAD].values
     # Dates of a calendar of their own are objects, which take differences of Python's.
-    return cases[:, None] + (leads.astype("m8[us]").astype(object) if cases.dtype == "O" else leads)
+    leads = leads.astype("m8[us]").astype(object) if cases.dtype == "O" else leads
+    return np.asarray(cases[:, None] + leads)
 
 
 def _leads(first: xr.Dataset, lead_dim: str) -> tuple[tuple[float, ...] | None, str]:

@@ -17,7 +17,7 @@ from diffsci.forecasting.bounds import Bounds
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device
 from diffsci.sections.sampling import Perturbing
-from diffsci.stages.prepare import Known, require_alike
+from diffsci.stages.alike import Known, require_alike
 from tests.forecasting import makers
 from tests.forecasting.test_ensemble import rows_of
 

@@ -8,7 +8,8 @@ import xarray as xr
 
 from diffsci import config
 from diffsci.errors import DataError
-from diffsci.stages.prepare import Known, leads_of, prepare, require_alike
+from diffsci.stages.alike import Known, require_alike
+from diffsci.stages.prepare import leads_of, prepare
 from tests import tiny_runs
 from tests.forecasting import makers
 

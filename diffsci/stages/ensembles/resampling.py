@@ -23,13 +23,13 @@ from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
 from diffsci.runtime import Device
+from diffsci.stages.alike import Known, require_alike
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
 from diffsci.stages.ensembles.growing import Wanted, existing
 from diffsci.stages.ensembles.provenance import provenance
 from diffsci.stages.ensembles.reverse_variance import with_variance
 from diffsci.stages.ensembles.sampling import say_written, write_ensemble
-from diffsci.stages.prepare import Known, require_alike
 
 log = logging.getLogger(__name__)
 

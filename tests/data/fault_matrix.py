@@ -252,6 +252,30 @@ def negative_class(ds, random):
 HOUR = np.timedelta64(1, "h")
 T2M = "variables: {t2m: {units: K, MORE}}\n"
 
+
+def unnamed(ds, random):
+    return xr.Dataset({"u": (("dim_0", "dim_1", "dim_2"), ds["u"].values)})
+
+
+def complex_field(folder, seed):
+    values = makers.pde(seed=seed)["u"].values
+    np.savez(folder / "a.npz", psi=values + 1j * values)
+    return str(folder / "a.npz")
+
+
+def wind(ds, random):
+    return ds.rename(t2m="u10").assign(u10=lambda d: d.u10.assign_attrs(units="m s-1"))
+
+
+def wandering_places(ds, random):
+    north, east = np.meshgrid(ds["latitude"].values, ds["longitude"].values, indexing="ij")
+    step = np.zeros(ds.sizes["time"])
+    step[random.integers(1, len(step)) :] = 0.1
+    flat = ds.drop_vars(["latitude", "longitude"]).rename(latitude="j", longitude="i")
+    where = {"lat": north + step[:, None, None], "lon": east + 0 * step[:, None, None]}
+    return flat.assign({name: (("time", "j", "i"), values) for name, values in where.items()})
+
+
 FAULTS = {
     "a NaN that nothing declares": ("nan", ways(spot(np.nan))),
     "an infinity": ("nan", ways(spot(np.inf))),
@@ -317,6 +341,13 @@ FAULTS = {
     "grey and colour images": ("unreadable", pictures(other_kind)),
     "an image cut off": ("unreadable", pictures(cut_picture)),
     "square arrays without names of dims": ("unreadable", square_arrays),
+    "dims that say nothing": ("dims", ways(unnamed, makers.pde)),
+    "complex fields": ("unreadable", complex_field),
+    "a simulation with one state alone": ("one-state", ways(lambda ds, r: ds.isel(sample=0, time=0, drop=True), makers.pde)),
+    "texts that are no dates": ("time-units", ways(lambda ds, r: ds.assign_coords(time=[f"day {n}" for n in range(8)]))),
+    "places that move with time": ("curvilinear", ways(wandering_places)),
+    "winds that nothing marks, on a globe": ("vector", ways(wind, makers.global_weather)),
+    "a globe that lacks a column": ("seam", ways(lambda ds, r: ds.isel(longitude=np.arange(12) != r.integers(12)), makers.global_weather)),
 }  # fmt: skip
 """Name -> the code it must be told by, and what writes it: (folder, seed) -> what to check."""
 
@@ -358,6 +389,12 @@ def two_by_two(ds, random):
     return ds.drop_vars(["u", "x"]).assign(u=(("sample", "time", "y", "x"), values))
 
 
+def converted(ds, random):
+    """The dims of a file that was made by hand from arrays, with coordinates among its fields."""
+    u, t, x = ds["u"].values[0], ds["time"].values, ds["x"].values
+    return xr.Dataset({"u": (("dim_0", "dim_1"), u), "t": ("dim_0", t), "x": ("dim_1", x)})
+
+
 CLEAN = {
     **{f"layout: {name}": layout(name) for name in LAYOUTS},
     "weather as it should be": ways(lambda ds, r: ds),
@@ -369,6 +406,9 @@ CLEAN = {
     "a calendar without leap days": ways(as_cftime("noleap")),
     "the year 1500": ways(as_cftime("standard", 1500)),
     "calendar months": ways(months),
+    "dates as texts": ways(lambda ds, r: ds.assign_coords(time=[f"2001-02-0{n}_06:00:00" for n in range(1, 9)])),
+    "dates as digits": ways(lambda ds, r: ds.assign_coords(time=("time", 20010201.25 + np.arange(8), {"units": "day as %Y%m%d.%f"}))),
+    "a simulation that was converted": ways(converted, makers.pde),
     "pressures in Pa": ways(levels([85000.0, 50000.0], units="Pa")),
     "heights": ways(levels([2.0, 10.0], units="m", standard_name="height")),
     "land, declared": ways(land, text=WEATHER + T2M.replace("MORE", "missing: static")),
@@ -423,7 +463,7 @@ Each case is seeded at random places, again and again, by property tests.
 |---|---|---|
 {rows}
 
-`gap`, `noise`, `chunks`, `memory`, `tiles` and `sigma-min` are warnings: a run goes on.
+`gap`, `noise`, `chunks`, `memory`, `tiles`, `sigma-min`, `vector`, `seam` and `one-state` are warnings: a run goes on.
 
 The clean data are the layouts that must give equal bits (flipped, rolled, packed, other calendars, Zarr 2 and 3, GRIB, HDF5,
 globs, ...), calendars of models, levels, declared gaps, and values that look like fill values and are none.

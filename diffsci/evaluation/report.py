@@ -204,7 +204,9 @@ def _variable(scores: Scores, variable: str, lead: float | None) -> str:
     """One line a score, one column a forecast."""
     lines = []
     members = {}
-    for word in scores.scores:
+    for word, score in scores.scores.items():
+        if score.timed and lead is not None:
+            continue  # A time is of all leads together.
         rows = [scores.row(name, variable, word, lead) for name in scores.forecasts]
         members = {row.forecast: row.members for row in rows}
         best = best_of(rows, goal_of(word))

@@ -109,6 +109,22 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     assert f"[{row.low:.4g}, {row.high:.4g}]" in text
 
 
+def test_a_time_of_all_leads_is_told_once_beside_scores_of_each(tmp_path):
+    found = results(globe(), leads=(6.0, 12.0))
+    path = write_report(
+        tmp_path / "report.html",
+        title="a",
+        summary="b",
+        scores=table(found, "correlation", "correlation_time"),
+        figures=fake_figures(tmp_path / "figures"),
+        config="",
+        provenance={},
+    )
+    words = [text for text in read(path).text if text.startswith("correlation")]
+    # Each is in the table over all leads and has a line of what it is; one is by lead, too.
+    assert words.count("correlation_time") == 2 and words.count("correlation") == 2 + 2
+
+
 def test_leads_are_in_the_report(tmp_path):
     found = results(line(), leads=(6.0, 12.0))
     path = write_report(

@@ -4,6 +4,7 @@ It can be taken down for a while: nothing listens then, as when a machine restar
 """
 
 import json
+import re
 import socket
 import threading
 import uuid
@@ -116,6 +117,12 @@ class Server:
         if found is None:
             return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none"}
         return 200, {"run": found}
+
+    def _runs_search(self, asked):
+        """By the value of one tag, as a run is found again by its key."""
+        tag, value = re.fullmatch(r"tags\.`(.+)` = '(.+)'", asked["filter"]).groups()
+        wanted = {"key": tag, "value": value}
+        return 200, {"runs": [run for run in self.runs.values() if wanted in run["data"]["tags"]]}
 
     def _runs_update(self, asked):
         info = self.runs[asked["run_id"]]["info"]

@@ -109,6 +109,34 @@ def test_of_staggered_grids_that_of_the_fields_is_taken(tmp_path):
     assert found.sizes["y"] == 6 and list(found.data_vars) == ["sst"]
 
 
+def test_a_rotated_pole_gives_the_places_that_it_means(tmp_path):
+    """Arcs between cells are those of the rotated grid, whose middle is 90 degrees off its pole."""
+    rows, columns = np.arange(-2.0, 3), np.arange(358.0, 363)
+    told = {"grid_mapping_name": "rotated_latitude_longitude",
+            "grid_north_pole_latitude": 37.5, "grid_north_pole_longitude": 177.5}  # fmt: skip
+    ds = xr.Dataset(
+        {"p": (("time", "rlat", "rlon"), RANDOM.normal(size=(3, 5, 5)), {"units": "Pa"})},
+        {"time": np.arange(3).astype("M8[D]").astype("M8[ns]"),
+         "rlat": ("rlat", rows, {"standard_name": "grid_latitude", "units": "degrees"}),
+         "rlon": ("rlon", columns, {"standard_name": "grid_longitude", "units": "degrees"}),
+         "crs": ((), 0, told)},
+    )  # fmt: skip
+    ds.to_netcdf(tmp_path / "a.nc")
+    assert checked(tmp_path / "a.nc") == []
+    found = diffsci.open_data(tmp_path / "a.nc")
+    north, east = (found[name].values for name in ("latitude", "longitude"))
+    assert np.allclose([north[2, 2], east[2, 2]], [52.5, -2.5], atol=1e-9)
+
+    def point(latitude, longitude):
+        a, b = np.deg2rad(latitude), np.deg2rad(longitude)
+        return np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=-1)
+
+    there = point(north, east).reshape(-1, 3)
+    own = point(*np.meshgrid(rows, columns, indexing="ij")).reshape(-1, 3)
+    assert np.allclose(there @ there.T, own @ own.T, atol=1e-12)  # a rotation, to rounding
+    assert north[4, 2] > north[0, 2] and east[2, 4] > east[2, 0]  # and no mirror
+
+
 def test_corners_of_cells_are_no_fields(tmp_path):
     bent(tmp_path / "a.nc")
     with xr.open_dataset(tmp_path / "a.nc") as ds:

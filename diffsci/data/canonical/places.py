@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -38,7 +39,9 @@ def is_place(name: Hashable, variable: xr.Variable, kind: str) -> bool:
 
 
 def are_there(ds: xr.Dataset) -> bool:
-    """Whether fields have places over two dims, or over time and two dims."""
+    """Whether fields have places over two dims, or over time and two dims, or by a rotated pole."""
+    if _rotated(ds) is not None:
+        return True
     named = [v for n, v in ds.variables.items() if is_place(n, v, "latitude")]
     return any(
         v.ndim == 2 or (v.ndim == 3 and str(v.dims[0]).lower() in NAMES["time"]) for v in named
@@ -70,6 +73,52 @@ def still(ds: xr.Dataset, report: Report) -> xr.Dataset:
             kept = xr.Variable(variable.dims[1:], values[0], variable.attrs)
             ds = ds.drop_vars([name]).assign_coords({name: kept})
     return ds
+
+
+def unrotated(ds: xr.Dataset) -> xr.Dataset:
+    """With latitudes and longitudes where a file gives them by a rotated pole alone, as CF has it.
+
+    Source: CF conventions, appendix F, `rotated_latitude_longitude`.
+    """
+    found = _rotated(ds)
+    if found is None or curvilinear(ds) is not None:
+        return ds
+    rows, columns, told = found
+    north, east = np.meshgrid(
+        np.deg2rad(np.asarray(ds[rows].values, np.float64)),
+        np.deg2rad(np.asarray(ds[columns].values, np.float64))
+        - np.deg2rad(float(told.get("north_pole_grid_longitude", 0.0))),
+        indexing="ij",
+    )
+    pole = np.deg2rad(float(told["grid_north_pole_latitude"]))
+    x, y, z = np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)
+    latitude = np.arcsin(np.clip(z * np.sin(pole) + x * np.cos(pole), -1, 1))
+    longitude = np.arctan2(y, x * np.sin(pole) - z * np.cos(pole))
+    degrees = np.rad2deg(longitude) + float(told["grid_north_pole_longitude"]) + 180
+    dims = (rows, columns)
+    return ds.assign_coords(
+        latitude=(dims, np.rad2deg(latitude), {"standard_name": "latitude"}),
+        longitude=(dims, (degrees + 180) % 360 - 180, {"standard_name": "longitude"}),
+    )
+
+
+def _rotated(ds: xr.Dataset) -> tuple[str, str, dict[Hashable, Any]] | None:
+    """Rows, columns and pole of a rotated grid; none for any other."""
+    told = next(
+        (
+            variable.attrs
+            for variable in ds.variables.values()
+            if variable.attrs.get("grid_mapping_name") == "rotated_latitude_longitude"
+            and {"grid_north_pole_latitude", "grid_north_pole_longitude"} <= set(variable.attrs)
+        ),
+        None,
+    )
+    named = {
+        str(ds[dim].attrs.get("standard_name")): str(dim) for dim in ds.dims if dim in ds.coords
+    }
+    if told is None or not {"grid_latitude", "grid_longitude"} <= set(named):
+        return None
+    return named["grid_latitude"], named["grid_longitude"], told
 
 
 def rectilinear(ds: xr.Dataset) -> xr.Dataset:

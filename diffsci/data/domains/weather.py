@@ -73,7 +73,7 @@ class Weather(Domain):
     ) -> xr.Dataset:
         """See `Domain.canonical`: dims time, [level,] latitude, longitude; or y, x, projected."""
         report = report or Report(entry.location)
-        whole = places.still(axes.renamed(raw, entry, report), report)
+        whole = places.unrotated(places.still(axes.renamed(raw, entry, report), report))
         ds, space = _laid_out(axes.narrowed(whole, entry, variables), whole, report)
         ds = axes.promoted(ds)
         kinds = {kind: axes.find(ds, kind, report) for kind in ("time", "level")}

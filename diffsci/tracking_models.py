@@ -19,7 +19,7 @@ import diffsci
 from diffsci.errors import ConfigError, StorageError
 from diffsci.families import did_you_mean
 from diffsci.sections import Tracking
-from diffsci.tracking import quiet_mlflow
+from diffsci.tracking import KEY, quiet_mlflow
 from diffsci.tracking_names import reason
 from diffsci.tracking_store import Store, repair
 
@@ -71,6 +71,22 @@ def register(
         if alias:
             client.set_registered_model_alias(name, alias, version)
     return f"models:/{name}/{version}"
+
+
+def run_of(section: Tracking, key: str) -> str | None:
+    """MLflow's name of the run of a folder; none where the store does not know it.
+
+    Args:
+        section: With the address of the store.
+        key: Of the folder, see `tracking.start`.
+
+    Raises:
+        StorageError: When MLflow cannot be reached.
+    """
+    with _told(key), _client(section.uri) as client:
+        places = [each.experiment_id for each in client.search_experiments()]
+        found = client.search_runs(places, f"tags.`{KEY}` = '{key}'", max_results=1)
+        return found[0].info.run_id if found else None
 
 
 def _version_of(client: MlflowClient, name: str, logged: Any, run_id: str) -> str:  # noqa: ANN401
@@ -205,6 +221,7 @@ def _signature() -> Any:  # noqa: ANN401  mlflow has no types
             ParamSpec("seed", "long", -1),
             ParamSpec("lead", "string", ""),
             ParamSpec("start", "string", ""),
+            ParamSpec("within", "double", 10.0),
         ]
     )
     return ModelSignature(inputs=files, outputs=files, params=params)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import diffsci
-from diffsci import tracking_models
+from diffsci import cli, tracking_models
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.store.disk import open_store
 from diffsci.sections import Tracking
@@ -117,6 +118,22 @@ def test_another_version_takes_the_alias(registered):
     assert tracking_models.fetch("models:/waves/1") == before
 
 
+def test_another_store_takes_the_model_of_a_run_that_was_sent_there(registered, tmp_path):
+    folder, _ = registered
+    uri = f"sqlite:///{tmp_path}/other.db"
+
+    def call(*arguments):
+        words = ["register", str(folder / "run"), "--name", "elsewhere", *arguments]
+        return CliRunner().invoke(cli.main, words)
+
+    missing = call(f"tracking.uri=sqlite:///{tmp_path}/none.db")
+    assert missing.exit_code == 5 and "there is no none.db" in missing.stderr
+    shutil.copy(folder / "mlflow.db", tmp_path / "other.db")
+    assert call(f"tracking.uri={uri}").output.strip() == "models:/elsewhere/1"
+    assert tracking_models.run_of(Tracking(uri=uri), "another folder") is None
+    assert call("train.steps=1").exit_code == 2
+
+
 @pytest.mark.parametrize(
     "address, message",
     [
@@ -147,8 +164,9 @@ def test_an_untracked_run_has_nothing_to_belong_to(registered, tmp_path):
     shutil.copytree(registered[0] / "run", tmp_path / "run")
     record = tiny_runs.record(tmp_path / "run")
     del record["mlflow"]
+    record["tracked"]["key"] = "another folder"
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    with pytest.raises(StorageError, match="is not tracked by MLflow"):
+    with pytest.raises(StorageError, match="does not know this run.* `diffsci sync .* --to URI"):
         register(tmp_path / "run", "waves", None)
 
 

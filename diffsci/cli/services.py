@@ -54,15 +54,20 @@ def export(
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--name", required=True, help="Name in the registry.")
 @click.option("--alias", help="Another name of this version, such as champion.")
 @verbose
-def register(run: Path, name: str, alias: str | None) -> None:
-    """Put the model of RUN into MLflow's registry; prints its address, models:/NAME/VERSION."""
+def register(run: Path, overrides: tuple[str, ...], name: str, alias: str | None) -> None:
+    """Put the model of RUN into MLflow's registry; prints its address, models:/NAME/VERSION.
+
+    tracking.uri=URI names another store than the run's own; `diffsci sync RUN --to URI` sends the
+    run there first.
+    """
     require_run(run)
     from diffsci.stages.registering import register as put
 
-    click.echo(put(run, name, alias))
+    click.echo(put(run, name, alias, overrides))
 
 
 @click.command()

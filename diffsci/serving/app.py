@@ -153,8 +153,10 @@ def asked(request: Request) -> Question:
 
 
 def _deviations(text: str | None) -> float:
+    if text is None:
+        return WITHIN
     try:
-        found = WITHIN if text is None else float(text)
+        found = float(text)
     except ValueError:
         found = math.nan
     if not found > 0:

@@ -85,11 +85,15 @@ def _on_the_globe(axes: Axes, sheet: Sheet, *, left: bool, bottom: bool) -> None
     for line in sheet.coast():
         axes.plot(*line.T, color=INK, linewidth=0.6)
     for value, dim, place in sheet.labels:
-        if dim == "latitude" and left:
-            way = {"xytext": (-2.5, 0), "ha": "right", "va": "center"}
-            axes.annotate(degrees(value, "degrees_north"), place, textcoords="offset points",
-                          fontsize=_LABEL, annotation_clip=False, **way)  # fmt: skip
-        if dim == "longitude" and bottom:
-            way = {"xytext": (0, -2.5), "ha": "center", "va": "top"}
-            axes.annotate(degrees(value, "degrees_east"), place, textcoords="offset points",
-                          fontsize=_LABEL, annotation_clip=False, **way)  # fmt: skip
+        side = dim == "latitude"
+        if left if side else bottom:
+            axes.annotate(
+                degrees(value, "degrees_north" if side else "degrees_east"),
+                place,
+                xytext=(-2.5, 0) if side else (0, -2.5),
+                textcoords="offset points",
+                ha="right" if side else "center",
+                va="center" if side else "top",
+                fontsize=_LABEL,
+                annotation_clip=False,
+            )

@@ -153,7 +153,7 @@ class Sequence:
                     self.folder.end(name, time.monotonic() - started, "stopped")
             raise
         failpoint(f"{name}.made")
-        seconds = time.monotonic() - started
+        seconds = round(time.monotonic() - started, 3)
         self.spent += seconds
         self.folder.end(name, seconds)
         failpoint(f"{name}.done")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,23 @@ def write_block(
     fresh.write_text(json.dumps(note))
     fresh.rename(path)
     return box.number
+
+
+_begun: list[Callable[[Box], int]] = []
+
+
+def begun(plan: Plan, partial: Path, trained: tuple[tuple[int, int] | None, ...]) -> None:
+    """What a process does first: data in memory comes once to each process, not with each block.
+
+    It is here, and not where the processes are begun, since they need nothing of what is imported
+    there, such as torch.
+    """
+    _begun[:] = [lambda box: write_block(plan, partial, box, trained)]
+
+
+def done(box: Box) -> int:
+    """`write_block` in a process that has begun."""
+    return _begun[0](box)
 
 
 def _canonical(plan: Plan) -> xr.Dataset:

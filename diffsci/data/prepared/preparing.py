@@ -16,7 +16,7 @@ import logging
 import multiprocessing
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -51,7 +51,9 @@ def prepare(plan: Plan) -> Path:
         return _known(plan)
     if plan.workers > 1 and plan.dask is None:
         # The server of processes imports what they need while this one opens the source.
-        multiprocessing.get_context("forkserver").set_forkserver_preload([blocks.__name__])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            [blocks.__name__, type(plan.domain).__module__]
+        )
         forkserver.ensure_running()
     raw = reader.open_raw(plan.entry)
     try:
@@ -170,8 +172,10 @@ def _done(
     context = multiprocessing.get_context("forkserver")
     left = [box.number for box in boxes]
     try:
-        with ProcessPoolExecutor(plan.workers, context, _begun, (plan, partial, trained)) as pool:
-            tasks = [pool.submit(_write, box) for box in boxes]
+        with ProcessPoolExecutor(
+            plan.workers, context, blocks.begun, (plan, partial, trained)
+        ) as pool:
+            tasks = [pool.submit(blocks.done, box) for box in boxes]
             try:
                 for task in as_completed(tasks):
                     left.remove(task.result())
@@ -186,18 +190,6 @@ def _done(
             "script without `if __name__ == '__main__':`); the same command goes on: lower "
             "--workers or --memory"
         ) from error
-
-
-_work: list[Callable[[Box], int]] = []
-"""What a process does with a block; data in memory comes once to each process, not with each."""
-
-
-def _begun(plan: Plan, partial: Path, trained: tuple[tuple[int, int] | None, ...]) -> None:
-    _work[:] = [lambda box: write_block(plan, partial, box, trained)]
-
-
-def _write(box: Box) -> int:
-    return _work[0](box)
 
 
 def _remote(address: str, arguments: list[tuple[Any, ...]]) -> Iterator[int]:

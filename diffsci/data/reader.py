@@ -135,7 +135,23 @@ def select(canonical: xr.Dataset, part: Part, entry: Entry) -> xr.Dataset:
         canonical = canonical.isel(sample=slice(*part.samples))
     if part.time is not None:
         canonical = _select_time(canonical, part.time, entry)
+    if part.share is not None:
+        canonical = _select_share(canonical, part.share, entry)
     return canonical
+
+
+def _select_share(canonical: xr.Dataset, share: tuple[float, float], entry: Entry) -> xr.Dataset:
+    """Shares that meet, such as [0, 0.7] and [0.7, 1], share no record and leave none out."""
+    dim = "sample" if canonical.sizes.get("sample", 1) > 1 else "time"
+    count = canonical.sizes.get(dim, 1)
+    first, after = (round(bound * count) for bound in share)
+    if first == after:
+        kind = "trajectories" if dim == "sample" else "time stamps"
+        raise DataError(
+            f"{entry.location}: the share {list(share)} of its {count} {kind} is none of them; "
+            "make it wider"
+        )
+    return canonical.isel({dim: slice(first, after)})
 
 
 def _select_time(

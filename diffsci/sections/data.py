@@ -21,12 +21,15 @@ class Part:
         entry: Catalog entry or path; none takes that of `data`.
         time: First and last time stamp, both included, as ISO dates or numbers.
         samples: First trajectory and the one after the last.
+        share: Where the part begins and ends as shares of the whole, such as [0, 0.7] and [0.7, 1]:
+            of the trajectories where there are several, else of the time stamps in their order.
         beside: Second data set of the task for this part; none takes that of the task.
     """
 
     entry: str | None = None
     time: tuple[str | float, str | float] | None = None
     samples: tuple[int, int] | None = None
+    share: tuple[float, float] | None = None
     beside: str | None = None
 
     def __post_init__(self) -> None:
@@ -37,6 +40,20 @@ class Part:
                 "samples",
                 self.samples,
                 "[first, one after the last], 0 <= first < last",
+            )
+        if self.share is not None:
+            first, last = self.share
+            require(
+                0 <= first < last <= 1,
+                "share",
+                self.share,
+                "[first, last], 0 <= first < last <= 1",
+            )
+            require(
+                self.time is None and self.samples is None,
+                "share",
+                self.share,
+                "none beside `time` or `samples`, which say the same",
             )
 
 

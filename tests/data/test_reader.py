@@ -264,6 +264,23 @@ def test_numeric_times_and_samples_are_selected(tmp_path):
         reader.read(path, Pde(), Part(samples=(3, 6)))
 
 
+def test_shares_that_meet_leave_nothing_out_and_share_nothing(tmp_path):
+    """Of the time stamps; where there are several trajectories, of these."""
+    weather = save(makers.weather(), tmp_path / "a.nc")
+    pde = save(makers.pde(), tmp_path / "b.nc")
+    bounds = [(0.0, 0.35), (0.35, 0.5), (0.5, 1.0)]
+    times = [reader.read(weather, Weather(), Part(share=share)).times for share in bounds]
+    assert [len(part) for part in times] == [3, 1, 4]
+    assert np.array_equal(np.concatenate(times), reader.read(weather, Weather(), ALL).times)
+    halves = [
+        reader.read(pde, Pde(), Part(share=share)).trajectories.tolist()
+        for share in [(0.0, 0.4), (0.4, 1.0)]
+    ]
+    assert halves == [[0, 1], [2, 3, 4]]
+    with pytest.raises(DataError, match="0.01.* of its 8 time stamps is none of them"):
+        reader.read(weather, Weather(), Part(share=(0.0, 0.01)))
+
+
 def test_classes_do_not_depend_on_the_part(tmp_path):
     path = save(makers.images(), tmp_path / "a.nc")
     found = reader.read(path, Image(), Part(samples=(0, 2)))

@@ -122,10 +122,14 @@ def test_bad_values_are_refused(changes, message):
 
 @pytest.mark.slow
 def test_the_climate():
-    """Standard deviation of vorticity 3.5 and kinetic energy 0.58, as of the reference solver."""
+    """Deviation of vorticity 3.67, kinetic energy 0.66, as of an independent code: RK4 in numpy.
+
+    It gave 3.674 +- 0.026 and 0.662 +- 0.008 over 8 trajectories and 60 time units. Trajectories
+    differ by 0.2 and 0.06, so that 16 have 0.05 and 0.016; bounds are three of those and its own.
+    """
     solver = Kolmogorov(trajectories=16, frames=51, output_step=1.0)
     dataset = solver()
     u = torch.from_numpy(np.stack([dataset[n].values for n in "uv"], axis=2)).double()
     w = solver.resumed(u.flatten(0, 1), 64)
-    assert abs(w.std().item() - 3.5) < 0.2
-    assert abs(u.square().sum(dim=2).mean().item() / 2 - 0.58) < 0.1
+    assert abs(w.std().item() - 3.67) < 0.18
+    assert abs(u.square().sum(dim=2).mean().item() / 2 - 0.66) < 0.06

@@ -60,6 +60,13 @@ def _numbers(text: str | None) -> list[float]:
     show_default=True,
     help="What a NaN of the truth means.",
 )
+@click.option(
+    "--device",
+    metavar="cuda",
+    default="cpu",
+    show_default=True,
+    help="Where scores are computed: cuda, cuda:1, or the CPU.",
+)
 @verbose
 def score(
     forecast: Path,
@@ -69,6 +76,7 @@ def score(
     scores: str | None,
     leads: str | None,
     missing: str,
+    device: str,
 ) -> None:
     """Score a forecast store, whoever made it, against a truth.
 
@@ -89,6 +97,7 @@ def score(
         scores=words,
         leads=_numbers(leads),
         missing=missing,
+        device=device,
     )
     click.echo(folder)
 

@@ -4,7 +4,8 @@ A score of single cells sees slabs of rows: its statistics are means over cells,
 are the means of the slabs', weighed by their size. Other scores see whole fields, one case at a
 time where these are large. What is held does not grow with cases and leads, but for the statistics
 themselves. Slabs are worked on by threads; they are added in their order, so that the bits do not
-depend on how many there are.
+depend on how many there are. Where a device of torch is given, scores that can be are computed
+there; see `on_device.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +26,9 @@ from diffsci.evaluation.blocks import Values, blocks, slabs
 from diffsci.evaluation.checks import check_finite
 from diffsci.evaluation.scores.base import Climate, Pairs, Score
 from diffsci.grid import Grid
+
+if TYPE_CHECKING:
+    from diffsci.evaluation.on_device import OnDevice
 
 Found = dict[tuple[str, str, str], np.ndarray]
 """Forecast, variable, score -> `[lead, case, statistic]`."""
@@ -89,6 +94,7 @@ def statistics(
     measures: Mapping[str, Score],
     beside: Beside,
     most: int,
+    device: str | None = None,
 ) -> Found:
     """Statistics of every forecast, variable and score.
 
@@ -98,6 +104,7 @@ def statistics(
         measures: Name -> score.
         beside: What belongs to both.
         most: Bytes of a block.
+        device: Of torch, for scores that can be computed there; none takes numpy alone.
 
     Raises:
         DataError: When the truth has a value that is not finite, or a set is too large.
@@ -107,6 +114,9 @@ def statistics(
     levels = tuple({level for score in measures.values() for level in score.quantile_levels})
     together = {word: score for word, score in measures.items() if score.scope == "set"}
     apart = {word: score for word, score in measures.items() if score.scope != "set"}
+    away = None if device is None else _away(device)
+    there = away.able(measures) if away else {}
+    apart = {word: score for word, score in apart.items() if word not in there}
     ready = [beside.pairs(index, levels, bool(together)) for index in range(truth.shape[3])]
     shapes = {name: values.shape for name, values in forecasts.items()}
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
@@ -115,7 +125,9 @@ def statistics(
                 for name, members, true in _read(forecasts, truth, beside, index, (cases, leads)):
                     for step in range(true.shape[1]):
                         pairs = _pairs(bare, members[:, :, step], true[:, step], cases)
-                        for word, values in _apart(pairs, apart, threads).items():
+                        made = _apart(pairs, apart, threads)
+                        made |= away.statistics(pairs, there) if away else {}
+                        for word, values in made.items():
                             key = (name, beside.channels[index].name, word)
                             _into(found, key, values, truth.shape, leads.start + step, cases)
     for index, bare in enumerate(ready):
@@ -131,6 +143,13 @@ def statistics(
     for (name, channel, word), all_leads in list(found.items()):
         found[name, channel, word] = measures[word].along(all_leads, beside.leads)
     return found
+
+
+def _away(device: str) -> OnDevice:
+    # Imported here: without a device scores need no torch, which takes seconds.
+    from diffsci.evaluation.on_device import OnDevice
+
+    return OnDevice(name=device)
 
 
 def _read(

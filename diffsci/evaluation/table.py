@@ -129,6 +129,7 @@ def evaluate(
     train_labels: np.ndarray | None = None,
     keys: Sequence[str] = (),
     lead_unit: str = "",
+    device: str | None = None,
 ) -> Scores:
     """All scores of all forecasts, area-weighted, with paired bootstrap intervals over the cases.
 
@@ -149,6 +150,7 @@ def evaluate(
         train_labels: Their classes.
         keys: Names of the cases, for messages.
         lead_unit: Unit of the leads, for scores that are a time.
+        device: Of torch (`cuda`), for scores that can be computed there; none takes numpy alone.
 
     Raises:
         ConfigError: When a score needs classes or training data that are not there.
@@ -172,6 +174,7 @@ def evaluate(
             keys=keys,
         ),
         blocks.BLOCK_BYTES,
+        device,
     )
     cases = truth.shape[0]
     statistics: dict[Key, np.ndarray] = {}

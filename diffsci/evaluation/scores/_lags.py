@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 
-def both(values: np.ndarray, axis: int, lag: int, *, around: bool) -> tuple[np.ndarray, ...]:
+
+def both(values: Array, axis: int, lag: int, *, around: bool) -> tuple[Array, ...]:
     """The values of the two cells of each pair."""
     if around:
-        return values, np.roll(values, -lag, axis=axis)
+        return values, _arrays.rolled(values, -lag, axis)
     first, second = [slice(None)] * values.ndim, [slice(None)] * values.ndim
     first[axis], second[axis] = slice(None, -lag), slice(lag, None)
     return values[tuple(first)], values[tuple(second)]
 
 
-def weight(weights: Float[np.ndarray, "*space"], dim: int, lag: int, *, around: bool) -> np.ndarray:
+def weight(weights: Float[Array, "*space"], dim: int, lag: int, *, around: bool) -> Array:
     """Weight of each pair: the mean of its cells'."""
     one, other = both(weights, dim, lag, around=around)
-    return np.asarray((one + other) / 2)
+    return (one + other) / 2
 
 
 def goes_around(periodic: tuple[bool, ...], dim: int) -> bool:

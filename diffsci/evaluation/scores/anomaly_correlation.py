@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -23,14 +25,15 @@ class AnomalyCorrelation(Score):
 
     goal = "1"
     scope = "cells"
+    anywhere = True
     needs_train = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Area means of the product of the anomalies, and of their squares."""
         usual = pairs.usual("anomaly_correlation")
         forecast, truth = pairs.members.mean(axis=1) - usual, pairs.truth - usual
         products = (forecast * truth, forecast**2, truth**2)
-        return np.stack([pairs.average(product) for product in products], axis=1)
+        return _arrays.lib(truth).stack([pairs.average(product) for product in products], axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The product over the roots of the squares; NaN where nothing departs."""

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import ConfigError, require
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.families import name_of
 
 Scope = Literal["cells", "field", "set"]
@@ -32,8 +34,8 @@ class Climate:
         quantiles: Level -> that of each cell.
     """
 
-    mean: Float[np.ndarray, "*space"]
-    quantiles: Mapping[float, Float[np.ndarray, "*space"]]
+    mean: Float[Array, "*space"]
+    quantiles: Mapping[float, Float[Array, "*space"]]
 
     @classmethod
     def of(
@@ -49,7 +51,7 @@ class Climate:
             found = {level: np.asarray(quantile(train, level, axis=0)) for level in levels}
         return cls(mean=np.asarray(mean), quantiles=found)
 
-    def changed(self, change: Callable[[np.ndarray], np.ndarray]) -> Climate:
+    def changed(self, change: Callable[[Array], Array]) -> Climate:
         """Of other cells: some rows, or with a number where there is none."""
         quantiles = {level: change(field) for level, field in self.quantiles.items()}
         return Climate(mean=change(self.mean), quantiles=quantiles)
@@ -71,9 +73,9 @@ class Pairs:
         latitudes: Of the rows of a sphere in degrees; none elsewhere.
     """
 
-    members: Float[np.ndarray, "case member *space"]
-    truth: Float[np.ndarray, " case *space"]
-    weights: Float[np.ndarray, "*space"]
+    members: Float[Array, "case member *space"]
+    truth: Float[Array, " case *space"]
+    weights: Float[Array, "*space"]
     labels: np.ndarray | None = None
     train: Float[np.ndarray, " example *space"] | None = None
     train_labels: np.ndarray | None = None
@@ -83,10 +85,15 @@ class Pairs:
 
     def rows(self, slab: slice) -> Pairs:
         """Some rows of the first space axis, members in float64; means are of these cells alone."""
+        cut = self.cut(slab)
+        return replace(cut, members=_arrays.real(cut.members))
+
+    def cut(self, slab: slice) -> Pairs:
+        """Some rows of the first space axis, as views."""
         climate = self.climate
         return replace(
             self,
-            members=self.members[:, :, slab].astype(np.float64),
+            members=self.members[:, :, slab],
             truth=self.truth[:, slab],
             weights=self.weights[slab],
             train=None if self.train is None else self.train[:, slab],
@@ -94,11 +101,11 @@ class Pairs:
             latitudes=None if self.latitudes is None else self.latitudes[slab],
         )
 
-    def usual(self, score: str) -> Float[np.ndarray, "*space"]:
+    def usual(self, score: str) -> Float[Array, "*space"]:
         """Mean of the training set in each cell."""
         return self._climate(score).mean
 
-    def quantile(self, level: float, score: str) -> Float[np.ndarray, "*space"]:
+    def quantile(self, level: float, score: str) -> Float[Array, "*space"]:
         """Quantile of the training set in each cell."""
         if self.climate is not None and level in self.climate.quantiles:
             return self.climate.quantiles[level]
@@ -111,10 +118,10 @@ class Pairs:
             raise ConfigError(f"{score}: needs a training set; leave it out")
         return Climate.of(self.train, levels)
 
-    def average(self, values: Float[np.ndarray, " case *space"]) -> Float[np.ndarray, " case"]:
+    def average(self, values: Float[Array, " case *space"]) -> Float[Array, " case"]:
         """Area-weighted mean over space of each case; the weights have mean 1."""
         space = tuple(range(1, values.ndim))
-        return np.asarray((values * self.weights).mean(axis=space), dtype=np.float64)
+        return _arrays.real((values * self.weights).mean(axis=space))
 
 
 class Score(ABC):
@@ -139,8 +146,11 @@ class Score(ABC):
     timed: bool = False
     """Whether it is a time: in the unit of the leads, of all leads together."""
 
+    anywhere: bool = False
+    """Whether `statistics` also takes tensors of torch, on any device; see `_arrays.py`."""
+
     @abstractmethod
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """What is averaged over cases."""
 
     def along(
@@ -185,14 +195,15 @@ class OfEvents(Score):
         """The one, where there is no threshold."""
         return (self.quantile,) if self.threshold is None else ()
 
-    def limit(self, pairs: Pairs) -> Float[np.ndarray, "*space"]:
+    def limit(self, pairs: Pairs) -> Float[Array, "*space"]:
         """The threshold in each cell, in the variable's unit.
 
         Raises:
             ConfigError: Where a quantile is asked for and there is no training set.
         """
         if self.threshold is not None:
-            return np.full(pairs.truth.shape[1:], float(self.threshold))
+            limit = np.full(tuple(pairs.truth.shape[1:]), float(self.threshold))
+            return _arrays.beside(limit, pairs.truth)
         if pairs.train is None and pairs.climate is None:
             raise ConfigError(
                 f"{name_of(self)}: needs the training set for its quantile {self.quantile:g}; give "

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import OfEvents, Pairs
 
 
@@ -25,13 +27,14 @@ class Brier(OfEvents):
 
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of each case."""
         limit = self.limit(pairs)
         count = pairs.members.shape[1]
-        share = (pairs.members > limit).mean(axis=1)
-        error = (share - (pairs.truth > limit)) ** 2
+        share = _arrays.real(pairs.members > limit).mean(axis=1)
+        error = (share - _arrays.real(pairs.truth > limit)) ** 2
         if count > 1:
             error = error - share * (1 - share) / (count - 1)
         return pairs.average(error)[:, None]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -22,21 +25,22 @@ class Correlation(Score):
     """
 
     goal = "1"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The mean over members of each case."""
-        weight = (pairs.weights / pairs.weights.size).reshape(-1)
+        weight = (pairs.weights / math.prod(pairs.weights.shape)).reshape(-1)
         cases, count = pairs.members.shape[:2]
         members = pairs.members.reshape(cases, count, -1)
         truth = pairs.truth.reshape(cases, -1)
         truth = truth - (truth @ weight)[:, None]
-        found = np.zeros(cases)
+        xp, found = _arrays.lib(truth), _arrays.beside(np.zeros(cases), truth)
         for number in range(count):
             member = members[:, number] - (members[:, number] @ weight)[:, None]
             with np.errstate(divide="ignore", invalid="ignore"):
                 product = (member * truth) @ weight
-                found += product / np.sqrt((member**2 @ weight) * (truth**2 @ weight))
-        return np.asarray(found / count)[:, None]
+                found += product / xp.sqrt((member**2 @ weight) * (truth**2 @ weight))
+        return (found / count)[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The mean itself."""

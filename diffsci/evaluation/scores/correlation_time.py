@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.correlation import Correlation
 
@@ -30,12 +31,13 @@ class CorrelationTime(Score):
 
     level: float = 0.8
     goal = "higher"
+    anywhere = True
     timed = True
 
     def __post_init__(self) -> None:
         require(0 < self.level < 1, "level", self.level, "between 0 and 1")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The correlation of each case at this lead, mean over members."""
         return Correlation().statistics(pairs)
 

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.rank_histogram import RankHistogram
 
@@ -34,23 +36,25 @@ class Coverage(Score):
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     goal = "0"
     scope = "cells"
+    anywhere = True
 
     def __post_init__(self) -> None:
         fits = len(self.levels) > 0 and all(0 < level < 1 for level in self.levels)
         require(fits, "levels", self.levels, "shares between 0 and 1")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Covered area share of each level; NaN with one member."""
         ranks = RankHistogram().statistics(pairs)
         if ranks.shape[1] == 2:
-            return np.full((len(ranks), len(self.levels)), np.nan)
+            return _arrays.beside(np.full((len(ranks), len(self.levels)), np.nan), ranks)
         edges = np.linspace(0, 1, ranks.shape[1] + 1)
         shares = []
         for level in self.levels:
             low, high = (1 - level) / 2, (1 + level) / 2
             overlap = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
-            shares.append(ranks @ (np.maximum(overlap, 0) * ranks.shape[1]))
-        return np.stack(shares, axis=1)
+            part = np.maximum(overlap, 0) * ranks.shape[1]
+            shares.append(ranks @ _arrays.beside(part, ranks))
+        return _arrays.lib(ranks).stack(shares, axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """Mean over levels of |covered - level|."""

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
 def crps(
-    members: Float[np.ndarray, "case member *space"],
-    truth: Float[np.ndarray, " case *space"],
+    members: Float[Array, "case member *space"],
+    truth: Float[Array, " case *space"],
     *,
     fair: bool = True,
-) -> Float[np.ndarray, " case *space"]:
+) -> Float[Array, " case *space"]:
     """CRPS at each point; the absolute error where there is one member.
 
     Args:
@@ -35,14 +37,14 @@ def crps(
         Ferro (2014), Fair scores for ensemble forecasts, doi:10.1002/qj.2270.
     """
     count = members.shape[1]
-    error = np.abs(members - truth[:, None]).mean(axis=1)
+    error = abs(members - truth[:, None]).mean(axis=1)
     if count == 1:
-        return np.asarray(error)
+        return error
     # Sorting turns the double sum over pairs into one weighted sum: O(m log m), not O(m^2).
     rank = 2.0 * np.arange(1, count + 1) - count - 1
-    half_spread = np.tensordot(rank, np.sort(members, axis=1), axes=(0, 1))
+    half_spread = _arrays.combined(rank, _arrays.ordered(members))
     pairs = count * (count - 1) if fair else count * count
-    return np.asarray(error - half_spread / pairs)
+    return error - half_spread / pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +58,9 @@ class Crps(Score):
     fair: bool = True
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of the CRPS of each case."""
         return pairs.average(crps(pairs.members, pairs.truth, fair=self.fair))[:, None]
 

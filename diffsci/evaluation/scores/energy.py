@@ -6,11 +6,14 @@ cells it sees whether they hang together, though it mostly sees the mean (Pinson
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -23,24 +26,27 @@ class Energy(Score):
     """
 
     goal = "0"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The score of each case; the distance itself with one member."""
         cases, count = pairs.members.shape[:2]
-        weight = np.sqrt(pairs.weights / pairs.weights.size).reshape(-1)
+        xp = _arrays.lib(pairs.members)
+        weight = xp.sqrt(pairs.weights / math.prod(pairs.weights.shape)).reshape(-1)
         members = pairs.members.reshape(cases, count, -1)
         truth = pairs.truth.reshape(cases, 1, -1)
-        error, apart = np.zeros(cases), np.zeros(cases)
+        error = apart = _arrays.beside(np.zeros(cases), pairs.truth)
         for number in range(count):
             member = members[:, number : number + 1]
-            error += np.linalg.norm((member - truth) * weight, axis=-1)[:, 0] / count
+            error = error + xp.linalg.norm((member - truth) * weight, axis=-1)[:, 0] / count
             # One pair at a time: of large fields all at once would be as large as the ensemble.
             for other in range(number + 1, count):
-                apart += np.linalg.norm((members[:, other] - member[:, 0]) * weight, axis=-1)
+                pair = (members[:, other] - member[:, 0]) * weight
+                apart = apart + xp.linalg.norm(pair, axis=-1)
         if count == 1:
-            return np.asarray(error)[:, None]
+            return error[:, None]
         # Each pair was counted once: E|X - X'| / 2 is their sum over m (m - 1).
-        return np.asarray(error - apart / (count * (count - 1)))[:, None]
+        return (error - apart / (count * (count - 1)))[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The mean itself."""

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.quantile import quantiles
 
@@ -31,17 +33,18 @@ class Interval(Score):
     level: float = 0.9
     goal = "0"
     scope = "cells"
+    anywhere = True
 
     def __post_init__(self) -> None:
         require(0 < self.level < 1, "level", self.level, "a share between 0 and 1")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of each case; NaN with one member."""
         if pairs.members.shape[1] == 1:
-            return np.full((len(pairs.truth), 1), np.nan)
+            return _arrays.beside(np.full((len(pairs.truth), 1), np.nan), pairs.truth)
         outside = 1 - self.level
         low, high = quantiles(pairs.members, (outside / 2, 1 - outside / 2))
-        missed = np.maximum(low - pairs.truth, 0) + np.maximum(pairs.truth - high, 0)
+        missed = (low - pairs.truth).clip(0) + (pairs.truth - high).clip(0)
         return pairs.average(high - low + 2 / outside * missed)[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:

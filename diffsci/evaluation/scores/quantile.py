@@ -12,18 +12,20 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
 def quantiles(
-    members: Float[np.ndarray, "case member *space"], levels: tuple[float, ...]
-) -> Float[np.ndarray, "level case *space"]:
+    members: Float[Array, "case member *space"], levels: tuple[float, ...]
+) -> Float[Array, "level case *space"]:
     """Quantiles of an ensemble whose k-th member has the level k / (m + 1); the ends are kept.
 
     A reliable truth lies below the k-th member with just that probability (Weibull's plotting
     position), which is not so for the default of numpy.
     """
-    return np.asarray(np.quantile(members, levels, axis=1, method="weibull"))
+    return _arrays.quantiles(members, levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +43,20 @@ class Quantile(Score):
     levels: tuple[float, ...] = (0.1, 0.5, 0.9)
     goal = "0"
     scope = "cells"
+    anywhere = True
 
     def __post_init__(self) -> None:
         fits = len(self.levels) > 0 and all(0 < level < 1 for level in self.levels)
         require(fits, "levels", self.levels, "shares between 0 and 1")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of each level's loss."""
-        found = []
+        found, xp = [], _arrays.lib(pairs.truth)
         for level, at in zip(self.levels, quantiles(pairs.members, self.levels), strict=True):
-            found.append(pairs.average(((pairs.truth < at) - level) * (at - pairs.truth)))
-        return np.stack(found, axis=1)
+            found.append(
+                pairs.average((_arrays.real(pairs.truth < at) - level) * (at - pairs.truth))
+            )
+        return xp.stack(found, axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The mean over levels."""

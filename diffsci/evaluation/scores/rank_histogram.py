@@ -7,11 +7,14 @@ placed in t + 1 ranks: each gets an equal share, the expectation of breaking tie
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -26,21 +29,20 @@ class RankHistogram(Score):
 
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Area share of each of the m + 1 ranks; their means over cases are the histogram."""
         cases, count = pairs.members.shape[:2]
         truth = pairs.truth[:, None]
         below = (pairs.members < truth).sum(axis=1).reshape(cases, -1)
         ties = (pairs.members == truth).sum(axis=1).reshape(cases, -1)
-        share = pairs.weights.reshape(-1) / pairs.weights.size / (ties + 1)
+        share = pairs.weights.reshape(-1) / math.prod(pairs.weights.shape) / (ties + 1)
         # A point adds its share to the ranks below ... below + ties: +share where that run begins,
         # -share after its end, then a cumulative sum.
-        row = np.arange(cases)[:, None] * (count + 2)
-        length = cases * (count + 2)
-        steps = np.bincount((row + below).ravel(), share.ravel(), length)
-        steps -= np.bincount((row + below + ties + 1).ravel(), share.ravel(), length)
-        shares: np.ndarray = np.cumsum(steps.reshape(cases, count + 2), axis=1)[:, :-1]
+        steps = _arrays.tallied(below, share, count + 2)
+        steps = steps - _arrays.tallied(below + ties + 1, share, count + 2)
+        shares: np.ndarray = _arrays.lib(steps).cumsum(steps, axis=1)[:, :-1]
         return shares
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:

@@ -12,11 +12,14 @@ members p has m + 1 values, so nothing is binned.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import OfEvents, Pairs
 
 
@@ -84,21 +87,17 @@ class Reliability(OfEvents):
 
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Area share of each of the m + 1 probabilities, then of the events where it was said."""
         limit = self.limit(pairs)
         cases, count = pairs.members.shape[:2]
         above = (pairs.members > limit).sum(axis=1).reshape(cases, -1)
-        place = above + (count + 1) * np.arange(cases)[:, None]
-        share = pairs.weights.reshape(-1) / pairs.weights.size
+        share = pairs.weights.reshape(1, -1) / math.prod(pairs.weights.shape)
         events = share * (pairs.truth > limit).reshape(cases, -1)
-        size = cases * (count + 1)
-        both = [
-            np.bincount(place.ravel(), np.broadcast_to(one, place.shape).ravel(), size)
-            for one in (share, events)
-        ]
-        return np.concatenate([one.reshape(cases, count + 1) for one in both], axis=1)
+        both = [_arrays.tallied(above, one, count + 1) for one in (share, events)]
+        return _arrays.lib(share).concatenate(both, axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The miscalibration."""

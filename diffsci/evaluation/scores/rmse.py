@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -21,8 +22,9 @@ class Rmse(Score):
 
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of the squared error of the ensemble mean."""
         return pairs.average((pairs.members.mean(axis=1) - pairs.truth) ** 2)[:, None]
 

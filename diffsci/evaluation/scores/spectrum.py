@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import DataError
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 _ROUNDING = 1e-12
@@ -33,8 +35,8 @@ def _shells(sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def power_spectrum(
-    fields: Float[np.ndarray, " field *space"], periodic: tuple[bool, ...] = ()
-) -> Float[np.ndarray, "field shell"]:
+    fields: Float[Array, " field *space"], periodic: tuple[bool, ...] = ()
+) -> Float[Array, "field shell"]:
     """Power of each field in each shell of waves across the longest side, from 0 to the corners.
 
     Args:
@@ -52,15 +54,11 @@ def power_spectrum(
             window = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
             shape = [1] * fields.ndim
             shape[axis + 1] = size
-            fields = fields * (window / np.sqrt((window**2).mean())).reshape(shape)
+            window = (window / np.sqrt((window**2).mean())).reshape(shape)
+            fields = fields * _arrays.beside(window, fields)
     cells = int(np.prod(sizes))
-    power = np.abs(np.fft.fftn(fields, axes=space)) ** 2 / cells**2
-    shell = _shells(sizes).ravel()
-    order = np.argsort(shell, kind="stable")
-    present, starts = np.unique(shell[order], return_index=True)
-    spectrum = np.zeros((len(fields), int(present[-1]) + 1))
-    spectrum[:, present] = np.add.reduceat(power.reshape(len(fields), -1)[:, order], starts, axis=1)
-    return spectrum
+    power = abs(_arrays.fourier(fields, space)) ** 2 / cells**2
+    return _arrays.grouped(power.reshape(len(fields), -1), _shells(sizes).ravel())
 
 
 def log_distance(means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
@@ -79,18 +77,19 @@ class Spectrum(Score):
     """Log-spectral distance of members and truth: 0.1 is about 10 % of power at a typical scale."""
 
     goal = "0"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Mean power of members, then power of the truth, in shells 1 to half the longest side."""
         last = max(pairs.truth.shape[1:]) // 2
         if last < 1:
             raise DataError("spectrum: a field of one cell has no scales; leave this score out")
         count = pairs.members.shape[1]
-        members = np.zeros((len(pairs.truth), last))
+        members = _arrays.beside(np.zeros((len(pairs.truth), last)), pairs.truth)
         for member in range(count):  # one at a time keeps the complex copies small
             members += power_spectrum(pairs.members[:, member], pairs.periodic)[:, 1 : last + 1]
         truth = power_spectrum(pairs.truth, pairs.periodic)[:, 1 : last + 1]
-        return np.concatenate([members / count, truth], axis=1)
+        return _arrays.lib(truth).concatenate([members / count, truth], axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """Root mean square of the log ratio; power below 1e-12 of the peak counts as that."""

@@ -7,11 +7,14 @@ sqrt((m + 1) / m) to be 1 for a perfect ensemble of any size. Below 1: too sure 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -26,15 +29,16 @@ class SpreadSkill(Score):
 
     goal = "1"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Area means of the corrected variance (NaN with one member) and of the squared error."""
-        count = pairs.members.shape[1]
+        count, xp = pairs.members.shape[1], _arrays.lib(pairs.members)
         squared_error = pairs.average((pairs.members.mean(axis=1) - pairs.truth) ** 2)
         if count == 1:
-            return np.stack([np.full_like(squared_error, np.nan), squared_error], axis=1)
-        variance = pairs.average(pairs.members.var(axis=1, ddof=1)) * (count + 1) / count
-        return np.stack([variance, squared_error], axis=1)
+            return xp.stack([xp.full_like(squared_error, math.nan), squared_error], axis=1)
+        variance = pairs.average(_arrays.variance(pairs.members)) * (count + 1) / count
+        return xp.stack([variance, squared_error], axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The root of the ratio of the means; infinite where there is no error at all."""

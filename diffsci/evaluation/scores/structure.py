@@ -14,17 +14,18 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import DataError, require
-from diffsci.evaluation.scores import _lags
+from diffsci.evaluation.scores import _arrays, _lags
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 from diffsci.evaluation.scores.spectrum import log_distance
 
 
 def structure_function(
-    fields: Float[np.ndarray, " field *space"],
-    weights: Float[np.ndarray, "*space"],
+    fields: Float[Array, " field *space"],
+    weights: Float[Array, "*space"],
     lags: tuple[int, ...],
     periodic: tuple[bool, ...] = (),
-) -> Float[np.ndarray, "field lag"]:
+) -> Float[Array, "field lag"]:
     """Mean squared difference of cells that many apart along any dim; NaN where none are.
 
     Args:
@@ -33,17 +34,17 @@ def structure_function(
         lags: Distances in cells.
         periodic: Which axes close on themselves; empty: none.
     """
-    found = np.full((len(fields), len(lags)), np.nan)
+    found = _arrays.beside(np.full((len(fields), len(lags)), np.nan), fields)
     axes = tuple(range(1, fields.ndim))
     for place, lag in enumerate(lags):
-        total, weight = np.zeros(len(fields)), 0.0
+        total, weight = _arrays.beside(np.zeros(len(fields)), fields), 0.0
         for dim, size in enumerate(fields.shape[1:]):
             if lag >= size:
                 continue
             around = _lags.goes_around(periodic, dim)
             one, other = _lags.both(fields, dim + 1, lag, around=around)
             share = _lags.weight(weights, dim, lag, around=around)
-            total += ((one - other) ** 2 * share).sum(axis=axes)
+            total = total + ((one - other) ** 2 * share).sum(axis=axes)
             weight += float(share.sum())
         if weight > 0:
             found[:, place] = total / weight
@@ -63,22 +64,24 @@ class Structure(Score):
 
     lags: tuple[int, ...] = (1, 2, 4, 8, 16)
     goal = "0"
+    anywhere = True
 
     def __post_init__(self) -> None:
         fits = len(self.lags) > 0 and all(lag >= 1 for lag in self.lags)
         require(fits, "lags", self.lags, "numbers of cells, each 1 or more")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """Of each distance that fits, the members' mean, then that of the truth."""
         lags = tuple(lag for lag in self.lags if lag < max(pairs.truth.shape[1:]))
         if not lags:
             raise DataError(f"structure: no pair of cells is {min(self.lags)} apart; leave it out")
         count = pairs.members.shape[1]
-        members = np.zeros((len(pairs.truth), len(lags)))
+        members = _arrays.beside(np.zeros((len(pairs.truth), len(lags))), pairs.truth)
         beside = (pairs.weights, lags, pairs.periodic)
         for number in range(count):
             members += structure_function(pairs.members[:, number], *beside) / count
-        return np.concatenate([members, structure_function(pairs.truth, *beside)], axis=1)
+        truth = structure_function(pairs.truth, *beside)
+        return _arrays.lib(truth).concatenate([members, truth], axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """Root mean square of the log ratio."""

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import OfEvents, Pairs
 from diffsci.evaluation.scores.crps import crps
 
@@ -31,11 +33,13 @@ class ThresholdCrps(OfEvents):
     tail: Literal["upper", "lower"] = "upper"
     goal = "0"
     scope = "cells"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of each case."""
         limit = self.limit(pairs)
-        chain = np.maximum if self.tail == "upper" else np.minimum
+        xp = _arrays.lib(pairs.members)
+        chain = xp.maximum if self.tail == "upper" else xp.minimum
         members, truth = chain(pairs.members, limit), chain(pairs.truth, limit)
         return pairs.average(crps(members, truth))[:, None]
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from diffsci.errors import require
-from diffsci.evaluation.scores import _lags
+from diffsci.evaluation.scores import _arrays, _lags
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -31,21 +32,22 @@ class Variogram(Score):
 
     lags: tuple[int, ...] = (1, 2, 4)
     goal = "0"
+    anywhere = True
 
     def __post_init__(self) -> None:
         fits = len(self.lags) > 0 and all(lag >= 1 for lag in self.lags)
         require(fits, "lags", self.lags, "numbers of cells, each 1 or more")
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The mean over all pairs of cells; the weight of a pair is the mean of its cells'."""
-        total, weight = np.zeros(len(pairs.truth)), 0.0
+        total, weight = _arrays.beside(np.zeros(len(pairs.truth)), pairs.truth), 0.0
         for dim, size in enumerate(pairs.truth.shape[1:]):
             around = _lags.goes_around(pairs.periodic, dim)
             for lag in self.lags:
                 if lag >= size:
                     continue
                 truth = _differences(pairs.truth, dim + 1, lag, around=around)
-                members = np.zeros_like(truth)
+                members = _arrays.lib(truth).zeros_like(truth)
                 for number in range(pairs.members.shape[1]):
                     members += _differences(pairs.members[:, number], dim + 1, lag, around=around)
                 members /= pairs.members.shape[1]
@@ -64,6 +66,6 @@ class Variogram(Score):
         return unit
 
 
-def _differences(values: np.ndarray, axis: int, lag: int, *, around: bool) -> np.ndarray:
+def _differences(values: Array, axis: int, lag: int, *, around: bool) -> Array:
     one, other = _lags.both(values, axis, lag, around=around)
-    return np.asarray(np.sqrt(np.abs(one - other)))
+    return _arrays.lib(one).sqrt(abs(one - other))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from diffsci.evaluation.scores import _arrays
+from diffsci.evaluation.scores._arrays import Array
 from diffsci.evaluation.scores.base import Pairs, Score
 
 
@@ -26,15 +28,16 @@ class Vrmse(Score):
     """
 
     goal = "0"
+    anywhere = True
 
-    def statistics(self, pairs: Pairs) -> Float[np.ndarray, "case statistic"]:
+    def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The ratio of each case."""
         error = pairs.average((pairs.members.mean(axis=1) - pairs.truth) ** 2)
         space = (-1, *[1] * (pairs.truth.ndim - 1))
         mean = pairs.average(pairs.truth).reshape(space)
         variance = pairs.average((pairs.truth - mean) ** 2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.sqrt(error / variance))[:, None]
+            return _arrays.lib(error).sqrt(error / variance)[:, None]
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The mean itself."""

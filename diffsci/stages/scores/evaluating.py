@@ -48,12 +48,23 @@ def scored(
         layout = Layout.of(stored, pipeline.data.domain, train.channels, train.grid)
         values = layout.values(stored)
         before = recalibrated.before(pipeline, prepared, store)
-        scores, drawn = scoring.score(pipeline, prepared, values, folder, before)
+        place = asked(pipeline, device)
+        scores, drawn = scoring.score(pipeline, prepared, values, folder, before, place)
         if pipeline.sample and pipeline.sample.constraints:
             engine = model.engine(device)
             scores = with_constraints(scores, prepared, model, engine, whole(values))
             scores.write(folder)
     return Made(scores=scores, drawn=drawn)
+
+
+def asked(pipeline: Pipeline, device: Device) -> str | None:
+    """The device on which scores are computed; none where the run did not ask for one.
+
+    What `auto` finds is for the network: scores of the same store keep their bits on every machine.
+    """
+    if pipeline.runtime.device == "auto" or device.name == "cpu":
+        return None
+    return device.name
 
 
 def tell(

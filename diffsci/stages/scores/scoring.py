@@ -62,6 +62,7 @@ def score(
     model: Float[np.ndarray, "case member lead channel *space"] | Values,
     folder: Path,
     before: Before | None = None,
+    device: str | None = None,
 ) -> tuple[Scores, dict[str, Path]]:
     """Score the model and its baselines; write `scores.csv`, `scores.json` and the figures.
 
@@ -73,6 +74,7 @@ def score(
         model: Members of the model, physical units.
         folder: The run folder.
         before: What the members were before they were calibrated.
+        device: Of torch, for scores that can be computed there; none takes numpy alone.
 
     Returns:
         The scores, and file name -> path of the figures.
@@ -110,6 +112,7 @@ def score(
         train_labels=prepared.train_labels(windows_of(prepared)),
         keys=cases.keys,
         lead_unit=prepared.lead_unit,
+        device=device,
     )
     if before is not None:
         found = conformal.rows(

@@ -25,7 +25,7 @@ from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import Score
 from diffsci.evaluation.table import Scores, evaluate
-from diffsci.sections import Evaluate
+from diffsci.sections import Evaluate, Runtime
 from diffsci.stages.scores.aligning import Aligned, align
 from diffsci.yamltext import read
 
@@ -45,6 +45,7 @@ def score(
     scores: Sequence[str | Score] = (),
     leads: Sequence[float] = (),
     missing: str = "forbidden",
+    device: str = "cpu",
 ) -> Scores:
     """The table of a forecast; with a folder also its files, figures and `report.html` there.
 
@@ -57,15 +58,18 @@ def score(
             takes the usual ones.
         leads: Hours (or the unit of a simulation's time) of those to score; empty takes all.
         missing: What a NaN of the truth means: `forbidden`, `static` or `moving`.
+        device: Where scores are computed that can be there: `cpu` by numpy, `cuda` or `cuda:N` by
+            torch.
 
     Raises:
-        ConfigError: For an unknown score or option.
+        ConfigError: For an unknown score or option, or a device that is not there.
         DataError: For another grid, other units, no case in common, or a NaN that is not declared.
         NumericsError: For a forecast that is not finite where the truth is.
         StorageError: When something is not there, or cannot be written.
     """
     section = Evaluate(scores=(), baselines=())
     measures = tuple(named(one) if isinstance(one, str) else one for one in scores or DEFAULT)
+    place = _device(device)
     aligned = align(forecast, truth, baselines, leads=leads, missing=missing)
     _tell_single(aligned, measures)
     found = evaluate(
@@ -80,12 +84,24 @@ def score(
         seed=0,
         keys=aligned.keys,
         lead_unit=aligned.lead_unit,
+        device=place,
     )
     if out is not None:
         inputs = {"forecast": _title(forecast), "truth": _title(truth)}
         inputs |= {f"baseline {name}": _title(given) for name, given in (baselines or {}).items()}
         _write(out, aligned, found, inputs)
     return found
+
+
+def _device(word: str) -> str | None:
+    """What torch calls it, once it is there; none for numpy."""
+    if Runtime(device=word).device == "cpu":
+        return None
+    # Imported here: on the CPU scores need no torch, which takes seconds.
+    from diffsci.machine import device_name
+
+    found = device_name(word)
+    return None if found == "cpu" else found
 
 
 def named(text: str) -> Score:

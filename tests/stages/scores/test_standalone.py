@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from click.testing import CliRunner
 
@@ -334,6 +335,17 @@ def test_scores_have_options_on_the_command_line(files):
     ):
         done = CliRunner().invoke(main, ["score", str(folder / "made.nc"), "--truth",
                                          str(folder / "truth.nc"), "--scores", option])  # fmt: skip
+        assert done.exit_code == 2 and told in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_read(files):
+    folder, _ = files
+    for word, told in (
+        ("cuda", "got 'cuda', expected cpu or auto: this torch sees no CUDA device"),
+        ("gpu", "device: got 'gpu', expected auto, cpu, mps, cuda or cuda:N"),
+    ):
+        done = asked(folder, "--device", word)  # There is no forecast either.
         assert done.exit_code == 2 and told in done.stderr
 
 

@@ -1,6 +1,7 @@
 """What tracking and the terminal are told of the scores."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from diffsci.evaluation.scores.rmse import Rmse
 from diffsci.evaluation.scores.spectrum import Spectrum
 from diffsci.evaluation.scores.spread_skill import SpreadSkill
 from diffsci.evaluation.table import evaluate
+from diffsci.runtime import Device
 from diffsci.stages.prepare import prepare
-from diffsci.stages.scores import telling
+from diffsci.stages.scores import evaluating, telling
 from tests import tiny_runs
 
 
@@ -73,6 +75,16 @@ def test_the_summary_is_a_sentence_with_units(told):
     assert ("up to 12 h" if kind == "weather" else "up to 0.75 s") in text
     assert ("t2m in K" if kind == "weather" else "(u, grid 16)") in text
     assert f"{len(prepared.evaluation)} test cases" in text
+
+
+def test_scores_go_to_a_device_only_where_the_run_asked_for_it(told):
+    _, pipeline, *_ = told
+    asking = replace(pipeline, runtime=replace(pipeline.runtime, device="cuda:1"))
+    assert evaluating.asked(asking, Device(name="cuda:1")) == "cuda:1"
+    found = replace(pipeline, runtime=replace(pipeline.runtime, device="auto"))
+    assert evaluating.asked(found, Device(name="cuda")) is None
+    plain = replace(pipeline, runtime=replace(pipeline.runtime, device="cpu"))
+    assert evaluating.asked(plain, Device(name="cpu")) is None
 
 
 def test_the_cost_of_a_member_is_in_calls_seconds_and_hours_of_cores(told):

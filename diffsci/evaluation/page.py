@@ -157,14 +157,15 @@ def goal_words(goal: str) -> str:
 
 def facts(values: Mapping[str, object]) -> str:
     """A table of names and values; nested mappings become nested names."""
-    lines = [(f"<b>{escape(name)}</b>", escape(text)) for name, text in _flat(values)]
+    lines = [(f"<b>{escape(name)}</b>", escape(text)) for name, text in flat(values)]
     return table(("", ""), lines)
 
 
-def _flat(values: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
+def flat(values: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
+    """Names and values as text; nested mappings become nested names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name} ")
+            yield from flat(value, f"{above}{name} ")
         elif isinstance(value, float):
             yield f"{above}{name}", f"{value:.4g}"
         elif isinstance(value, list | tuple):

@@ -14,6 +14,7 @@ from diffsci import families
 from diffsci.evaluation.page import (
     best_of,
     facts,
+    flat,
     folded,
     goal_of,
     goal_words,
@@ -87,6 +88,7 @@ def write_report(
     config: str,
     provenance: Mapping[str, Mapping[str, object]],
     lead_unit: str = "",
+    cost: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the page of a run.
 
@@ -99,6 +101,7 @@ def write_report(
         config: The resolved pipeline file, YAML.
         provenance: Heading -> name -> value: data licence and citation, versions, digests, seconds.
         lead_unit: Unit of the leads, such as `h`.
+        cost: Name -> value: what the model's members took, for the foot of the first table.
 
     Returns:
         `path`.
@@ -107,7 +110,7 @@ def write_report(
         StorageError: When the page cannot be written.
     """
     body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary)}</p>", "<h2>Scores</h2>"]
-    body += _scores(scores, lead_unit)
+    body += _scores(scores, lead_unit, cost or {})
     body.append("<h2>Figures</h2>")
     body += _figures(figures)
     body.append("<h2>How it was made</h2>")
@@ -132,7 +135,7 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
         yield f'<div class="side">{"".join(narrow)}</div>'
 
 
-def _scores(scores: Scores, lead_unit: str) -> Iterator[str]:
+def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Iterator[str]:
     """What the numbers are, the tables, the skill, and the leads folded away."""
     cases = scores.rows[0].count
     share = f"{100 * scores.confidence:g} %"
@@ -147,7 +150,8 @@ def _scores(scores: Scores, lead_unit: str) -> Iterator[str]:
         yield f'<p class="soft">{_fairness(crps)}</p>'
     for variable in scores.variables:
         yield f"<h3>{escape(variable)}</h3>"
-        yield _variable(scores, variable, None)
+        # A member is of all variables: its cost is told once.
+        yield _variable(scores, variable, None, cost if variable == scores.variables[0] else {})
     skill = [row for name in scores.forecasts[1:] for row in _skill(scores, name)]
     if skill:
         yield "<h3>Skill of the model against the baselines</h3>"
@@ -200,8 +204,10 @@ def _skill(scores: Scores, baseline: str) -> tuple[Row, ...]:
     return scores.skill(baseline)
 
 
-def _variable(scores: Scores, variable: str, lead: float | None) -> str:
-    """One line a score, one column a forecast."""
+def _variable(
+    scores: Scores, variable: str, lead: float | None, cost: Mapping[str, object] | None = None
+) -> str:
+    """One line a score, one column a forecast; below, what the model's members took."""
     lines = []
     members = {}
     for word, score in scores.scores.items():
@@ -214,5 +220,9 @@ def _variable(scores: Scores, variable: str, lead: float | None) -> str:
         cells = [value_cell(row, place in best) for place, row in enumerate(rows)]
         hint = f'<span class="soft">{goal_words(goal_of(word))}</span>'
         lines.append([f"<b>{escape(word)}</b>", escape(unit), *cells, hint])
+    for name, text in flat(cost or {}):
+        cells = [f'<td class="number">{escape(text if one == "model" else "–")}</td>'
+                 for one in scores.forecasts]  # fmt: skip
+        lines.append([escape(name), "", *cells, ""])
     head = [f"{name} ({count} member{'s' if count > 1 else ''})" for name, count in members.items()]
     return table(["score", "unit", *head, ""], lines)

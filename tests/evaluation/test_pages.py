@@ -90,6 +90,7 @@ def test_a_report_is_whole_and_escaped(tmp_path):
             "Versions": {"torch": "2.0"},
             "Seconds": {"train": 178.25, "per": {"step": 1.0}},
         },
+        cost={"network calls of a <member>": 12, "core-hours of sampling": 0.0012345},
     )
     page = read(path)
     text = "".join(page.text)
@@ -99,6 +100,12 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     assert "fair form" in text
     assert "model (5 members)" in text and "persistence (1 member)" in text
     assert "crpss_vs_persistence" in text
+    # What the model took stands at the foot of the first table, once; the baseline took nothing.
+    head, _, rest = path.read_text().partition("</table>")
+    told = ("network calls of a &lt;member&gt;", "12"), ("core-hours of sampling", "0.001234")
+    for name, value in told:
+        cells = f'<td class="number">{value}</td><td class="number">–</td>'
+        assert f"<td>{name}</td><td></td>{cells}" in head and name not in rest
     assert len(page.sources) == len(NAMES)
     # What scrolls can be reached by the keyboard.
     wide = sum(map(is_wide, NAMES))

@@ -182,7 +182,6 @@ def report(
     held = {head: record.get(head) for head in ("device", "versions")}
     told = {head: dict(part) if isinstance(part, dict) else {} for head, part in held.items()}
     seconds = {stage: entry["seconds"] for stage, entry in stages.items()}
-    provenance["Cost"] = cost(pipeline, scores, seconds, told["device"])
     provenance |= {head.capitalize(): part for head, part in told.items()}
     return write_report(
         folder / "report.html",
@@ -193,6 +192,7 @@ def report(
         config=config,
         provenance=provenance,
         lead_unit=prepared.lead_unit,
+        cost=cost(pipeline, scores, seconds, told["device"]),
     )
 
 

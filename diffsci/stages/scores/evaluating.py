@@ -44,10 +44,10 @@ def scored(
 ) -> Made:
     """Score the ensemble of a run folder, and draw it."""
     store, train = folder / FORECAST, prepared.train
-    with open_store(store) as stored:
+    calibrated = recalibrated.before(pipeline, prepared, store)
+    with open_store(store) as stored, calibrated as before:
         layout = Layout.of(stored, pipeline.data.domain, train.channels, train.grid)
         values = layout.values(stored)
-        before = recalibrated.before(pipeline, prepared, store)
         place = asked(pipeline, device)
         scores, drawn = scoring.score(pipeline, prepared, values, folder, before, place)
         if pipeline.sample and pipeline.sample.constraints:

@@ -8,7 +8,8 @@ sampled into; the other is a pure map of it, made anew whenever it lacks somethi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxtyping import Float
 
 from diffsci.diffusion.basis import Basis
 from diffsci.errors import StorageError
+from diffsci.evaluation.blocks import Values
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.calibration.calibrated import given_cells, recalibration
 from diffsci.forecasting.calibration.recalibration import Recalibration
@@ -37,6 +39,7 @@ from diffsci.stages.ensembles.growing import is_same
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.scores.interval_group import INTERVALS, intervals_of, write_intervals
 from diffsci.stages.scores.scoring import Before
+from diffsci.stages.scores.stored import Layout
 
 log = logging.getLogger(__name__)
 
@@ -191,8 +194,9 @@ def write(template: Template, asked: Ledger, raw: Place, by: Recalibration, stor
     return target
 
 
-def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None:
-    """What a run's ensemble was before it was calibrated; none where it was not.
+@contextmanager
+def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Iterator[Before | None]:
+    """What a run's ensemble was before it was calibrated, read block by block; none if it was not.
 
     Args:
         pipeline: Of the run.
@@ -201,24 +205,22 @@ def before(pipeline: Pipeline, prepared: Prepared, store: Path) -> Before | None
     """
     place = Place.of(store)
     if not is_calibrated(Ledger.read(place)):
-        return None
+        yield None
+        return
     domain, channels, grid = pipeline.data.domain, prepared.train.channels, prepared.train.grid
-    with open_store(store) as made, open_store(raw_of(place).path) as drawn:
-        raw = domain.unlabel(drawn.isel(number=slice(made.sizes["number"])), channels, grid)
-    levels: tuple[float, ...] = ()
-    ends = np.zeros((0, 2, *raw.shape[:1], *raw.shape[2:]))
-    if place.has(INTERVALS):
-        with quiet(), intervals_of(place) as ds:
+    with ExitStack() as stack:
+        made = stack.enter_context(open_store(store))
+        drawn = stack.enter_context(open_store(raw_of(place).path))
+        layout = Layout.of(drawn, domain, channels, grid)
+        raw = layout.values(drawn.isel(number=slice(made.sizes["number"])))
+        levels: tuple[float, ...] = ()
+        ends: list[Values] = []
+        if place.has(INTERVALS):
+            with quiet():
+                ds = stack.enter_context(intervals_of(place)).rename(bound="number")
             levels = tuple(float(level) for level in ds["confidence"].values)
-            each = [
-                [
-                    domain.unlabel(ds.isel(confidence=i, bound=j), channels, grid)[:, 0]
-                    for j in (0, 1)
-                ]
-                for i in range(len(levels))
-            ]
-            ends = np.array(each)
-    return Before(raw=raw, ends=ends, levels=levels)
+            ends = [layout.values(ds.isel(confidence=i)) for i in range(len(levels))]
+        yield Before(raw=raw, ends=ends, levels=levels)
 
 
 def settle(store: Path, calibrated: bool) -> None:

@@ -40,20 +40,13 @@ class Before:
 
     Args:
         raw: As many members as they were drawn.
-        ends: Of the intervals, lower and upper: of all levels, or of each with the ends in place of
-            members.
+        ends: Of the intervals of each level: lower and upper in place of members.
         levels: Of the intervals.
     """
 
-    raw: Float[np.ndarray, "case member lead channel *space"] | Values
-    ends: Float[np.ndarray, "level bound case lead channel *space"] | Sequence[Values]
+    raw: Values
+    ends: Sequence[Values]
     levels: tuple[float, ...]
-
-    @property
-    def read(self) -> list[Values]:
-        """The ends of each level as something that is read."""
-        both = (np.swapaxes(one, 0, 1) if isinstance(one, np.ndarray) else one for one in self.ends)
-        return [blocks.of(one) for one in both]
 
 
 def score(
@@ -83,7 +76,7 @@ def score(
     assert section is not None and pipeline.sample is not None
     forecasts = {"model": blocks.of(model)}
     if before is not None:
-        forecasts["raw"] = blocks.of(before.raw)
+        forecasts["raw"] = before.raw
     problem = problem_of(pipeline, prepared)
     for name, baseline in _baselines(section, pipeline):
         unfit = baseline.fits(problem)
@@ -116,7 +109,7 @@ def score(
     )
     if before is not None:
         found = conformal.rows(
-            before.read,
+            before.ends,
             before.levels,
             blocks.of(truth[:, None]),
             scores,

@@ -187,10 +187,10 @@ def study(run: Path, cases: int, members: int) -> list[dict]:
 
 def with_table(model, prepared):
     """The model with the table of its posterior variance."""
-    from diffsci.stages.ensembles.calibrating import calibrated
+    from diffsci.stages.ensembles.reverse_variance import with_variance
 
     examples = prepared.valid or prepared.examples
-    return calibrated(model, examples, Device.of(model.pipeline.runtime))
+    return with_variance(model, examples, Device.of(model.pipeline.runtime))
 
 
 def some(cases, chosen):

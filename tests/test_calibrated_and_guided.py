@@ -10,7 +10,7 @@ import xarray as xr
 from diffsci import checking, config, pipeline
 from diffsci.errors import ConfigError
 from diffsci.files import sha256_of
-from diffsci.stages.ensembles import calibrating
+from diffsci.stages.ensembles import reverse_variance
 from tests.tiny_runs import make, run
 
 EXACT = "sample.sampler={use: ancestral, steps: 2, variance: exact}"
@@ -30,7 +30,7 @@ def folder(finished, tmp_path):
 
 
 def test_the_variance_is_estimated_once_and_kept_with_the_model(folder, caplog, monkeypatch):
-    monkeypatch.setattr(calibrating, "EXAMPLES", 384)  # 16 a level, the fewest
+    monkeypatch.setattr(reverse_variance, "EXAMPLES", 384)  # 16 a level, the fewest
     caplog.set_level(logging.INFO)
     weights = sha256_of(folder / "model" / "weights.safetensors")
     first = pipeline.sample(folder, out=folder / "a.zarr", overrides=(EXACT,))

@@ -66,7 +66,7 @@ def test_a_run_leaves_its_folder_complete(made, kind):
     assert names == {
         "config.yaml", "run.json", "metrics.jsonl", "objective.json", "checkpoints", "model",
         "forecast.zarr", "truth.zarr", "scores.csv", "scores.json", "cases.nc", "figures",
-        "report.html",
+        "report.html", "chosen.json",
     }  # fmt: skip
     found = record(folder)
     assert found["status"] == "done"
@@ -645,7 +645,8 @@ def test_check_loses_nothing_that_was_found_to_a_faulty_file(tmp_path):
     told = [str(problem) for problem in found]
     assert told[1].startswith(f"{misspelt}: line ")
     assert "train.warm: unknown key; did you mean 'warmup'?" in told[1]
-    assert [text.split(": ")[1] for text in told[2:5]] == [
+    # File, line, key.
+    assert [text.split(": ")[2] for text in told[2:5]] == [
         "train.flip",
         "train.drop_scalars",
         "evaluate.scores[0]",

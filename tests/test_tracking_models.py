@@ -129,7 +129,7 @@ def test_another_store_takes_the_model_of_a_run_that_was_sent_there(registered, 
     missing = call(f"tracking.uri=sqlite:///{tmp_path}/none.db")
     assert missing.exit_code == 5 and "there is no none.db" in missing.stderr
     shutil.copy(folder / "mlflow.db", tmp_path / "other.db")
-    assert call(f"tracking.uri={uri}").output.strip() == "models:/elsewhere/1"
+    assert call(f"tracking.uri={uri}").stdout.strip() == "models:/elsewhere/1"
     assert tracking_models.run_of(Tracking(uri=uri), "another folder") is None
     assert call("train.steps=1").exit_code == 2
 
@@ -166,7 +166,7 @@ def test_an_untracked_run_has_nothing_to_belong_to(registered, tmp_path):
     del record["mlflow"]
     record["tracked"]["key"] = "another folder"
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    with pytest.raises(StorageError, match="does not know this run.* `diffsci sync .* --to URI"):
+    with pytest.raises(StorageError, match="does not know this run.* `diffsci sync .* --to sqlite:"):
         register(tmp_path / "run", "waves", None)
 
 

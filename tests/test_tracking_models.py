@@ -166,7 +166,7 @@ def test_an_untracked_run_has_nothing_to_belong_to(registered, tmp_path):
     del record["mlflow"]
     record["tracked"]["key"] = "another folder"
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
-    with pytest.raises(StorageError, match="does not know this run.* `diffsci sync .* --to sqlite:"):
+    with pytest.raises(StorageError, match="does not know this run.*`diffsci sync .* --to sqlite:"):
         register(tmp_path / "run", "waves", None)
 
 

@@ -66,12 +66,43 @@ def lock(folder: Path, run: str = "") -> Iterator[None]:
         with storage_errors(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, who.encode(), 0)
+        _held[folder.absolute()] = descriptor
         try:
             yield
         finally:
+            del _held[folder.absolute()]
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+_held: dict[Path, int] = {}
+"""Descriptors of the locks that this process holds, by folder."""
+
+
+def require_there(folder: Path) -> None:
+    """Refuse to write on in a folder that was removed, or replaced, under this process's lock.
+
+    What is written into it would be in no folder, or in another run's. A folder that this process
+    has not locked is not looked at: others answer for it.
+
+    Raises:
+        StorageError: Naming the folder.
+    """
+    descriptor = _held.get(folder.absolute())
+    if descriptor is None:
+        return
+    path = folder / ".lock"
+    try:
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return
+    except FileNotFoundError:
+        pass
+    raise StorageError(
+        f"{folder} was removed or replaced while it was being written ({path} is not the file that "
+        "this process locked): nothing more is written into it; put it back, or begin anew with "
+        "another --out"
+    )
 
 
 def holder(folder: Path) -> Holder | None:

@@ -19,6 +19,7 @@ from diffsci.changes import Change, changes, refuse_changes
 from diffsci.errors import StorageError
 from diffsci.files import write_text
 from diffsci.lifetime import last_sign, of_call
+from diffsci.locking import require_there
 from diffsci.versions import versions
 
 log = logging.getLogger(__name__)
@@ -235,7 +236,12 @@ class RunFolder:
         return (self.path / "model").exists() or any(checkpoints.glob("step-*"))
 
     def save(self) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record, whole or not at all.
+
+        Raises:
+            StorageError: When the disk does not take it, or the folder was removed meanwhile.
+        """
+        require_there(self.path)
         write_text(self.path / "run.json", json.dumps(self.record, indent=2, default=str) + "\n")
 
     def done(self, stage: str, digest: str) -> bool:

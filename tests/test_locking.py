@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from diffsci.errors import StorageError
-from diffsci.locking import Holder, holder, lock
+from diffsci.locking import Holder, holder, lock, require_there
 
 
 def test_the_second_writer_is_told_the_first(tmp_path):
@@ -57,3 +59,22 @@ def test_the_holder_is_read_without_a_trace(tmp_path):
     threading.Timer(0.02, os.close, (reader,)).start()
     with lock(tmp_path):
         pass
+
+
+def test_a_folder_that_was_removed_or_replaced_under_the_lock_is_refused(tmp_path):
+    """By its name alone a new folder could not be told from the one that was locked."""
+    folder = tmp_path / "run"
+    told = f"^{re.escape(str(folder))} was removed or replaced while it was being written"
+    require_there(folder)  # of a folder that is not locked here nothing is said
+    with lock(folder):
+        require_there(folder)
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(StorageError, match=told):
+            require_there(folder)
+        folder.mkdir()
+        (folder / ".lock").touch()
+        with pytest.raises(StorageError, match=told):
+            require_there(folder)
+        shutil.rmtree(folder)
+        (tmp_path / "elsewhere").rename(folder)
+        require_there(folder)

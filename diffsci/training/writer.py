@@ -15,6 +15,7 @@ from types import TracebackType
 
 from torch import Tensor
 
+from diffsci import locking
 from diffsci.training import checkpoint
 from diffsci.training.state import RunState
 
@@ -38,9 +39,9 @@ class Writer:
         """`checkpoint.save`, returning when the state is copied.
 
         Raises:
-            StorageError: Of the one before this.
+            StorageError: Of the one before this, or when the run folder was removed.
         """
-        self.wait()
+        self._ready()
         copy = self._copy("step", state)
         self._begin(partial(checkpoint.write, self._folder, copy, keep=self._keep))
 
@@ -48,9 +49,9 @@ class Writer:
         """`checkpoint.save_best`, returning when the average is copied.
 
         Raises:
-            StorageError: Of the one before this.
+            StorageError: Of the one before this, or when the run folder was removed.
         """
-        self.wait()
+        self._ready()
         copy = self._copy("best", checkpoint.only_model(state))
         self._begin(partial(checkpoint.write_best, self._folder, copy))
 
@@ -58,9 +59,9 @@ class Writer:
         """Keep the averages by powers, returning when they are copied.
 
         Raises:
-            StorageError: Of the one before this.
+            StorageError: Of the one before this, or when the run folder was removed.
         """
-        self.wait()
+        self._ready()
         copy = self._copy("power", checkpoint.only_powers(state))
         self._begin(partial(checkpoint.write_snapshot, self._folder, copy))
 
@@ -92,6 +93,11 @@ class Writer:
             if error is None:
                 raise
             error.add_note(f"and a checkpoint could not be written: {late}")
+
+    def _ready(self) -> None:
+        """Wait for the one before, and see that the folder still is the one that was locked."""
+        self.wait()
+        locking.require_there(self._folder.parent)
 
     def _copy(self, kind: str, state: RunState) -> checkpoint.Copy:
         copy = checkpoint.Copy.of(state, self._blocks.get(kind))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -69,7 +69,7 @@ class Products:
         for word in filter(None, (word.strip() for word in text.split(","))):
             key, _, value = word.partition("=")
             if key.strip() == "quantiles":
-                quantiles = _numbers(word, value, 0.0, 1.0)
+                quantiles = _joined(quantiles, _numbers(word, value, 0.0, 1.0))
             elif key.strip() == "exceed":
                 exceedances.append(_exceedance(word, value))
             elif word == "mean":
@@ -81,7 +81,7 @@ class Products:
                 raise ConfigError(f"--products: got {word!r}{near}; expected {SYNTAX}")
         if not (mean or std or quantiles or exceedances):
             raise ConfigError(f"--products: nothing is asked for; expected {SYNTAX}")
-        return cls(mean=mean, std=std, quantiles=quantiles, exceedances=tuple(exceedances))
+        return cls(mean=mean, std=std, quantiles=quantiles, exceedances=_merged(exceedances))
 
     def check(self, ds: xr.Dataset) -> None:
         """Refuse what the store cannot give.
@@ -248,7 +248,7 @@ def _numbers(word: str, text: str, low: float, high: float) -> tuple[float, ...]
     if not found or not all(low <= value <= high for value in found):
         what = "numbers apart by /" if low == -np.inf else f"shares from {low:g} to {high:g}"
         raise ConfigError(f"--products {word}: expected {what}, such as quantiles=0.1/0.5/0.9")
-    return tuple(sorted(set(found)))  # a coordinate of CF is monotonic
+    return _joined(found)
 
 
 def _exceedance(word: str, text: str) -> Exceedance:
@@ -257,3 +257,18 @@ def _exceedance(word: str, text: str) -> Exceedance:
         raise ConfigError(f"--products {word}: expected exceed=VARIABLE>VALUE, such as t2m>300")
     thresholds = _numbers(word, match[3], -np.inf, np.inf)
     return Exceedance(variable=match[1], above=match[2] == ">", thresholds=thresholds)
+
+
+def _merged(given: list[Exceedance]) -> tuple[Exceedance, ...]:
+    """One for each variable and side: their thresholds share a dim."""
+    found: dict[tuple[str, bool], Exceedance] = {}
+    for one in given:
+        key = (one.variable, one.above)
+        before = found[key].thresholds if key in found else ()
+        found[key] = replace(one, thresholds=_joined(before, one.thresholds))
+    return tuple(found.values())
+
+
+def _joined(*numbers: tuple[float, ...]) -> tuple[float, ...]:
+    """All of them, once each and in order: a coordinate of CF is monotonic."""
+    return tuple(sorted(set().union(*numbers)))

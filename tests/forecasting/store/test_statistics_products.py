@@ -46,6 +46,18 @@ def test_products_equal_numpy_on_the_whole(layout, suffix, tmp_path, monkeypatch
         assert found["t2m_above"].attrs["units"] == "1"
 
 
+def test_what_is_asked_for_in_several_words_is_one_product():
+    once = Products.of("quantiles=0.1/0.9,exceed=t>270/280/290,exceed=t<280")
+    words = "quantiles=0.9,exceed=t>280,exceed=t<280,exceed=t>290/270,quantiles=0.1"
+    assert Products.of(words) == once
+    values = np.array([[265, 275, 285, 295]], dtype="f4")
+    found = Products.of(words)(xr.Dataset({"t": (("time", "number"), values, {"units": "K"})}))
+    assert found["t_above"].sel(t_above_threshold=[270, 280, 290]).values.tolist() == [
+        [0.75, 0.5, 0.25]
+    ]
+    assert found["t_below"].values.tolist() == [[0.5]]
+
+
 def test_products_of_a_normal_law():
     """100 000 members of N(280, 5): within four standard errors of the closed forms."""
     count, draws = 100_000, np.random.default_rng(1)

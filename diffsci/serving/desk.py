@@ -20,7 +20,14 @@ from diffsci.data.catalog import Entry, Source
 from diffsci.errors import DiffsciError
 from diffsci.forecasting.calibration.calibrated import brought, needed
 from diffsci.forecasting.ensemble import Engine
-from diffsci.forecasting.requests.answering import Plan, Question, planned
+from diffsci.forecasting.requests.answering import (
+    Plan,
+    Question,
+    least_bytes,
+    most_leads,
+    planned,
+)
+from diffsci.forecasting.requests.durations import leads_of
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.serving import bodies
 from diffsci.serving.refusals import Refusal, refusal_of
@@ -110,6 +117,7 @@ class Desk:
     ) -> Path:
         place = body
         try:
+            self._require_small(question)
             if body is not None:
                 place = bodies.unpacked(body, kind, folder, self.limits.body)
             source = None if place is None else Entry(name="body", source=Source(path=str(place)))
@@ -117,14 +125,31 @@ class Desk:
         except DiffsciError as error:
             raise refusal_of(error, place) from None
         if plan.bytes > self.limits.answer:
-            raise Refusal(
-                413, "members", f"members: the answer would have {plan.bytes:,} bytes, the limit "
-                f"is {self.limits.answer:,}; ask for fewer members, leads or starts"
-            )  # fmt: skip
+            raise self._too_large("members", plan.bytes)
         try:
             return self._computed(plan, folder, deadline, gone)
         except DiffsciError as error:
             raise refusal_of(error, place) from None
+
+    def _require_small(self, question: Question) -> None:
+        """Refuse by the question alone what would be too large, before any of it is made."""
+        least, one = least_bytes(self.model, question)
+        if question.lead is not None and self.model.calibration is not None:
+            leads, most = leads_of(question.lead, self.model), most_leads(self.model)
+            if leads > most:
+                raise Refusal(
+                    400, "lead", f"lead: got {leads} steps, and this model's calibration was "
+                    f"fitted up to step {most}; ask for no more than lead={most}"
+                )  # fmt: skip
+        if least > self.limits.answer:
+            alone = question.lead is not None and one > self.limits.answer
+            raise self._too_large("lead" if alone else "members", least)
+
+    def _too_large(self, field: str, size: int) -> Refusal:
+        return Refusal(
+            413, field, f"{field}: the answer would have {size:,} bytes or more, the limit is "
+            f"{self.limits.answer:,}; ask for fewer members, leads or starts"
+        )  # fmt: skip
 
     def _computed(self, plan: Plan, folder: Path, deadline: float, gone: threading.Event) -> Path:
         """The answer, batch after batch, with a look at the clock between them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import diffsci
 from diffsci import families
+from diffsci.forecasting.requests.answering import most_leads
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.serving.desk import Desk
 
@@ -41,6 +42,7 @@ def described(model: Surrogate) -> dict[str, Any]:
         told["frames_given"] = task.given_frames
         told["step"] = {"value": step if model.time_unit or not step else step / 1e9, "units": unit}
         told["leads"] = section.leads
+        told["most_leads"] = most_leads(model)
     coarse = task.given_grid(model.grid)
     if coarse.sizes != model.grid.sizes:
         told["grid_given"] = dict(zip(coarse.dims, coarse.sizes, strict=True))
@@ -78,7 +80,11 @@ def _parameters_of(model: Surrogate) -> dict[str, tuple[str, str]]:
     without = set() if task.has_leads else {"lead"}
     if task.condition_channels(len(model.channels)) == 0:
         without |= {"start", "within"}
-    return {name: told for name, told in _PARAMETERS.items() if name not in without}
+    kept = {name: told for name, told in _PARAMETERS.items() if name not in without}
+    if "lead" in kept:
+        kind, text = kept["lead"]
+        kept["lead"] = (kind, f"{text[:-1]}; at most {most_leads(model):,} steps.")
+    return kept
 
 
 def openapi(desk: Desk) -> dict[str, Any]:

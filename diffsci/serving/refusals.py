@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from diffsci.errors import ConfigError, DataError, DiffsciError, NumericsError, StorageError
+from diffsci.forecasting.requests.durations import TooManyLeads
 
 _STATUS: tuple[tuple[type[DiffsciError], int], ...] = (
+    (TooManyLeads, 413),
     (ConfigError, 400),
     (DataError, 422),
     (NumericsError, 500),

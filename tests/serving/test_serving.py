@@ -196,6 +196,16 @@ BAD = {
     "members are no number": (lambda t: (b"", NETCDF, {"members": "ten"}), 400, "members"),
     "negative seed": (lambda t: (netcdf(ring(), t), NETCDF, {"seed": -1}), 400, "seed"),
     "half a lead": (lambda t: (netcdf(ring(), t), NETCDF, {"lead": "0.3 time units"}), 400, "lead"),
+    "no number before a unit": (
+        lambda t: (netcdf(ring(), t), NETCDF, {"lead": ". time units"}), 400, "lead",
+    ),
+    # Neither is planned: the leads alone would take minutes and gigabytes.
+    "two thousand million leads": (
+        lambda t: (netcdf(ring(), t), NETCDF, {"members": 1, "lead": "2000000000"}), 413, "lead",
+    ),
+    "a lead of 400 digits": (
+        lambda t: (netcdf(ring(), t), NETCDF, {"lead": "9" * 400}), 413, "lead",
+    ),
     "no such start": (lambda t: (netcdf(ring(), t), NETCDF, {"start": "9"}), 422, "start"),
     "kind": (lambda t: (b"x", "text/csv", {}), 415, "Content-Type"),
     "no netcdf": (lambda t: (b"hello" * 9, NETCDF, {}), 422, "body"),
@@ -244,6 +254,23 @@ def test_bad_requests_name_the_field_and_the_server_lives(name, served, tmp_path
     assert (found, told["field"]) == (status, field), told
     assert len(told["error"]) > 15 and not re.search(r"/tmp|tmp[a-z0-9_]{8}", told["error"]), told
     good(served, tmp_path)
+
+
+def test_leads_are_counted_before_they_are_made(tmp_path, monkeypatch):
+    """The answer's size is known from the question: nothing is planned for what is too large."""
+    monkeypatch.setattr("diffsci.serving.desk.planned", None)
+    served = Served(makers.forecasting(), answer=4 * 16 * 50)
+    try:
+        for asked, field in (
+            ({"lead": "51", "members": 1}, "lead"),
+            ({"lead": "25", "members": 3}, "members"),
+            ({"lead": "25", "members": 1, "start": ["0", "0.2", "0.4"]}, "members"),
+        ):
+            status, told = served.sample(netcdf(ring(), tmp_path), **asked)
+            assert (status, json.loads(told)["field"]) == (413, field)
+        assert served.sample(netcdf(ring(), tmp_path), lead="25", members=2)[0] == 500  # planned
+    finally:
+        served.close()
 
 
 def test_a_gigabyte_is_refused_without_being_read(served, tmp_path):
@@ -335,11 +362,13 @@ def test_health_model_openapi_and_page(served):
     status, told = served.send("GET", "/model")
     model = json.loads(told)
     assert model["variables"] == [{"name": "u", "level": None, "units": "1"}]
+    assert model["most_leads"] == 200_000
     assert model["frames_given"] == 1 and model["step"] == {"value": 0.2, "units": "1"}
     status, told = served.send("GET", "/openapi.json")
     document = json.loads(told)
     asked = document["paths"]["/sample"]["post"]["parameters"]
     assert [each["name"] for each in asked] == ["members", "seed", "lead", "start", "within"]
+    assert asked[2]["description"].endswith("at most 200,000 steps.")
     answers = document["paths"]["/sample"]["post"]["responses"]
     # Each status that the code can answer, by its own words, is described.
     source = "".join(file.read_text() for file in Path(pages.__file__).parent.glob("*.py"))
@@ -394,6 +423,12 @@ def test_a_calibrated_model_answers_with_calibrated_members(tmp_path):
             found["u"], served.model.sample(given, members=2, seed=4, leads=2)["u"]
         )
         assert not np.array_equal(found["u"], model.sample(given, members=2, seed=4, leads=2)["u"])
+        # No client can turn the calibration off: it is told how far it reaches instead.
+        assert json.loads(served.send("GET", "/model")[1])["most_leads"] == 2
+        status, told = served.sample(netcdf(given, tmp_path), lead="3")
+        told = json.loads(told)
+        assert (status, told["field"]) == (400, "lead") and "lead=2" in told["error"]
+        assert "sample." not in told["error"]
     finally:
         served.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from diffsci.forecasting.calibration.calibrated import ensemble
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.requests.conditions import given_for
-from diffsci.forecasting.requests.durations import leads_of
+from diffsci.forecasting.requests.durations import MOST_LEADS, leads_of
 from diffsci.forecasting.requests.plausible import WITHIN
 from diffsci.forecasting.requests.starts import given_from
 from diffsci.forecasting.surrogate import Surrogate
@@ -57,9 +58,7 @@ class Plan:
     @property
     def bytes(self) -> int:
         """Of the answer's values."""
-        leads = max(1, len(self.given.cases.leads))
-        cells = len(self.model.channels) * int(np.prod(self.model.grid.sizes))
-        return 4 * len(self.given.cases) * self.members * leads * cells
+        return _bytes(self.model, len(self.given.cases), self.members, len(self.given.cases.leads))
 
     def answer(self, engine: Engine) -> xr.Dataset:
         """The labelled ensemble.
@@ -69,6 +68,35 @@ class Plan:
         """
         values = ensemble(self.model, engine, self.given, self.members, self.seed)
         return self.model.label(values, self.given.cases, np.arange(self.members))
+
+
+def _bytes(model: Surrogate, cases: int, members: int, leads: int) -> int:
+    cells = len(model.channels) * math.prod(model.grid.sizes)
+    return 4 * cases * members * max(1, leads) * cells
+
+
+def least_bytes(model: Surrogate, question: Question) -> tuple[int, int]:
+    """Of the answer's values at least, and of one member of one case, before anything is read.
+
+    Raises:
+        ConfigError: For a lead that is no whole number of steps, or too many of them.
+    """
+    section = model.pipeline.sample
+    assert section is not None
+    leads = 1
+    if model.pipeline.data.task.has_leads:
+        leads = section.leads if question.lead is None else leads_of(question.lead, model)
+    members = section.members if question.members is None else question.members
+    one = _bytes(model, 1, 1, leads)
+    return one * members * max(1, len(question.starts)), one
+
+
+def most_leads(model: Surrogate) -> int:
+    """Forecast steps that can be asked for: no more than the calibration in use was fitted to."""
+    by, section = model.calibration, model.pipeline.sample
+    if by is None or (section is not None and not section.calibrated):
+        return MOST_LEADS
+    return min(by.leads, MOST_LEADS)
 
 
 def planned(model: Surrogate, entry: Entry | None, question: Question) -> Plan:

@@ -21,12 +21,22 @@ _ISO = re.compile(
 _MONTH_NS = 30.436875 * 86_400e9
 """A mean month; those of other calendars differ by less than 2 %."""
 
+_NUMBER = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
+
+MOST_LEADS = 200_000
+"""Steps that a duration may be: 136 years of 6 h. Cases hold every one of their leads."""
+
+
+class TooManyLeads(ConfigError):
+    """A duration of more steps than `MOST_LEADS`."""
+
 
 def leads_of(text: str, model: Surrogate) -> int:
     """How many forecast steps a duration is.
 
     Raises:
         ConfigError: When it is not understood, or is no whole number of the model's steps.
+        TooManyLeads: When it is more of them than `MOST_LEADS`.
     """
     task = model.pipeline.data.task
     if not task.has_leads:
@@ -54,6 +64,12 @@ def leads_of(text: str, model: Surrogate) -> int:
 
 
 def _counted(text: str, steps: float, step: str) -> int:
+    if steps > MOST_LEADS:  # Infinity too, which long numbers become.
+        short = text if len(text) <= 40 else f"{text[:40]}..."
+        raise TooManyLeads(
+            f"--lead {short}: is {steps:.4g} steps of this model; at most {MOST_LEADS:,} can be "
+            "asked for"
+        )
     count = round(steps)
     if count < 1 or abs(steps - count) > 1e-6 * max(1.0, steps):
         near = "" if steps < 1 else f" (it is {steps:.4g} of them)"
@@ -65,7 +81,7 @@ def _counted(text: str, steps: float, step: str) -> int:
 
 
 def _in_unit(text: str, unit: str) -> float:
-    match = re.fullmatch(r"\s*([0-9.]+)\s*(.+?)\s*", text)
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*(.+?)\s*", text)
     known = {unit, "time units", "time unit"}
     if match is None or match[2] not in known:
         raise ConfigError(
@@ -82,8 +98,8 @@ def _parsed(text: str) -> tuple[float, float]:
         parts = {name: float(value) for name, value in iso.groupdict().items() if value}
         months = 12 * parts.pop("year", 0.0) + parts.pop("month", 0.0)
         return months, sum((_SECONDS[name] * value for name, value in parts.items()), 0.0)
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]+)\s*", text.lower())
-    if match is not None and match[1].count(".") <= 1:
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*([a-z]+)\s*", text.lower())
+    if match is not None:
         number, word = float(match[1]), match[2]
         for table, place in ((_MONTHS, 0), (_SECONDS, 1)):
             for name in (word, word.removesuffix("s")):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from diffsci.errors import ConfigError
-from diffsci.forecasting.requests.durations import leads_of
+from diffsci.forecasting.requests.durations import MOST_LEADS, TooManyLeads, leads_of
 from tests.forecasting import makers
 
 HOUR, DAY = 3600e9, 86_400e9
@@ -18,7 +18,7 @@ def model(step, unit=""):
 @pytest.mark.parametrize(
     "text, steps",
     [("6h", 1), ("10d", 40), ("240h", 40), ("PT6H", 1), ("P1DT12H", 6), ("P1W", 28), ("7", 7),
-     ("1 day", 4), ("2 weeks", 56), ("360min", 1), ("1.5d", 6)],
+     ("1 day", 4), ("2 weeks", 56), ("360min", 1), ("1.5d", 6), (".25d", 1), ("1.d", 4)],
 )  # fmt: skip
 def test_a_duration_is_a_number_of_steps(text, steps):
     assert leads_of(text, model(6 * HOUR)) == steps
@@ -48,6 +48,10 @@ def test_a_simulation_has_a_time_of_its_own(text, steps):
         ("soon", 6 * HOUR, "", "expected a duration such as 6h"),
         ("P", 6 * HOUR, "", "expected a duration such as 6h"),
         ("1.2.3d", 6 * HOUR, "", "expected a duration such as 6h"),
+        (".h", 6 * HOUR, "", "expected a duration such as 6h"),
+        (".", 6 * HOUR, "", "expected a duration such as 6h"),
+        (". s", 0.25, "s", "or of this model's time, such as '12 s'"),
+        ("1.2.3 s", 0.25, "s", "or of this model's time, such as '12 s'"),
         ("1mo", 6 * HOUR, "", "months have no fixed length; give days"),
         ("30d", 2_629_746e9, "", "step is 1 month; give months, such as 2mo"),
         ("3mo", 12 * 2_629_746e9, "", "whole steps of 12mo"),
@@ -59,6 +63,16 @@ def test_a_simulation_has_a_time_of_its_own(text, steps):
 def test_what_is_no_whole_step_is_refused(text, step, unit, message):
     with pytest.raises(ConfigError, match=f"--lead {text}: .*{message}"):
         leads_of(text, model(step, unit))
+
+
+@pytest.mark.parametrize(
+    "text", ["200001", "2000000000", "100000d", "9" * 400, "9" * 400 + "d", f"P{'9' * 400}D"]
+)
+def test_more_steps_than_cases_can_hold_are_refused(text):
+    assert leads_of("200000", model(6 * HOUR)) == leads_of("50000d", model(6 * HOUR)) == MOST_LEADS
+    with pytest.raises(TooManyLeads, match="^--lead .*at most 200,000") as told:
+        leads_of(text, model(6 * HOUR))
+    assert len(str(told.value)) < 200
 
 
 def test_a_model_without_leads_has_none():

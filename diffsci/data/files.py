@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from diffsci.data import joining, lazy, recognising, remote
+from diffsci.data import joining, lazy, packing, recognising, remote
 from diffsci.data.canonical.time_axis import dated
 from diffsci.data.catalog import Entry
 from diffsci.data.sources import images
@@ -147,6 +147,11 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     elif engine == "cfgrib":
         options["indexpath"] = ""  # It would write an index file beside the data.
     made = _opened(path, engine, options | entry.open_kwargs, entry)
+    try:
+        packing.require_numbers(made, path)
+    except DataError:
+        made.close()
+        raise
     if engine == "zarr":
         made = recognising.in_order(made, consolidated=bool(options["consolidated"]))
     return dated_or_closed(made, entry, path)
@@ -166,6 +171,8 @@ def _opened(path: Path | str, engine: str, options: dict[str, Any], entry: Entry
     except (
         Exception
     ) as error:  # Readers raise whatever they like; the user needs the file and the fix.
+        if isinstance(error, TypeError | ValueError) and options.get("mask_and_scale"):
+            _require_unpackable(path, engine, options, entry)
         hint = "fetch it again"
         if isinstance(error, TypeError):
             hint = f"check `open_kwargs` in {entry.yaml}"
@@ -177,6 +184,14 @@ def _opened(path: Path | str, engine: str, options: dict[str, Any], entry: Entry
         raise DataError(
             f"{path}: cannot be opened with {engine} ({type(error).__name__}: {text}); {hint}"
         ) from error
+
+
+def _require_unpackable(
+    path: Path | str, engine: str, options: dict[str, Any], entry: Entry
+) -> None:
+    """Look for a fault of packing, which xarray tells of coordinates without their name."""
+    with _opened(path, engine, options | {"mask_and_scale": False}, entry) as raw:
+        packing.require_numbers(raw, path)
 
 
 def dated_or_closed(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:

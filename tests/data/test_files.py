@@ -98,3 +98,16 @@ def test_a_duration_stays_a_number(tmp_path):
 def test_opening_reads_no_field(plain):
     ds = open_raw(entry(plain))
     assert not ds["t2m"]._in_memory and isinstance(ds, xr.Dataset)
+
+
+@pytest.mark.parametrize("name", ["u", "x"])  # A coordinate is read, and so unpacked, at once.
+@pytest.mark.parametrize("value", ["abc", [1.0, 2.0]])
+@pytest.mark.parametrize("key", ["scale_factor", "add_offset"])
+def test_packing_by_no_number_names_file_variable_and_value(key, value, name, tmp_path):
+    path = tmp_path / "packed.nc"
+    ds = xr.Dataset({"u": ("x", np.ones(4))}, {"x": np.arange(4.0)})
+    ds[name].attrs[key] = value
+    ds.to_netcdf(path)
+    told = f"{path}: variable {name}: its attribute {key} is .*expected one number"
+    with pytest.raises(DataError, match=told):
+        open_raw(entry(path))

@@ -179,13 +179,20 @@ def _json(body: Path, folder: Path) -> Path:
         )  # fmt: skip
     parts: dict[str, dict[str, xr.Variable]] = {"coords": {}, "data_vars": {}}
     for part, made in parts.items():
-        for name, told in (plain.get(part) or {}).items():
+        listed = plain.get(part) or {}
+        if not isinstance(listed, dict):
+            raise Refusal(
+                422, part, f"{part}: got {json.dumps(listed)[:40]}, expected an object, such as "
+                "{NAME: {dims, data, attrs}}"
+            )  # fmt: skip
+        for name, told in listed.items():
             made[name] = _variable(name, told)
     try:
         ds = xr.Dataset(parts["data_vars"], parts["coords"], _attributes(plain.get("attrs")))
         place = folder / "body.nc"
         ds.to_netcdf(place, engine="netcdf4")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, OverflowError) as error:
+        # The last three: names and attributes that NetCDF cannot hold.
         raise Refusal(422, "data_vars", f"body: its arrays do not fit together ({error})") from None
     return place
 
@@ -193,13 +200,19 @@ def _json(body: Path, folder: Path) -> Path:
 def _variable(name: str, told: object) -> xr.Variable:
     if not isinstance(told, dict) or "dims" not in told or "data" not in told:
         raise Refusal(422, name, f"variable {name}: expected an object with dims, data and attrs")
+    dims = told["dims"]
+    if not isinstance(dims, list) or not all(isinstance(dim, str) and dim for dim in dims):
+        raise Refusal(
+            422, name or "data_vars", f"variable {name}: dims: got {json.dumps(dims)[:40]}, "
+            "expected a list of names"
+        )  # fmt: skip
     try:
         values = np.asarray(told["data"])
         if values.dtype.kind == "U":
             values = values.astype("datetime64[ns]")
         if values.dtype.kind not in "fiubM":
             raise ValueError(f"its type is {values.dtype}")
-        return xr.Variable(tuple(told["dims"]), values, _attributes(told.get("attrs")))
+        return xr.Variable(tuple(dims), values, _attributes(told.get("attrs")))
     except (ValueError, TypeError) as error:
         raise Refusal(
             422, name, f"variable {name}: expected an array of numbers or of dates, whose dims are "

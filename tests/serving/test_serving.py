@@ -228,6 +228,37 @@ BAD = {
                          413, "members"),
     "no json": (lambda t: (b"{", "application/json", {}), 400, "body"),
     "json of another kind": (lambda t: (b"[1]", "application/json", {}), 422, "data_vars"),
+    "json with a list of coords": (
+        lambda t: (_json_of(lambda p: p.update(coords=[1])), "application/json", {}), 422, "coords",
+    ),
+    "json with coords of letters": (
+        lambda t: (_json_of(lambda p: p.update(coords="abc")), "application/json", {}),
+        422, "coords",
+    ),
+    "json with a dim of no name": (
+        lambda t: (_json_of(lambda p: p["data_vars"]["u"].update(dims=["sample", "time", ""])),
+                   "application/json", {}), 422, "u",
+    ),
+    "json with dims of letters": (
+        lambda t: (_json_of(lambda p: p["data_vars"]["u"].update(dims="abc")),
+                   "application/json", {}), 422, "u",
+    ),
+    "json with a variable of no name": (
+        lambda t: (_json_of(lambda p: p["data_vars"].update({"": p["data_vars"]["u"]})),
+                   "application/json", {}), 422, "data_vars",
+    ),
+    "json with coordinates that no file holds": (
+        lambda t: (_json_of(lambda p: p["data_vars"]["u"].update(attrs={"coordinates": 3})),
+                   "application/json", {}), 422, "data_vars",
+    ),
+    "json packed by a word": (
+        lambda t: (_json_of(lambda p: p["data_vars"]["u"].update(attrs={"scale_factor": "abc"})),
+                   "application/json", {}), 422, "u",
+    ),
+    "packed by a word": (
+        lambda t: (netcdf(ring().assign(u=ring().u.assign_attrs(scale_factor="abc")), t), NETCDF,
+                   {}), 422, "u",
+    ),
     "json without numbers": (
         lambda t: (_json_of(lambda p: _data(p, "abc")), "application/json", {}), 422, "u",
     ),

@@ -1,4 +1,4 @@
-"""The run lock: one writer of a folder, whose name the others are told."""
+"""Locks: one writer of a run folder, or of a store, whose name the others are told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,21 +51,12 @@ def lock(folder: Path, run: str = "") -> Iterator[None]:
     Raises:
         StorageError: When another process holds it, naming its run, process id and host.
     """
-    path = folder / ".lock"
-    with storage_errors(folder):  # the place is the user's, the lock in it is ours
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    advice = (
+        f"wait until it ends (`diffsci status {folder}` tells how far it is), stop it, or choose "
+        "another folder with --out"
+    )
+    descriptor = _locked(folder / ".lock", folder, run, advice)
     try:
-        if not _take(descriptor):
-            raise StorageError(
-                f"{folder} is being written by {_text_of(path) or 'another process'}: wait until "
-                f"it ends (`diffsci status {folder}` tells how far it is), stop it, or choose "
-                "another folder with --out"
-            )
-        who = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
-        with storage_errors(path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, who.encode(), 0)
         _held[folder.absolute()] = descriptor
         try:
             yield
@@ -74,6 +65,63 @@ def lock(folder: Path, run: str = "") -> Iterator[None]:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def lock_store(store: Path, run: str = "") -> Iterator[None]:
+    """Be the only writer of the store `store` until the block ends or the process dies.
+
+    As `lock`, by a file `.NAME.lock` beside the store, which is gone after an orderly end. Other
+    stores of the folder are free.
+
+    Args:
+        store: The store, which need not be there.
+        run: Name by which others are told who holds it.
+
+    Raises:
+        StorageError: When another process holds it, naming its run, process id and host.
+    """
+    path = store.with_name(f".{store.name}.lock")
+    advice = "wait until it ends, stop it, or choose another name with --out"
+    descriptor = _locked(path, store, run, advice)
+    try:
+        yield
+    finally:
+        # While it is still held: whoever has it open and gets it next sees that it lost its name.
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _locked(path: Path, what: Path, run: str, advice: str) -> int:
+    """Descriptor of the lock file `path`, held, with who holds it written in it."""
+    while True:
+        with storage_errors(path.parent):  # the place is the user's, the lock in it is ours
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if not _take(descriptor):
+                who = _text_of(path) or "another process"
+                raise StorageError(f"{what} is being written by {who}: {advice}")
+            # Its holder may have removed it since it was opened: then it locks nothing any more.
+            if sys.platform == "win32" or _has_name(descriptor, path):
+                told = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
+                with storage_errors(path):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, told.encode(), 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _has_name(descriptor: int, path: Path) -> bool:
+    """Whether `path` names the file that is open."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 _held: dict[Path, int] = {}
@@ -93,11 +141,8 @@ def require_there(folder: Path) -> None:
     if descriptor is None:
         return
     path = folder / ".lock"
-    try:
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
-            return
-    except FileNotFoundError:
-        pass
+    if _has_name(descriptor, path):
+        return
     raise StorageError(
         f"{folder} was removed or replaced while it was being written ({path} is not the file that "
         "this process locked): nothing more is written into it; put it back, or begin anew with "

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from diffsci import locking
 from diffsci.errors import StorageError
-from diffsci.locking import Holder, holder, lock, require_there
+from diffsci.locking import Holder, holder, lock, lock_store, require_there
 
 
 def test_the_second_writer_is_told_the_first(tmp_path):
@@ -78,3 +79,35 @@ def test_a_folder_that_was_removed_or_replaced_under_the_lock_is_refused(tmp_pat
         shutil.rmtree(folder)
         (tmp_path / "elsewhere").rename(folder)
         require_there(folder)
+
+
+def test_stores_of_a_folder_are_locked_one_by_one(tmp_path):
+    """What is left by a process that was killed is in nobody's way, and removed by the next."""
+    one, other = tmp_path / "a.zarr", tmp_path / "b.zarr"
+    told = rf"^{re.escape(str(one))} is being written by the run 'r', process {os.getpid()} on"
+    (tmp_path / ".a.zarr.lock").write_text("of one that was killed")
+    with lock_store(one, "r"), lock_store(other):
+        with pytest.raises(StorageError, match=told), lock_store(one):
+            pass
+        assert len(list(tmp_path.iterdir())) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_removed_before_it_was_got_locks_nothing(tmp_path, monkeypatch):
+    """The holder removes the file between another's opening and locking of it; a third comes."""
+    store, name = tmp_path / "a.zarr", tmp_path / ".a.zarr.lock"
+    real, third = locking._take, []
+
+    def take(descriptor, shared=False):
+        if not third:
+            name.unlink()
+            third.append(os.open(name, os.O_RDWR | os.O_CREAT))
+            assert real(third[0])
+        return real(descriptor, shared)
+
+    monkeypatch.setattr(locking, "_take", take)
+    with pytest.raises(StorageError, match="another process"), lock_store(store):
+        pass
+    os.close(third[0])
+    with lock_store(store):
+        assert name.exists()

@@ -21,13 +21,12 @@ from diffsci.forecasting.requests.starts import given_from
 from diffsci.forecasting.store.disk import require_name
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.locking import lock
 from diffsci.run_folder import roots_of_run
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
 from diffsci.stages.ensembles.growing import Wanted
 from diffsci.stages.ensembles.provenance import provenance
-from diffsci.stages.ensembles.sampling import say_written, write_ensemble
+from diffsci.stages.ensembles.sampling import only_writer, say_written, write_ensemble
 from diffsci.stages.ensembles.trained import trained
 from diffsci.stages.training import following
 from diffsci.training import distributed
@@ -146,8 +145,7 @@ def _together(model: Surrogate) -> AbstractContextManager[bool]:
 
 def _write(model: Surrogate, given: Given, store: Path | str) -> None:
     """The ensemble, by this process or by all that were started with it."""
-    place = Place.of(store)
-    with nullcontext() if place.is_remote else lock(place.path.parent, model.pipeline.name):
+    with only_writer(Place.of(store), model.pipeline.name):
         wrote = write_ensemble(
             model,
             model.engine(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from diffsci.stages.ensembles import sharing
 from diffsci.stages.ensembles.growing import Wanted, existing
 from diffsci.stages.ensembles.provenance import provenance
 from diffsci.stages.ensembles.reverse_variance import with_variance
-from diffsci.stages.ensembles.sampling import say_written, write_ensemble
+from diffsci.stages.ensembles.sampling import only_writer, say_written, write_ensemble
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +55,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path |
     _require_no_product(run, place)
     model, test = opened(loaded, run)
     warn_of_unusual(model)
-    # Object stores have no locks: there it is the user's part that one process alone writes.
-    with nullcontext() if place.is_remote else lock(place.path.parent, pipeline.name):
+    with only_writer(place, pipeline.name):
         found = existing(place)
         evaluation = tests_of(model, test, found.cases if found else ())
         wrote = write_ensemble(

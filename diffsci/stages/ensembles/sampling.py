@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.tiles import Tiling
+from diffsci.locking import lock, lock_store
 from diffsci.messages import counted
 from diffsci.sections.storing import Storing
 from diffsci.stages.ensembles.growing import Growth, Wanted, asked_of, existing
@@ -28,6 +30,25 @@ from diffsci.stages.ensembles.job import Job, cutting_of
 from diffsci.stages.scores import recalibrated
 
 log = logging.getLogger(__name__)
+
+
+def only_writer(store: Place, run: str) -> AbstractContextManager[None]:
+    """Be the only writer of a store until the block ends.
+
+    In a run folder that is the writer of the run, elsewhere of this store alone. Object stores have
+    no locks: there it is the user's part that one process alone writes.
+
+    Args:
+        store: The store.
+        run: Name by which others are told who holds it.
+
+    Raises:
+        StorageError: When another process holds it, naming its run, process id and host.
+    """
+    if store.is_remote:
+        return nullcontext()
+    folder = store.path.parent
+    return lock(folder, run) if (folder / "run.json").exists() else lock_store(store.path, run)
 
 
 def write_ensemble(
@@ -93,7 +114,8 @@ def write_raw(
     extended are computed from their start. What comes out is, byte for byte, what asking for all at
     once gives.
 
-    Call it under a lock of the store's folder: one process decides, `hands` may help it.
+    Call it in a block of `only_writer`, or under the run folder's lock: one process
+    decides, `hands` may help it.
 
     Args:
         model: What samples.

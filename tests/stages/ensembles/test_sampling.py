@@ -1,5 +1,7 @@
 """The sampling stage: stores that grow to what asking for all at once gives, byte for byte."""
 
+import os
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -16,6 +18,7 @@ from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template
+from diffsci.locking import lock, lock_store
 from diffsci.networks.unet import UNet
 from diffsci.runtime import Device
 from diffsci.sections import Storing
@@ -292,19 +295,26 @@ def test_truth_is_chunked_as_the_ensemble_is(tmp_path):
         assert truth.t2m.encoding["chunks"] == (6, 2, 9, 13)
 
 
-def test_sampling_again_into_another_folder_locks_that_folder(tmp_path, monkeypatch):
+def test_a_store_elsewhere_is_locked_alone_and_one_in_a_run_folder_by_the_run(tmp_path):
+    """Of two stores of a folder one may be made while the other is written."""
     file = tiny_runs.make(tmp_path, "pde")
     folder = tiny_runs.run(file, "evaluate=null", "train.steps=1", out=tmp_path / "run")
     loaded = config.load(folder / "model" / "config.yaml", ["sample.cases=1"])
     loaded = replace(loaded, roots=(*loaded.roots, tmp_path))
-    from diffsci.stages.ensembles import resampling
-
-    locked = []
-    lock = resampling.lock
-    monkeypatch.setattr(resampling, "lock", lambda place, run: locked.append(place) or lock(place))
-    resample(loaded, folder, tmp_path / "elsewhere" / "x.zarr")
+    out = tmp_path / "elsewhere"
+    who = f"is being written by the run 'first', process {os.getpid()} on"
+    with lock_store(out / "x.zarr", "first"):
+        with pytest.raises(StorageError, match=rf"^{re.escape(str(out / 'x.zarr'))} {who}"):
+            resample(loaded, folder, out / "x.zarr")
+        resample(loaded, folder, out / "y.zarr")
+    resample(loaded, folder, out / "x.zarr")
+    assert sorted(path.name for path in out.iterdir()) == ["x.zarr", "y.zarr"]
+    with lock(folder, "first"):
+        with pytest.raises(StorageError, match=rf"^{re.escape(str(folder))} {who}.*diffsci status"):
+            resample(loaded, folder, folder / "x.zarr")
+        resample(loaded, folder, out / "x.zarr")
     resample(loaded, folder, None)
-    assert locked == [tmp_path / "elsewhere", folder]
+    assert not list(folder.glob(".*.zarr.lock"))
     for word in ("forecast", "truth"):
         with pytest.raises(StorageError, match="is the run's own; it grows by `diffsci run"):
             resample(loaded, folder, folder / f"{word}.zarr")

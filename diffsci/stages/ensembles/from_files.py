@@ -10,7 +10,7 @@ from pathlib import Path
 
 from diffsci import config, families
 from diffsci.data.catalog import Entry, load_entry
-from diffsci.errors import ConfigError, DiffsciError, StorageError
+from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
 from diffsci.forecasting.calibration.calibrated import warn_of_unusual
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
@@ -24,7 +24,7 @@ from diffsci.forecasting.surrogate import Surrogate
 from diffsci.run_folder import roots_of_run
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
-from diffsci.stages.ensembles.growing import Wanted
+from diffsci.stages.ensembles.growing import FROM, Wanted, existing
 from diffsci.stages.ensembles.provenance import provenance
 from diffsci.stages.ensembles.sampling import only_writer, say_written, write_ensemble
 from diffsci.stages.ensembles.trained import trained
@@ -32,9 +32,6 @@ from diffsci.stages.training import following
 from diffsci.training import distributed
 
 log = logging.getLogger(__name__)
-
-FROM = "diffsci_from"
-"""Attribute of a store: name of the file that its cases are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +95,38 @@ def sample_from(folder: Path, request: Request, out: Path | str | None) -> Path 
     with _together(model) as first:
         if first:
             _say(model, given, entry)
-            _write(model, given, store)
+            _write(folder, request, model, given, store)
         else:
-            sharing.follow(lambda _: (model, model.engine(), given))
+            sharing.follow(
+                lambda keys: (model, model.engine(), _with(keys, folder, request, given))
+            )
     return store
+
+
+def starts_of(keys: Sequence[str]) -> tuple[str, ...]:
+    """The starts of cases; a key is a date, or names a sample, and its time where it has one."""
+    dated = [key.rpartition("time=")[2] for key in keys if "time=" in key or "=" not in key]
+    return tuple(dict.fromkeys(dated))
+
+
+def _with(keys: Sequence[str], folder: Path, request: Request, given: Given) -> Given:
+    """What is given, and beside it the cases of a store, as far as the file has them.
+
+    Raises:
+        DataError: When the file lacks one of them.
+    """
+    have = given.cases.keys
+    if not set(keys) - set(have) or not starts_of(have):
+        return given
+    # By time, not by text: `2000-01-02` and `2000-01-02T00:00:00` are one start.
+    starts = starts_of([*have, *(key for key in keys if key not in have)])
+    try:
+        return asked_of_file(folder, replace(request, starts=starts))[1]
+    except DataError as error:
+        raise DataError(
+            f"{error}; the store that is to grow has {', '.join(keys[:3])}: give a file that has "
+            "these starts too, or choose another name with --out"
+        ) from None
 
 
 def asked_of_file(folder: Path, request: Request) -> tuple[Surrogate, Given, Entry]:
@@ -143,13 +168,16 @@ def _together(model: Surrogate) -> AbstractContextManager[bool]:
     return following.together(model.pipeline)
 
 
-def _write(model: Surrogate, given: Given, store: Path | str) -> None:
+def _write(
+    folder: Path, request: Request, model: Surrogate, given: Given, store: Path | str
+) -> None:
     """The ensemble, by this process or by all that were started with it."""
     with only_writer(Place.of(store), model.pipeline.name):
+        found = existing(Place.of(store))
         wrote = write_ensemble(
             model,
             model.engine(),
-            given,
+            _with(list(found.cases) if found else [], folder, request, given),
             Wanted.of(model.pipeline),
             store,
             hands=sharing.hands_of(model.pipeline.runtime),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from diffsci.errors import StorageError
+from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.given import Given
@@ -23,10 +24,17 @@ from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.store.work import Committed, Work, Writing
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.messages import counted
 from diffsci.sections import Pipeline, Sample
 from diffsci.sections.storing import Storing
 
 log = logging.getLogger(__name__)
+
+FROM = "diffsci_from"
+"""Attribute of a store: name of the file that its cases are of."""
+
+MOST_MEMBERS = 100_000_000
+"""Members of all cases that a store is planned for: a byte of memory each, and many units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +136,7 @@ class Growth:
         """The growth of a store by what is asked for.
 
         Raises:
+            ConfigError: For more members than a store can be planned for.
             StorageError: When it was made from something else, or holds cases that are not given.
         """
         require_name(store)
@@ -139,7 +148,8 @@ class Growth:
         if found is not None:
             found.require_same(asked, store)
             if not wanted.exact:
-                asked = _union(found, asked, store)
+                asked = _union(found, asked, store, model)
+        _require_planned(asked, model)
         old = None if found is None else Old(store, found)
         template = replace(template, members=asked.members)
         growth = cls(store, asked, template, given, old)
@@ -220,18 +230,46 @@ class Growth:
         return () if found is None else found.failed
 
 
-def _union(found: Ledger, asked: Ledger, store: Place) -> Ledger:
+def _union(found: Ledger, asked: Ledger, store: Place, model: Surrogate) -> Ledger:
     """What is asked for, and what is there; both have the cases of what is given."""
     lost = [key for key in found.cases if key not in asked.cases]
     if lost:
-        raise StorageError(
-            f"{store}: holds {len(lost)} cases that are not given now (the first is {lost[0]}); "
-            "give all of them (for test cases, a part `data.split.test` that has them), or choose "
-            "another name with --out"
-        )
+        raise StorageError(_told_of_lost(lost, found, asked, store, model))
     if found.leads > asked.leads:
         raise StorageError(
             f"{store}: has {found.leads} leads, and {asked.leads} are asked for; ask for as many, "
             "or choose another name with --out"
         )
     return replace(asked, members=max(found.members, asked.members))
+
+
+def _told_of_lost(
+    lost: list[str], found: Ledger, asked: Ledger, store: Place, model: Surrogate
+) -> str:
+    """Which cases of a store are not given, why that may be, and what to do."""
+    file = model.provenance.get(FROM)
+    where = "the test part (data.split.test)" if file is None else f"the file {file}"
+    why, way = "", f"give all of them in {where}"
+    if asked.leads > found.leads:
+        why = (
+            f"; {asked.leads} leads are asked for where it has {found.leads}, and from its late "
+            f"starts so many run past the end of {where}"
+        )
+        way = f"ask for {found.leads} leads, give data that reaches further"
+    return (
+        f"{store}: holds {counted(len(lost), 'case')} that cannot be given now (the first is "
+        f"{lost[0]}){why}; {way}, or choose another name with --out"
+    )
+
+
+def _require_planned(asked: Ledger, model: Surrogate) -> None:
+    """Refuse what no list of units could be made for, before anything is made."""
+    rows = len(asked.cases) * asked.members
+    if rows > MOST_MEMBERS:
+        size = 4 * rows * asked.leads * len(model.channels) * math.prod(model.grid.sizes)
+        raise ConfigError(
+            f"sample.members: {asked.members:,} members of {counted(len(asked.cases), 'case')} and "
+            f"{counted(asked.leads, 'lead')} are {size / 1e9:,.0f} GB, and {rows:,} members in "
+            f"all; a store holds at most {MOST_MEMBERS:,}: ask for fewer members (--members), or "
+            "fewer cases"
+        )

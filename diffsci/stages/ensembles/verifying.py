@@ -21,8 +21,8 @@ from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.stages.ensembles.from_files import FROM, Request, asked_of_file, model_of
-from diffsci.stages.ensembles.growing import asked_of
+from diffsci.stages.ensembles.from_files import Request, asked_of_file, model_of, starts_of
+from diffsci.stages.ensembles.growing import FROM, asked_of
 from diffsci.stages.ensembles.job import some
 from diffsci.stages.ensembles.resampling import chosen, opened, tests_of
 from diffsci.stages.scores import recalibrated
@@ -95,10 +95,7 @@ def verify_from(
     """
 
     def origin(ledger: Ledger) -> tuple[Surrogate, Given]:
-        keys = list(ledger.cases)
-        # A key is a date, or names a sample, and its time where it has one.
-        dated = [key.rpartition("time=")[2] for key in keys if "time=" in key or "=" not in key]
-        starts = tuple(dict.fromkeys(dated))
+        starts = starts_of(list(ledger.cases))
         lead = str(ledger.leads) if model_of(folder).pipeline.data.task.has_leads else None
         model, given, _ = asked_of_file(folder, replace(request, starts=starts, lead=lead))
         return model, given

@@ -336,6 +336,23 @@ def test_only_sampling_can_be_other():
         Request(source="x.nc", overrides=("data.split.test=null",))
 
 
+@pytest.mark.parametrize("kind", ["weather", "pde"])
+def test_a_store_grows_by_one_start_after_the_other(kind, runs, tmp_path):
+    """It is, byte for byte, the store of both at once; a file without the first is refused."""
+    data = tiny_runs.weather() if kind == "weather" else tiny_runs.waves()
+    starts = ("2000-01-03", "2000-01-02") if kind == "weather" else ("1.5", "1")
+    for folder, steps in (("whole", [starts]), ("grown", [[each] for each in starts])):
+        (tmp_path / folder).mkdir()
+        for step in steps:
+            sampled(runs(kind), data, tmp_path / folder, *step, members=2, lead="1")
+    whole, grown = (tiny_runs.tree(tmp_path / each / "out.zarr") for each in ("whole", "grown"))
+    assert grown == whole
+    if kind == "weather":
+        with pytest.raises(DataError, match="store that is to grow has 2000-01-02T00:00:00, 2000"):
+            sampled(runs(kind), data.isel(time=slice(12, None)), tmp_path / "grown", members=2)
+        assert tiny_runs.tree(tmp_path / "grown" / "out.zarr") == whole
+
+
 def test_a_growing_store_keeps_what_it_has(runs, tmp_path):
     data = tiny_runs.weather()
     first = sampled(runs("weather"), data, tmp_path, "2000-01-02", members=2)

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from diffsci import config, families
-from diffsci.errors import DataError, StorageError
+from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
@@ -160,7 +160,7 @@ def test_what_was_computed_for_less_is_used_for_more(tmp_path, monkeypatch):
         ({"storing": Storing(precision="bits:7")}, "store.precision: 'float32' -> 'bits:7'"),
         (
             {"cases": range(3, 6)},
-            "holds 3 cases that are not given now .the first is 2020-01-01T00",
+            "holds 3 cases that cannot be given now .the first is 2020-01-01T00.*data.split.test",
         ),
     ],
 )
@@ -170,6 +170,21 @@ def test_a_store_of_something_else_is_refused_and_untouched(tmp_path, change, to
     with pytest.raises(StorageError, match=told):
         downscaled(tmp_path / "f.zarr", **({"cases": range(3)} | change))
     assert tiny_runs.tree(tmp_path) == before
+
+
+def test_more_leads_than_the_starts_of_a_store_have_are_told(tmp_path):
+    forecast(tmp_path / "f.zarr", cases=[0, 2], leads=2)
+    told = (
+        "holds 1 case that .*4 leads are asked for where it has 2, .*past the end of the test part"
+    )
+    with pytest.raises(StorageError, match=told):
+        forecast(tmp_path / "f.zarr", cases=[0], leads=4)
+
+
+def test_more_members_than_can_be_planned_are_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ConfigError, match=r"sample.members: 4,294,967,296 members .* GB"):
+        forecast(tmp_path / "f.zarr", members=2**32)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_of_another_model_and_of_other_data_is_refused(tmp_path):

@@ -27,6 +27,9 @@ RESUME_ME = 75
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+AT_ONCE = "stopped at once; the work in hand is not saved, and all that was saved before it stays"
+"""What is true outside of `patiently`: while data is read, or a whole product is made."""
+
 _ECHO_SECONDS = 2.0
 """A launcher of several processes hands on the Ctrl-C that its terminal gave to all of them."""
 
@@ -49,6 +52,7 @@ class _Wish:
 
     def __init__(self) -> None:
         self.code, self.since, self.patient, self.alone = 0, 0.0, 0, True
+        self.failing = False
 
 
 _wish = _Wish()
@@ -66,13 +70,26 @@ def patiently() -> Iterator[None]:
     Raises:
         Stopped: At either end, when a signal asked for it.
     """
-    boundary("stopped between two products")
+    boundary("stopped before the next work was begun")
     _wish.patient += 1
     try:
         yield
     finally:
         _wish.patient -= 1
-    boundary("stopped between two products")
+    boundary("stopped at the end of the work in hand")
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """A block that finds out why the run ends, which a signal neither cuts short nor changes.
+
+    A launcher that misses one process asks the others to end: what they say must stay the cause.
+    """
+    before, _wish.failing = _wish.failing, True
+    try:
+        yield
+    finally:
+        _wish.failing = before
 
 
 def boundary(where: str, code: int | None = None) -> None:
@@ -108,7 +125,7 @@ def listening(*, alone: bool = True) -> Iterator[None]:
     # A shell without job control starts what is put in the background with SIGINT ignored, so that
     # Ctrl-C reaches the foreground alone; that stays so.
     kinds = [kind for kind in kinds if _heard(kind)]
-    _wish.code, _wish.patient, _wish.alone = 0, 0, alone
+    _wish.code, _wish.patient, _wish.alone, _wish.failing = 0, 0, alone, False
     before = {kind: signal.signal(kind, _handle) for kind in kinds}
     try:
         yield
@@ -132,8 +149,10 @@ def _handle(number: int, _: FrameType | None) -> None:
     _wish.code = INTERRUPTED if number == signal.SIGINT else RESUME_ME
     _wish.since = now
     name = signal.Signals(number).name
+    if _wish.failing:
+        return
     if not _wish.patient:
-        raise Stopped(_wish.code, f"{name}: stopped between two products")
+        raise Stopped(_wish.code, f"{name}: {AT_ONCE}")
     hint = "; Ctrl-C again ends at once" if number == signal.SIGINT else ""
     _say(f"\n{name}: finishing the work in hand, then stopping{hint}\n")
 

@@ -88,6 +88,15 @@ def end(out, children):
     return {"codes": codes, "told": [file.read_text() for file in files]}
 
 
+def end_as_torchrun(out, children):
+    """The same where the second dies: a launcher then asks the first to end, too, as it notices."""
+    code = os.waitstatus_to_exitcode(os.waitpid(children[1], 0)[1])
+    time.sleep(0.3)  # of the 5 s in which the first asks the second whether it is there
+    os.kill(children[0], signal.SIGTERM)
+    found = end(out, children[:1])
+    return {"codes": [*found["codes"], code], "told": [*found["told"], ""]}
+
+
 def run(file, out, **given):
     return end(out, begin(file, out, **given))
 
@@ -156,6 +165,8 @@ def stopped(file, root, whole, cases):
             os.waitpid(children[1], 0)
             told = out.with_name(f"{out.name}-0.txt").read_text()
             found[name] = {"codes": [code, None], "told": [told, ""]}
+        elif name == "killed":
+            found[name] = end_as_torchrun(out, children)
         else:
             found[name] = end(out, children)
         found[name]["again"] = run(file, out)["codes"]

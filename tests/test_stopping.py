@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from diffsci import stopping
-from diffsci.stopping import Stopped, boundary, listening, patiently, wanted
+from diffsci.stopping import Stopped, boundary, failing, listening, patiently, wanted
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,20 @@ def test_a_signal_waits_for_the_boundary(kind, code):
 
 
 def test_outside_of_patient_work_it_ends_at_once():
-    with pytest.raises(Stopped, match="SIGTERM"), listening():
+    told = "^SIGTERM: stopped at once; the work in hand is not saved, .*; the same command goes on"
+    with pytest.raises(Stopped, match=told), listening():
         send(signal.SIGTERM)
         pytest.fail("went on")
+
+
+def test_while_the_cause_of_an_error_is_looked_for_a_signal_waits_and_says_nothing(capfd):
+    with pytest.raises(Stopped, match="before the next work was begun"), listening():
+        with failing():
+            send(signal.SIGTERM)
+            assert wanted() == 75
+        with patiently():
+            pytest.fail("went on")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_wish_after_the_last_boundary_is_granted_at_the_end_of_the_work():

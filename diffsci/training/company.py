@@ -21,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from diffsci.errors import DiffsciError
+from diffsci.stopping import Stopped
 
 ANSWER_SECONDS = 5.0
 """Survivors of a failed collective have so long to say that they are."""
@@ -49,6 +50,17 @@ def is_lost(error: BaseException) -> bool:
             return True
         each = each.__cause__
     return False
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error, or that of another process which it came in the middle of.
+
+    A launcher that misses one process sends SIGTERM to the others, which may be on their way out.
+    """
+    each = error.__context__ if isinstance(error, Stopped) else None
+    while each is not None and not (isinstance(each, RankError) or is_lost(each)):
+        each = each.__context__
+    return error if each is None else each
 
 
 @dataclass(frozen=True, kw_only=True)

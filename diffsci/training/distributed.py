@@ -19,8 +19,9 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffsci import stopping
 from diffsci.errors import ConfigError, require
-from diffsci.training.company import Company, meet_others
+from diffsci.training.company import Company, cause_of, meet_others
 
 TIMEOUT_SECONDS = 120.0
 """How long a rank waits for the others before it ends with an error."""
@@ -75,12 +76,17 @@ def process_group(
     Args:
         device: NCCL carries gradients between CUDA devices, gloo all others.
         timeout_seconds: A rank that waits longer for the others fails.
+
+    Raises:
+        RankError: When another one ended, was killed, or does not answer.
+        Stopped: When a signal asked for it before they met.
     """
     global _company
     ranks = from_environment()
     if ranks.world == 1:
         yield ranks
         return
+    stopping.boundary("stopped before the processes met")
     if device.type == "cuda":
         torch.cuda.set_device(ranks.local)  # what is called `cuda` is this one from now on
     store = meet_others(timeout_seconds)
@@ -97,7 +103,8 @@ def process_group(
         yield ranks
         _company.leave()
     except BaseException as error:
-        found = _company.parted(error)
+        with stopping.failing():
+            found = _company.parted(cause_of(error))
         if found is error:
             raise
         raise found from error

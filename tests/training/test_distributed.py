@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from diffsci.errors import ConfigError, FieldError
+from diffsci.stopping import Stopped
 from diffsci.training import distributed
+from diffsci.training.company import RankError, cause_of
 from diffsci.training.distributed import Ranks, check_batch, from_environment
 from tests.training._rank import all_ways, trained
 from tests.training.tiny import digest
@@ -120,6 +122,26 @@ def test_one_process_needs_no_group():
     with distributed.process_group(torch.device("cpu")) as ranks:
         assert ranks == Ranks() == distributed.current()
         assert distributed.total(torch.ones(2), ranks).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("lost", [RuntimeError("Connection closed by peer"), RankError("r", 1)])
+def test_a_stop_in_the_middle_of_missing_another_process_is_told_as_that(lost):
+    with pytest.raises(Stopped) as stopped:
+        try:
+            raise lost
+        finally:
+            raise Stopped(75, "at once")
+    assert cause_of(stopped.value) is lost
+
+
+def test_a_stop_in_the_middle_of_anything_else_is_a_stop():
+    with pytest.raises(Stopped) as stopped:
+        try:
+            raise KeyError("looked for")
+        except KeyError:
+            raise Stopped(75, "at once")  # noqa: B904  as a handler of signals does
+    assert cause_of(stopped.value) is stopped.value
+    assert cause_of(error := RuntimeError("Connection closed by peer")) is error
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():

@@ -1,11 +1,15 @@
 """A sweep: each point a run of its own, one table, and what fails does not stop the others."""
 
 import csv
+import json
+import shutil
 
 import pytest
+from click.testing import CliRunner
 
-from diffsci import config, sweeping
+from diffsci import cli, config, sweeping
 from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci.stages.sweep_status import status_of_sweep
 from diffsci.sweep_table import SweepTable
 from tests import tiny_runs
 from tests.test_points import swept
@@ -51,6 +55,33 @@ def test_the_table_has_a_line_for_each_point(done):
         assert float(row["train_seconds"]) >= 0
     page = (folder / "compare.html").read_text()
     assert "seed-3" in page and "seed-4" in page
+
+
+def test_status_of_its_folder_has_a_line_for_each_point(done, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(done[1], folder)
+    told = CliRunner().invoke(cli.main, ["status", str(folder)])
+    assert told.exit_code == 0, told.stderr
+    first, *points, last = told.stdout.splitlines()
+    assert first == f"{folder}: done"
+    assert [line for line in points if "last told" not in line] == [
+        "  seed-3  done, step 6 of 6  (seed=3)",
+        "  seed-4  done, step 6 of 6  (seed=4)",
+    ]
+    assert last == f"  next      read {folder / 'compare.html'}"
+    record = tiny_runs.record(folder / "seed-4") | {"status": "failed"}
+    (folder / "seed-4" / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(folder / "seed-3")
+    found = status_of_sweep(folder)
+    # What the sweep wrote down of the one that is gone is all that is known of it.
+    assert found.status == "failed" and found.points["seed-3"]["status"] == "done"
+    assert found.todo.startswith(f"see `diffsci status {folder / 'seed-4'}`, mend what failed")
+    (folder / "sweep.json").write_text('{"name": "x"}')
+    assert status_of_sweep(folder).status == "new"
+    for text in ("{", "[]", '{"points": {"a": 1}}'):
+        (folder / "sweep.json").write_text(text)
+        found = status_of_sweep(folder)
+        assert found.status == "damaged" and "sweep.json: cannot be read" in found.damaged[0]
 
 
 def test_again_it_makes_nothing_anew(done):

@@ -107,14 +107,15 @@ def score(
 @click.option("--json", "as_json", is_flag=True, help="A JSON list on standard output.")
 @verbose
 def status(runs: tuple[Path, ...], as_json: bool) -> None:
-    """How far runs are, who writes them, and what to do next; reads only."""
+    """How far runs and sweeps are, who writes them, and what to do next; reads only."""
     import json
 
     for each in runs:
         require_run(each)
     from diffsci.stages.status import status_of
+    from diffsci.stages.sweep_status import is_sweep, status_of_sweep
 
-    found = [status_of(each) for each in runs]
+    found = [status_of_sweep(each) if is_sweep(each) else status_of(each) for each in runs]
     if as_json:
         click.echo(json.dumps([told.to_dict() for told in found], indent=2))
         return

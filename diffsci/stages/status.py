@@ -39,6 +39,8 @@ class Status:
         damaged: What is wrong with others, or with the record.
         holder: Who holds the lock, or was killed while holding it.
         last: When the run told something last, in seconds since 1970.
+        processes: How many trained together, as far as is recorded.
+        points: Of a sweep: status and overrides of each point, and its steps; empty for a run.
         todo: What to do next.
     """
 
@@ -57,6 +59,8 @@ class Status:
     damaged: tuple[str, ...] = ()
     holder: Holder | None = None
     last: float | None = None
+    processes: int = 1
+    points: dict[str, dict[str, Any]] = field(default_factory=dict)
     todo: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +72,9 @@ class Status:
         told = [f"{self.folder}: {self.status}"]
         for name, stage in self.stages.items():
             told.append(f"  {name:<9} {stage['status']}, {_seconds(stage)}")
+        told += _lines_of(self.points)
+        if self.processes > 1:
+            told.append(f"  processes {self.processes}, which trained together")
         if self.step is not None:
             parts = [f"step {self.step} of {self.steps}"]
             for word, value, step in (
@@ -90,6 +97,17 @@ class Status:
             ago = max(0.0, (time.time() if now is None else now) - self.last)
             told.append(f"  last told {stamp}, {ago:.0f} s ago")
         return [*told, f"  next      {self.todo}"]
+
+
+def _lines_of(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """One for each point of a sweep."""
+    width = max(map(len, points), default=0)
+    told = []
+    for name, point in points.items():
+        steps = "" if point.get("step") is None else f", step {point['step']} of {point['steps']}"
+        differs = " ".join(point["overrides"])
+        told.append(f"  {name:<{width}}  {point['status']}{steps}{differs and f'  ({differs})'}")
+    return told
 
 
 def _seconds(stage: Mapping[str, Any]) -> str:
@@ -124,6 +142,7 @@ def status_of(path: Path) -> Status:
         state = "killed"
     until = time.time() if state == "running" else last_sign(path)
     stages = {name: _stage(record["stages"].get(name), state, until) for name in wanted}
+    processes = int(record.get("processes", 1))
     return Status(
         **found,
         name=str(record.get("name", "")),
@@ -132,7 +151,8 @@ def status_of(path: Path) -> Status:
         chosen=_chosen(path) if stages.get("train", {}).get("status") == "done" else None,
         steps=(plain.get("train") or {}).get("steps"),
         damaged=damaged,
-        todo=_todo(state, path, held, untrained=_untrained(found, stages)),
+        processes=processes,
+        todo=_todo(state, path, held, processes, untrained=_untrained(found, stages)),
     )
 
 
@@ -220,13 +240,21 @@ def _last(path: Path, lines: list[journal.Line]) -> float | None:
     return max(times, default=None)
 
 
-def _todo(state: str, path: Path, held: Holder | None, *, untrained: bool) -> str:
+def _command(path: Path, processes: int) -> str:
+    """What goes on with the run; its config stands in its folder once it was gone on with."""
+    file = path / "config.yaml"
+    told = f"`diffsci run {file if file.exists() else 'PIPELINE'} --out {path}`"
+    told += "" if file.exists() else ", with the pipeline file that it was begun with,"
+    return told + (f" under torchrun with {processes} processes" if processes > 1 else "")
+
+
+def _todo(state: str, path: Path, held: Holder | None, processes: int, *, untrained: bool) -> str:
     if held is not None and held.alive:
         return "nothing; it is being written"
     if state == "done":
         report = path / "report.html"
         return f"read {report}" if report.exists() else "nothing; it is done"
-    command, places = f"`diffsci run {path / 'config.yaml'} --out {path}`", path / "checkpoints"
+    command, places = _command(path, processes), path / "checkpoints"
     again = f"{command} {'begins training anew: nothing was saved' if untrained else 'goes on'}"
     if untrained and any(places.glob("step-*")):
         return (

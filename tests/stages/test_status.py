@@ -77,6 +77,22 @@ def test_of_one_that_goes_on_was_killed_stopped_or_failed(folder):
     assert status_of(folder).todo.startswith("mend what failed, then `diffsci run")
 
 
+def test_what_is_to_be_done_next_can_be_done(folder):
+    """Without its config, and with as many processes as trained."""
+    changed(folder, status="stopped", processes=2)
+    lines = status_of(folder).lines()
+    assert "  processes 2, which trained together" in lines
+    config_ = folder / "config.yaml"
+    goes_on = "under torchrun with 2 processes goes on"
+    assert lines[-1].endswith(f"`diffsci run {config_} --out {folder}` {goes_on}")
+    config_.unlink()
+    changed(folder, processes=1)
+    assert status_of(folder).todo == (
+        f"`diffsci run PIPELINE --out {folder}`, with the pipeline file that it was begun with, "
+        "goes on"
+    )
+
+
 def test_the_journal_tells_of_steps_after_the_checkpoint(folder):
     file = folder / journal.NAME
     shutil.rmtree(folder / "checkpoints" / "step-00000006")

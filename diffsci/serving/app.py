@@ -45,7 +45,12 @@ def application(desk: Desk, hosts: tuple[str, ...] = ()) -> Starlette:
     """
 
     async def sample(request: Request) -> Response:
-        return await _sample(request, desk)
+        try:
+            return await _sample(request, desk)
+        except (Refusal, HTTPException):
+            raise
+        except Exception as error:  # Past here it would be raised, and logged, a second time.
+            return await _failed(request, error)
 
     async def health(request: Request) -> Response:
         told = {"status": "ok", "waiting": desk.waiting, "answered": desk.answered}

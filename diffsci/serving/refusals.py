@@ -28,6 +28,18 @@ _FIELDS = (
 )
 
 
+_OF_HTTP = (
+    (r"--within (\S+) \(`within` in Python\)", r"within=\1"),
+    (r"--(start|lead)\b", r"\1"),
+    (r"; leave --from out", "; send an empty body"),
+    # A body has no entry in any catalog, and what is sent is corrected where it is made.
+    (r"; (?:(?!; ).)*data_catalog/body\.yaml.*", "; correct it in the body"),
+    (r"; (?:the file may be cut off: )?fetch it again", "; it may be cut off: send it again"),
+    ("condition: got NoneType, expected a", "body: is empty, expected a"),
+)
+"""Advice for a shell, a file or Python, and what it is for who sends a body."""
+
+
 class Refusal(Exception):
     """A request that gets no answer.
 
@@ -53,9 +65,8 @@ def refusal_of(error: DiffsciError, body: Path | None) -> Refusal:
     if body is not None:
         text = text.replace(str(body), "body").replace(str(body.resolve()), "body")
     field = _field(text)
-    text = re.sub(r"--within (\S+)", r"within=\1", text)
-    text = re.sub(r"--(start|lead)\b", r"\1", text)
-    text = text.replace("condition: got NoneType, expected a", "body: is empty, expected a")
+    for pattern, words in _OF_HTTP:
+        text = re.sub(pattern, words, text)
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
     return Refusal(status, field, text)
 

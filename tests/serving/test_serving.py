@@ -287,7 +287,7 @@ def test_bad_requests_name_the_field_and_the_server_lives(name, served, tmp_path
     good(served, tmp_path)
 
 
-def test_leads_are_counted_before_they_are_made(tmp_path, monkeypatch):
+def test_leads_are_counted_before_they_are_made(tmp_path, monkeypatch, caplog):
     """The answer's size is known from the question: nothing is planned for what is too large."""
     monkeypatch.setattr("diffsci.serving.desk.planned", None)
     served = Served(makers.forecasting(), answer=4 * 16 * 50)
@@ -299,7 +299,10 @@ def test_leads_are_counted_before_they_are_made(tmp_path, monkeypatch):
         ):
             status, told = served.sample(netcdf(ring(), tmp_path), **asked)
             assert (status, json.loads(told)["field"]) == (413, field)
-        assert served.sample(netcdf(ring(), tmp_path), lead="25", members=2)[0] == 500  # planned
+        # What fits is planned, which fails here: a fault of ours is told, once, in the log alone.
+        status, told = served.sample(netcdf(ring(), tmp_path), lead="25", members=2)
+        assert (status, json.loads(told)["field"]) == (500, "server")
+        assert sum(each.exc_info is not None for each in caplog.records) == 1
     finally:
         served.close()
 
@@ -425,6 +428,8 @@ def test_every_request_has_a_line_of_the_log(served, tmp_path, caplog):
     end = time.monotonic() + 300
     while len(lines) < 3 and time.monotonic() < end:  # a line is written after the answer is sent
         lines = [each.getMessage() for each in caplog.records if each.name.endswith("doors")]
+        # The last line of the test before may come late, too.
+        lines = [line for line in lines if re.search(r"/sample\?members=1(%| )|/nothing", line)]
         time.sleep(0.01)
     good, refused, nothing = sorted(lines, key=lambda line: line.split(" -> ")[1])
     assert re.fullmatch(

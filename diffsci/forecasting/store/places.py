@@ -68,6 +68,20 @@ class Place:
                 f"{self}: cannot be reached ({error}); install what fsspec asks for, or give a path"
             ) from error
 
+    def require_reachable(self) -> None:
+        """Refuse an address of which fsspec knows nothing.
+
+        Raises:
+            StorageError: Naming the address.
+        """
+        if self.is_remote:
+            _ = self._files
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it is gone with this process."""
+        return self.address.startswith("memory://")
+
     def inside(self, name: str) -> Place:
         """A place in it."""
         return Place(f"{self.address}/{name}")

@@ -43,9 +43,13 @@ def only_writer(store: Place, run: str) -> AbstractContextManager[None]:
         run: Name by which others are told who holds it.
 
     Raises:
-        StorageError: When another process holds it, naming its run, process id and host.
+        StorageError: When another process holds it, naming its run, process id and host, or fsspec
+            knows nothing of the address.
     """
     if store.is_remote:
+        store.require_reachable()  # as it was given; the work place beside it would be named else
+        if store.is_in_memory:
+            log.warning("%s: lies in the memory of this process, and is gone when it ends", store)
         return nullcontext()
     folder = store.path.parent
     return lock(folder, run) if (folder / "run.json").exists() else lock_store(store.path, run)

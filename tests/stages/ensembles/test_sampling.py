@@ -335,6 +335,15 @@ def test_a_store_elsewhere_is_locked_alone_and_one_in_a_run_folder_by_the_run(tm
             resample(loaded, folder, folder / f"{word}.zarr")
 
 
+def test_an_address_is_looked_at_as_it_was_given(caplog):
+    with pytest.raises(StorageError, match=r"^nonsense://bucket/f.zarr: cannot be reached"):
+        sampling.only_writer(Place.of("nonsense://bucket/f.zarr"), "run")
+    with sampling.only_writer(Place.of("memory://f.zarr"), "run"):
+        assert caplog.messages == [
+            "memory://f.zarr: lies in the memory of this process, and is gone when it ends"
+        ]
+
+
 def test_bounds_of_the_catalog_hold_in_the_store(tmp_path):
     """An entry that says that the waves lie within -0.2 and 0.2; without it they do not."""
     file = tiny_runs.make(tmp_path, "pde")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsci import config, families
+from diffsci.changes import names
 from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
@@ -93,6 +94,7 @@ def _run(
     if (
         found is not None
         and found.record["status"] == "done"
+        and not any(names(word, "data.content") for word in allow)  # which has to be read for that
         and all(found.done(stage, digests[stage]) for stage in wanted)
     ):
         log.info("%s: all stages are done (%s); nothing to do", folder, ", ".join(wanted))
@@ -130,7 +132,9 @@ def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:
     for word in allow:
         # Options of a member that was used before are not in the pipeline any more.
         if word not in known and f"{word.rpartition('.')[0]}.use" not in known:
+            deeper = [repr(key) for key in sorted(known) if key.endswith(f".{word}")][:3]
             near = families.did_you_mean(word, known)
+            near = f"; did you mean {' or '.join(deeper)}?" if deeper else near
             expected = "a key such as train.lr, a section such as train, `data` or `code`"
             raise ConfigError(f"--allow: got {word!r}, which is no key{near}; expected {expected}")
 

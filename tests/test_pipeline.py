@@ -374,6 +374,8 @@ def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
             pipeline.run(longer, folder, allow=allow)
     with pytest.raises(ConfigError, match=r"--allow: got 'train\.step', which is no key; did"):
         pipeline.run(longer, folder, allow=("train.step",))
+    with pytest.raises(ConfigError, match=r"got 'lr', .*did you mean 'train\.lr'\?"):
+        pipeline.run(longer, folder, allow=("lr",))
     before = record(folder)
     wider = config.load(file, [QUICK, "sample=null", "model.network.channels=[12]"])
     with pytest.raises(ConfigError, match="the checkpoint is of another network"):
@@ -559,6 +561,29 @@ def test_sample_refuses_what_would_overwrite_or_be_another_model(copied, tmp_pat
         pipeline.sample(folder)
     shutil.copytree(folder / "checkpoints", folder / "elsewhere")
     assert {k: v for k, v in before.items() if "weights" not in k}.items() <= tree(folder).items()
+
+
+def test_sample_refuses_data_that_changed_until_the_run_has_it(copied):
+    file, folder = copied("pde")
+    pipeline.sample(folder, 1, None, folder / "old.zarr")
+    was = record(folder)["data"]
+    tiny_runs.waves(seed=1).to_zarr(
+        file.parent / "waves.zarr", mode="w", zarr_format=2, consolidated=True
+    )
+    told = rf"content\.test: '{was['test']}' -> '\w+'.*config\.yaml --out .*--allow data"
+    with pytest.raises(DataError, match=told):
+        pipeline.sample(folder, 4)
+    assert not (folder / "forecast-m4-s0.zarr").exists()
+    # Another part of it is other cases, not a change.
+    pipeline.sample(folder, 1, None, folder / "part.zarr", ("data.split.test.samples=[8,10]",))
+    pipeline.run(config.load(folder / "config.yaml"), folder, allow=("data",))
+    now = record(folder)["data"]
+    stores = [folder / "forecast.zarr", pipeline.sample(folder, 4)]
+    learned = was["train"][:16]
+    for store, digest in ((folder / "old.zarr", was["test"]), *((s, now["test"]) for s in stores)):
+        with xr.open_zarr(store, chunks=None) as made:
+            found = made.attrs
+        assert (found["diffsci_data"], found["diffsci_test_data"]) == (learned, digest[:16])
 
 
 def test_sample_takes_other_cases_and_samplers(copied):

@@ -23,7 +23,7 @@ from diffsci.runtime import Device
 from diffsci.sections import Sample
 from diffsci.stages import checks, registering
 from diffsci.stages.ensembles.growing import Wanted
-from diffsci.stages.ensembles.provenance import provenance
+from diffsci.stages.ensembles.provenance import of_cases, provenance
 from diffsci.stages.ensembles.reverse_variance import with_variance
 from diffsci.stages.ensembles.sampling import write_ensemble, write_truth
 from diffsci.stages.ensembles.sharing import hands_of
@@ -42,6 +42,8 @@ from diffsci.training import memory
 log = logging.getLogger(__name__)
 
 FORECAST, TRUTH = evaluating.FORECAST, "truth.zarr"
+LEARNED = "diffsci_data"
+"""Global attribute with the digest of the training part."""
 
 
 @dataclass
@@ -206,13 +208,16 @@ class Sequence:
         if lacks:
             device = placed(self.loaded.pipeline.runtime, self.folder)
             model = with_variance(model, prepared.valid or prepared.examples, device)
-        replace(model, provenance=self._provenance(prepared)).save(place, text)
+        told = self._provenance(prepared)
+        # What it learned from, whatever the data is now.
+        told |= {key: value for key, value in model.provenance.items() if key == LEARNED}
+        replace(model, provenance=told).save(place, text)
         return read_surrogate(place, self.loaded.pipeline)
 
     def _provenance(self, prepared: Prepared) -> dict[str, Any]:
         assert self.loaded.pipeline.sample is not None
         known = provenance(self.loaded.plain, self.loaded.pipeline.sample.seed)
-        return known | {"diffsci_data": prepared.train.digest[:16]}
+        return known | {LEARNED: prepared.train.digest[:16]}
 
     def _calibrate(self, prepared: Prepared, model: Surrogate, device: Device) -> Surrogate:
         pipeline, place = self.loaded.pipeline, self.path / "model"
@@ -236,6 +241,8 @@ class Sequence:
             log.info("sample: done before")
             return
         model, evaluation = self._renewed(model, prepared, sample), prepared.evaluation
+        told = model.provenance | of_cases(prepared.digests["test"])
+        model = replace(model, provenance=told)
         given, engine = Given.of_tests(evaluation, sample.observed), model.engine(device)
         with self._stage("sample"):
             recalibrated.clear(model, engine, given, sample, store)

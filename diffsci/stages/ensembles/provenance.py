@@ -12,6 +12,11 @@ _EXTENT = ("members", "leads", "cases", "every", "store")
 """How much is sampled and how it is stored, not what: a store that grew says what it said."""
 
 
+def of_cases(digest: str) -> dict[str, str]:
+    """The global attribute that says which test part the cases are of."""
+    return {"diffsci_test_data": digest[:16]}
+
+
 def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
     """Global attributes that say where a store comes from.
 

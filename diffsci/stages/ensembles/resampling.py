@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffsci import config
+from diffsci.changes import Change
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
 from diffsci.data.examples.windows import Examples
 from diffsci.data.fields import Fields
-from diffsci.errors import StorageError
+from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.calibration.calibrated import warn_of_unusual
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
@@ -21,12 +22,13 @@ from diffsci.forecasting.store.disk import require_name
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.locking import lock
+from diffsci.run_folder import RunFolder, digest_of
 from diffsci.runtime import Device
 from diffsci.stages.alike import Known, require_alike
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
 from diffsci.stages.ensembles.growing import Wanted, existing
-from diffsci.stages.ensembles.provenance import provenance
+from diffsci.stages.ensembles.provenance import of_cases, provenance
 from diffsci.stages.ensembles.reverse_variance import with_variance
 from diffsci.stages.ensembles.sampling import only_writer, say_written, write_ensemble
 
@@ -43,6 +45,7 @@ def resample(loaded: config.Loaded, run: Path, out: Path | str | None) -> Path |
 
     Raises:
         ConfigError: For guidance that the model has no use for.
+        DataError: For data that is not like that of training, or has changed since the run.
         StorageError: When the store was made from something else, or its name does not end in
             `.zarr`.
     """
@@ -88,7 +91,7 @@ def opened(loaded: config.Loaded, run: Path) -> tuple[Surrogate, Fields]:
 
     Raises:
         ConfigError: For settings that the model has no use for.
-        DataError: For data that is not like that of training.
+        DataError: For data that is not like that of training, or has changed since the run.
         StorageError: When there is no whole model.
     """
     pipeline, data = loaded.pipeline, loaded.pipeline.data
@@ -99,8 +102,10 @@ def opened(loaded: config.Loaded, run: Path) -> tuple[Surrogate, Fields]:
         raise fault
     if section.needs_covariance and model.variance is None:
         model = _calibrated(model, loaded, run)
-    model = replace(model, provenance=model.provenance | provenance(loaded.plain, section.seed))
     test = read_part(data, data.split.test, loaded.roots)
+    _require_unchanged(loaded, run, "test", test)
+    told = provenance(loaded.plain, section.seed) | of_cases(test.digest)
+    model = replace(model, provenance=model.provenance | told)
     known = Known(
         source=f"the model in {run / 'model'}",
         channels=model.channels,
@@ -158,6 +163,28 @@ def chosen(evaluation: Evaluation, keys: Collection[str]) -> Evaluation:
     )
 
 
+def _require_unchanged(loaded: config.Loaded, run: Path, word: str, fields: Fields) -> None:
+    """Refuse a part whose contents are not those that the run had; another part may be given.
+
+    Raises:
+        DataError: With the old and new digest.
+    """
+    if not (run / "run.json").exists():  # a model folder alone: nothing says what it had
+        return
+    record = RunFolder.read(run).record
+    before = record.get("data", {}).get(word)
+    plains = (record.get("config", {}), loaded.plain)
+    there, here = (plain.get("data", {}).get("split", {}).get(word) for plain in plains)
+    if before in (None, fields.digest) or digest_of(there) != digest_of(here):
+        return
+    change = Change(key=f"data.content.{word}", old=before, new=fields.digest)
+    raise DataError(
+        f"{run}: the data has changed since this run ({change}); restore it, or have the run's own "
+        f"ensemble and scores made anew from it with `diffsci run {run}/config.yaml --out {run} "
+        "--allow data`, after which this command takes it"
+    )
+
+
 def _require_no_product(run: Path, store: Place) -> None:
     """Refuse to change what `run` made, behind the back of its record."""
     if store.is_remote or store.path.absolute().parent != run.absolute():
@@ -174,6 +201,7 @@ def _calibrated(model: Surrogate, loaded: config.Loaded, run: Path) -> Surrogate
     pipeline, data = loaded.pipeline, loaded.pipeline.data
     part = data.split.valid or data.split.train
     fields = read_part(data, part, loaded.roots)
+    _require_unchanged(loaded, run, "valid" if data.split.valid else "train", fields)
     examples = Examples(fields, data.task, model.statistics, data.domain.forcings)
     found = with_variance(model, examples, Device.of(pipeline.runtime))
     place = run / "model"

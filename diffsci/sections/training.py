@@ -172,6 +172,9 @@ class Train:
         fits = self.keep_best != "crps" or self.validate_crps is not None
         expected = "true or false, or a section train.validate_crps, such as {}"
         require(fits, "keep_best", self.keep_best, expected)
+        fits = self.keep_best != "crps" or not self.ema_lengths
+        expected = "true or false beside train.ema_lengths, whose lengths are chosen by loss"
+        require(fits, "keep_best", self.keep_best, expected + ", or no train.ema_lengths")
         require(0 < self.cooldown <= 1, "cooldown", self.cooldown, "a share, more than 0")
         fits = len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)
         fits = fits and len(set(self.decays)) == len(self.decays)

@@ -154,6 +154,8 @@ def test_a_score_that_is_not_finite_stops():
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(FieldError, match="keep_best: got 'crps', expected true or false, or a sec"):
         tiny_section(keep_best="crps")
+    with pytest.raises(FieldError, match="keep_best: got 'crps', .*beside train.ema_lengths"):
+        tiny_section(**SECTION, ema_lengths=(0.05, 0.1))
     with pytest.raises(FieldError, match="members: got 1, expected 2 or more"):
         ValidateCrps(members=1)
     with pytest.raises(ConfigError, match="expected a part data.split.valid"):

@@ -54,7 +54,7 @@ def test_a_bad_batch_is_left_out_with_all_of_its_traces():
             .notes[0]
             .startswith(f"training step {k + 1}: target of the training examples [7] is not finite")
         )
-        assert f"the {states[k].skipped}th of this run" in steps[k].notes[0]
+        assert f"skipped, number {states[k].skipped} of this run" in steps[k].notes[0]
     assert [row[0] for row in states[-1].losses] == [s.step for s in steps if not s.skipped]
 
 
@@ -78,7 +78,7 @@ def test_skipping_resumes_bitwise(tmp_path):
 
 
 def test_too_many_in_a_row_stop():
-    with pytest.raises(NumericsError, match="It is the 4th such batch in a row.*skip_most is 3"):
+    with pytest.raises(NumericsError, match="It is number 4 of such batches in a row.*skip_most is 3"):
         run(bad=range(10), skip_most=3)
     # The row goes on where the run does.
     examples = TinyExamples()
@@ -89,7 +89,7 @@ def test_too_many_in_a_row_stop():
     saved = next(steps).state()
     rest = tiny_train(*given, resume=saved)
     assert next(rest).step == 3
-    with pytest.raises(NumericsError, match="training step 4: .* 4th such batch in a row"):
+    with pytest.raises(NumericsError, match="training step 4: .* number 4 of such batches in a row"):
         next(rest)
     # With half of the batches bad, but never many in a row, the run goes on.
     steps, states, _ = run(skip_most=3, steps=40)
@@ -103,7 +103,7 @@ def test_a_bad_gradient_is_left_out_too():
     steps = tiny_train(denoiser, TinyExamples(), section)
     assert "the gradient is not finite in 1 weights" in next(steps).notes[0]
     next(steps)
-    with pytest.raises(NumericsError, match="3th such batch"):
+    with pytest.raises(NumericsError, match="number 3 of such batch"):
         next(steps)
 
 

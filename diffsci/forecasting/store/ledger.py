@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from diffsci.changes import changes
+from diffsci.changes import Change, changes
 from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.given import Given
+from diffsci.forecasting.store import differing
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.training.ema import weights_of
@@ -122,25 +123,41 @@ class Ledger:
             return cls.of(plain[key] if key else plain, store)
         return None
 
-    def require_same(self, asked: Ledger, store: Place | str) -> None:
+    def differences(self, asked: Ledger) -> list[Change]:
+        """What a store that is asked for would be made from otherwise, whatever it holds."""
+        layout = changes(self.layout, asked.layout)
+        return [
+            *changes(self.identity, asked.identity),
+            *(replace(each, key=f"store.{each.key}") for each in layout),
+        ]
+
+    def require_same(self, asked: Ledger, store: Place | str, note: str = "") -> None:
         """Refuse to add to a store what was made from something else.
 
+        Args:
+            asked: What it is to hold.
+            store: The store.
+            note: What may be the reason.
+
         Raises:
-            StorageError: With what differs.
+            StorageError: With what differs, and the overrides with which nothing does.
         """
-        found = [
-            *changes(self.identity, asked.identity),
-            *(
-                replace(each, key=f"store.{each.key}")
-                for each in changes(self.layout, asked.layout)
-            ),
-        ]
+        found = self.differences(asked)
         if found:
-            listed = "; ".join(str(each) for each in found[:4])
+            texts = differing.overrides(found)
+            way = f"give {texts} to add to it, or " if texts else ""
             raise StorageError(
-                f"{store}: it was made from something else ({listed}), and one store holds one "
-                "ensemble; choose another name with --out"
+                f"{store}: it was made from something else ({differing.listed(found)}){note}, and "
+                f"one store holds one ensemble; {way}choose another name with --out"
             )
+        self.require_same_cases(asked, store)
+
+    def require_same_cases(self, asked: Ledger, store: Place | str) -> None:
+        """Refuse other data, or other observations, of the cases that both have.
+
+        Raises:
+            StorageError: Naming the first of them.
+        """
         other = [
             key for key, digest in asked.cases.items() if self.cases.get(key, digest) != digest
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from diffsci.changes import Change
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
@@ -146,7 +148,7 @@ class Growth:
         asked = asked_of(template, engine, given, wanted.seed)
         found = existing(store)
         if found is not None:
-            found.require_same(asked, store)
+            found.require_same(asked, store, told_of_tuning(model, found.differences(asked)))
             if not wanted.exact:
                 asked = _union(found, asked, store, model)
         _require_planned(asked, model)
@@ -228,6 +230,13 @@ class Growth:
         """Members that failed, of the store that is there."""
         found = Ledger.read(self.store)
         return () if found is None else found.failed
+
+
+def told_of_tuning(model: Surrogate, found: Sequence[Change]) -> str:
+    """That `diffsci tune` chose the sampler that is asked for, where another one made a store."""
+    if "diffsci_tuned" in model.provenance and any(each.key == "sampler" for each in found):
+        return ", since `diffsci tune` chose another sampler"
+    return ""
 
 
 def _union(found: Ledger, asked: Ledger, store: Place, model: Surrogate) -> Ledger:

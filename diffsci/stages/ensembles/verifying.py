@@ -14,7 +14,7 @@ from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given, together
 from diffsci.forecasting.rollout import Rollout
-from diffsci.forecasting.store import checksums
+from diffsci.forecasting.store import checksums, differing
 from diffsci.forecasting.store.carrying import Old
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
@@ -22,7 +22,7 @@ from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.stages.ensembles.from_files import Request, asked_of_file, model_of, starts_of
-from diffsci.stages.ensembles.growing import FROM, asked_of
+from diffsci.stages.ensembles.growing import FROM, asked_of, told_of_tuning
 from diffsci.stages.ensembles.job import some
 from diffsci.stages.ensembles.resampling import chosen, opened, tests_of
 from diffsci.stages.scores import recalibrated
@@ -118,8 +118,19 @@ def _verify(place: Place, origin: Origin, members: Sequence[int], cases: Sequenc
         return f"{drawn}; {_of_calibrated(place, ledger, origin)}"
     keys, numbers = _wanted(ledger, members, cases)
     model, given = origin(ledger)
-    _Again(place, ledger, model, model.engine()).compare(_cases_of(given, keys, place), numbers)
+    again, part = _Again(place, ledger, model, model.engine()), _cases_of(given, keys, place)
     chunks, size = checksums.count(place)
+    otherwise = again.otherwise(part)
+    if otherwise and (members or cases):
+        raise StorageError(
+            f"{place}: its {chunks} chunks are whole, and no member can be compared: {otherwise}"
+        )
+    if otherwise:
+        return (
+            f"{place}: {chunks} chunks ({size:,} bytes) are whole; no member was computed again: "
+            f"{otherwise}"
+        )
+    again.compare(part, numbers)
     names = ", ".join(map(str, numbers))
     return (
         f"{place}: {chunks} chunks ({size:,} bytes) are whole, and member {names} of "
@@ -218,15 +229,33 @@ class _Again:
     model: Surrogate
     engine: Engine
 
-    def compare(self, given: Given, members: list[int]) -> None:
-        """Refuse what comes out otherwise than it is stored."""
+    def _template(self, given: Given, members: int) -> Template:
         section = self.model.pipeline.sample
         assert section is not None
+        return Template(model=self.model, cases=given.cases, members=members, storing=section.store)
+
+    def otherwise(self, given: Given) -> str:
+        """What the store was made with that is not asked for now, and how to ask; empty if nothing.
+
+        Raises:
+            StorageError: For other data of a case, where nothing else differs.
+        """
+        # Its seed is known, so that it need not be given.
         seed = int(self.ledger.identity["seed"])
-        template = Template(
-            model=self.model, cases=given.cases, members=len(members), storing=section.store
-        )
-        self.ledger.require_same(asked_of(template, self.engine, given, seed), self.place)
+        asked = asked_of(self._template(given, 1), self.engine, given, seed)
+        found = self.ledger.differences(asked)
+        if not found:
+            self.ledger.require_same_cases(asked, self.place)
+            return ""
+        texts = differing.overrides(found)
+        way = f"; to compute a member again, give {texts}" if texts else ""
+        note = told_of_tuning(self.model, found)
+        return f"the store was made from something else ({differing.listed(found)}){note}{way}"
+
+    def compare(self, given: Given, members: list[int]) -> None:
+        """Refuse what comes out otherwise than it is stored."""
+        template = self._template(given, len(members))
+        seed = int(self.ledger.identity["seed"])
         pairs = [(case, member) for case in range(len(given.cases)) for member in members]
         rollout = Rollout(self.engine, self.model.rows(given, pairs), self.ledger.leads, seed)
         old = Old(self.place, self.ledger)

@@ -1,6 +1,8 @@
 """Verification: every flip of a bit in a store is named, and a member is what it was."""
 
 import re
+import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +11,15 @@ import zarr
 from click.testing import CliRunner
 
 from diffsci import cli, pipeline
-from diffsci.errors import ConfigError, DataError, NumericsError
+from diffsci.changes import Change
+from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting.store.checksums import damages
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.sections import Storing
+from diffsci.stages.ensembles import growing
 from tests import tiny_runs
+from tests.forecasting import makers
 from tests.forecasting.test_failing import flipped
 from tests.stages.ensembles import test_sampling as stores
 
@@ -137,7 +142,8 @@ def test_the_command_has_its_exit_codes(run, tmp_path):
         (("--store", tmp_path / "no.zarr"), 5, "no such store"),
         (("--store", run / "truth.zarr"), 5, "has no ledger"),
         (("--store", store, "sample.seed=1"), 0, "comes out the same"),
-        (("--store", store, "sample.compute_batch=2"), 5, "compute_batch: 4 -> 2"),
+        (("--store", store, "sample.compute_batch=2"), 0, "whole; no member was computed again"),
+        (("--store", store, "--member", 1, "sample.compute_batch=2"), 5, "compute_batch: 4 -> 2"),
         (("train.steps=1",), 2, "only sample"),
     ):
         found = call(*arguments)
@@ -149,6 +155,33 @@ def test_the_command_has_its_exit_codes(run, tmp_path):
     assert found.exit_code == 5
     assert found.output.count("is damaged (") == len(two)
     assert "member 0 to 2" in found.output
+
+
+def test_settings_that_the_store_was_made_with_are_told_and_then_taken(run, tmp_path):
+    """As after `diffsci tune`: whole by checksums, and the message's own words compute again."""
+    store = tmp_path / "f.zarr"
+    made = ("sample.sampler={use: heun, steps: 3}", "sample.store.format=2")
+    pipeline.sample(run, 1, 0, store, made)
+    told = pipeline.verify(run, store)
+    assert "chunks" in told and "are whole; no member was computed again" in told
+    with pytest.raises(StorageError, match="no member can be compared") as refused:
+        pipeline.verify(run, store, [0])
+    assert len(str(refused.value)) < 500
+    given = shlex.split(str(refused.value).partition("; to compute a member again, give ")[2])
+    assert given == list(made)
+    assert "comes out the same" in pipeline.verify(run, store, [0], overrides=tuple(given))
+    with pytest.raises(StorageError, match="heun, steps: 3}' sample.store.format=2 to add to it"):
+        pipeline.sample(run, 2, 0, store)
+    with pytest.raises(StorageError, match=r"\(sampler.steps: 3 -> 4\), .*give 'sample.s"):
+        pipeline.sample(run, 2, 0, store, ("sample.sampler={use: heun, steps: 4}", made[1]))
+
+
+def test_that_tune_chose_another_sampler_is_told():
+    model = makers.downscaling(steps=1)
+    tuned = replace(model, provenance={"diffsci_tuned": "the fewest calls"})
+    found = [Change(key="sampler", old="DDIM(steps=1)", new="DDIM(steps=2)")]
+    assert "`diffsci tune` chose another sampler" in growing.told_of_tuning(tuned, found)
+    assert growing.told_of_tuning(model, found) == growing.told_of_tuning(tuned, []) == ""
 
 
 def test_cases_that_the_data_has_no_more(run, tmp_path):

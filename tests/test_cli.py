@@ -151,7 +151,9 @@ def test_sample_hands_on_what_was_asked(good, stages):
     wrong = call("sample", good.parent / "runs" / "quik")
     assert wrong.exit_code == 2
     assert f"no such run; did you mean '{run}'?" in wrong.stderr
-    assert call("sample", good).exit_code == 2
+    assert "give the folder that `diffsci run` made" in call("sample", good).stderr
+    wrong = call("register", good.parent / "nope" / "none", "--name", "x")
+    assert wrong.exit_code == 2 and "no such run; expected a folder that" in wrong.stderr
     for bad in (["--members", 0], ["--members", "x"], ["--seed", -1]):
         assert call("sample", run, *bad).exit_code == 2
 

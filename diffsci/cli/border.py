@@ -152,5 +152,6 @@ def require_run(run: Path) -> None:
         return
     from diffsci.messages import near_path
 
-    problem = "is no run folder" if run.exists() else f"no such run{near_path(run, '*/')}"
-    raise ConfigError(f"{run}: {problem}")
+    hint = near_path(run, "*/") or "; expected a folder that `diffsci run` made, as runs/quickstart"
+    problem = "is no run folder; give the folder that `diffsci run` made"
+    raise ConfigError(f"{run}: {problem if run.exists() else f'no such run{hint}'}")

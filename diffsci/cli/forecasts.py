@@ -26,7 +26,11 @@ from diffsci.errors import ConfigError
 )
 @click.option("--members", type=click.IntRange(min=1), help="Members per case.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the members' noise.")
-@click.option("--out", help="Store to write: a path, or an address such as s3://bucket/f.zarr.")
+@click.option(
+    "--out",
+    help="Store to write: a path, or an address such as s3://bucket/f.zarr "
+    "[RUN/forecast-mMEMBERS-sSEED.zarr; with --from RUN/forecast-FILE-mMEMBERS-sSEED.zarr].",
+)
 @verbose
 def sample(
     run: str,

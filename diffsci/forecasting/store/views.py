@@ -38,6 +38,11 @@ def store_of(path: Path | str) -> Path | str:
     if "://" in str(path):
         return str(path)
     path = Path(path)
+    if path.is_file():
+        raise StorageError(
+            f"{path}: is a file; give a run folder or a Zarr store, which are folders (what "
+            "`diffsci export` wrote as NetCDF is opened with xarray.open_dataset)"
+        )
     if (path / FORECAST).is_dir():
         return path / FORECAST
     if (path / "run.json").exists():

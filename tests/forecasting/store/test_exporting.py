@@ -71,6 +71,12 @@ def test_a_store_opens_lazily_with_leads_and_valid_times(store, tmp_path):
     xr.testing.assert_identical(diffsci.open_forecast(store).load().drop_attrs(), made.drop_attrs())
 
 
+def test_a_file_is_no_store_and_is_told_how_it_opens(tmp_path):
+    (tmp_path / "f.nc").write_bytes(b"CDF")
+    with pytest.raises(StorageError, match="f.nc: is a file; .*xarray.open_dataset"):
+        diffsci.open_forecast(tmp_path / "f.nc")
+
+
 def test_a_store_of_a_simulation_keeps_the_numbers_of_its_time(tmp_path):
     place = stores.written(stores.waves(unit="s"), tmp_path / "forecast.zarr")
     opened = diffsci.open_forecast(place)

@@ -42,8 +42,8 @@ class Skipped:
         self.total, self.in_row = self.total + 1, self.in_row + 1
         if self.in_row > section.skip_most:
             raise NumericsError(
-                f"{error}. It is number {self.in_row} of such batches in a row, and train.skip_most is "
-                f"{section.skip_most}"
+                f"{error}. It is number {self.in_row} of such batches in a row, and "
+                f"train.skip_most is {section.skip_most}"
             )
         return f"{error}. The batch is skipped, number {self.total} of this run"
 

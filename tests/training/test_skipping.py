@@ -78,7 +78,7 @@ def test_skipping_resumes_bitwise(tmp_path):
 
 
 def test_too_many_in_a_row_stop():
-    with pytest.raises(NumericsError, match="It is number 4 of such batches in a row.*skip_most is 3"):
+    with pytest.raises(NumericsError, match="is number 4 of such batches in.*skip_most is 3"):
         run(bad=range(10), skip_most=3)
     # The row goes on where the run does.
     examples = TinyExamples()
@@ -89,7 +89,7 @@ def test_too_many_in_a_row_stop():
     saved = next(steps).state()
     rest = tiny_train(*given, resume=saved)
     assert next(rest).step == 3
-    with pytest.raises(NumericsError, match="training step 4: .* number 4 of such batches in a row"):
+    with pytest.raises(NumericsError, match="training step 4: .* number 4 of such batches"):
         next(rest)
     # With half of the batches bad, but never many in a row, the run goes on.
     steps, states, _ = run(skip_most=3, steps=40)

@@ -113,9 +113,9 @@ def save_best(folder: Path, state: RunState) -> Path:
 
 
 def only_model(state: RunState) -> RunState:
-    """The same with no tensors but the average that validated best."""
+    """The same with no tensors but the average that validated best, which `ema_losses` tells."""
     nothing: dict[str, Any] = {"weights": {}, "ema_others": (), "powers": (), "optimiser": {}}
-    return replace(state, ema=state.model, ema_losses=(), **nothing)
+    return replace(state, ema=state.model, **nothing)
 
 
 def only_powers(state: RunState) -> RunState:
@@ -175,7 +175,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> RunState | None:
         damage = damage_of(place)
         if damage is None:
             return read(place)
-        then = ": the one before it is taken" if place != places[0] else ""
+        then = ": the one before it is tried" if place != places[0] else ""
         warn(f"checkpoint {place} is damaged ({damage}){then}")
     if places:
         raise StorageError(
@@ -217,6 +217,12 @@ def best(folder: Path, state: RunState, warn: Callable[[str], None]) -> Weights:
         return read(place).ema
     warn(f"{place} is damaged ({damage}): the average of the last step is taken")
     return state.model
+
+
+def losses_at_best(folder: Path, state: RunState) -> tuple[float, ...] | None:
+    """The loss of each average at the best validation of a run; none where it is not whole."""
+    place = best_of(folder, state.best_step)
+    return tuple(numbers_of(place)["ema_losses"]) if damage_of(place) is None else None
 
 
 def _write(place: Path, copy: Copy) -> None:

@@ -50,7 +50,9 @@ def choose(
     """
     best = bool(section.keep_best) and last.best_step > 0
     weights = checkpoint.best(folder, last, log.warning) if best else last.model
-    chosen = _of_the_end(section, last, best)
+    losses = checkpoint.losses_at_best(folder, last) if best else last.ema_losses
+    # Without the best one, the average of the end is the model.
+    chosen = _of_the_end(section, last, best and losses is not None, losses or ())
     if section.ema_lengths:
         assert valid is not None
         # Of a validation that was the best by another score, the loss is in the rows.
@@ -78,19 +80,24 @@ def choose(
     assign(denoiser, weights)
 
 
-def _of_the_end(section: Train, last: RunState, best: bool) -> dict[str, Any]:
+def _of_the_end(
+    section: Train, last: RunState, best: bool, losses: tuple[float, ...]
+) -> dict[str, Any]:
     """Which average of `train.ema` is taken, of which step, and how it was validated there."""
     step = last.best_step if best else last.step
     found: dict[str, Any] = {"step": step}
-    # Of a checkpoint of the best step one average was kept, and its decay was not.
-    known = len(section.decays) == 1 or not best or last.step == step
-    decay = section.decays[last.chosen] if known else None
+    losses = losses if best else last.ema_losses
+    # Older versions kept one average of the best step, and not the losses that it was chosen by.
+    known = len(section.decays) == 1 or len(losses) == len(section.decays)
+    decay = section.decays[losses.index(min(losses)) if losses else 0] if known else None
     found["average"] = "of the lowest loss" if decay is None else f"with decay {decay:g}"
+    if best:
+        found["by"] = "CRPS" if section.by_crps else "loss"
     found["validation"] = dict(last.validations).get(step)
     if last.scores:
         found["crps"] = dict(last.scores).get(step)
-    if decay is not None and len(last.ema_losses) > 1:
-        pairs = zip(section.decays, last.ema_losses, strict=True)
+    if decay is not None and len(losses) > 1:
+        pairs = zip(section.decays, losses, strict=True)
         found["others"] = {f"{each:g}": loss for each, loss in pairs if each != decay}
     return found
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 CHOSEN = "chosen.json"
-"""In the run folder: `average`, `step`, `validation`, `crps`, and the `others` that lost."""
+"""In the run folder: `average`, `step`, `by`, `validation`, `crps`, and the `others` that lost."""
 
 
 def described(chosen: Mapping[str, Any]) -> str:
     """What `chosen.json` says, for people."""
     parts = [f"{chosen['average']} of step {chosen['step']}"]
+    if chosen.get("by"):
+        parts.append(f"by the lowest {chosen['by']}")
     if chosen.get("validation") is not None:
         parts.append(f"validation {chosen['validation']:.4g}")
     if chosen.get("crps") is not None:

@@ -11,7 +11,7 @@ from diffsci import config
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training import choosing
 from diffsci.stages.training.chosen import CHOSEN, described
-from diffsci.training import checkpoint
+from diffsci.training import checkpoint, validation
 from diffsci.training.ema import weights_of
 from diffsci.training.power import TRIED, Snapshots
 from tests import tiny_runs
@@ -68,6 +68,23 @@ def test_the_best_validation_is_told_by_its_step(data, tmp_path):
     state = checkpoint.newest(tmp_path / "checkpoints", pytest.fail)
     told = json.loads((tmp_path / CHOSEN).read_text())
     assert (told["step"], told["validation"]) == (state.best_step, state.best_loss)
+
+
+def test_the_decay_of_the_best_validation_is_told(data, tmp_path, monkeypatch):
+    """By losses that are given: the second decay at step 3, where at the end the first is lower."""
+    losses = iter((2.0, 1.0, 3.0, 4.0))
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
+    model = learnt(data, tmp_path, ema=(0.9, 0.5), keep_best=True)
+    folder = tmp_path / "checkpoints"
+    told = json.loads((tmp_path / CHOSEN).read_text())
+    assert told == {
+        "step": 3, "average": "with decay 0.5", "by": "loss", "validation": 1.0,
+        "others": {"0.9": 2.0},
+    }  # fmt: skip
+    assert described(told).startswith("with decay 0.5 of step 3, by the lowest loss, validation 1")
+    state = checkpoint.newest(folder, pytest.fail)
+    kept = checkpoint.best(folder, state, pytest.fail)
+    assert all(torch.equal(value, kept[name]) for name, value in weights_of(model).items())
 
 
 def test_a_run_that_goes_on_chooses_the_same(data, tmp_path):

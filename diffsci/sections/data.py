@@ -42,9 +42,9 @@ class Part:
                 "[first, one after the last], 0 <= first < last",
             )
         if self.share is not None:
-            first, last = self.share
+            start, end = self.share
             require(
-                0 <= first < last <= 1,
+                0 <= start < end <= 1,
                 "share",
                 self.share,
                 "[first, last], 0 <= first < last <= 1",

@@ -66,17 +66,31 @@ TABLE = (
 )
 
 
-def row_of(name: str, unit: str, levels: bool) -> Row | None:
-    """The row of a variable, by any of its names; none where no row has this name and unit."""
+def row_of(name: str, unit: str | None, levels: bool) -> Row | None:
+    """The row of a variable, by any of its names; none where no row has this name and unit.
+
+    Args:
+        name: Of any vocabulary.
+        unit: As the file spells it; none takes any.
+        levels: Whether it lies on pressure levels.
+    """
     for row in TABLE:
         known = (row.wb2, row.earth2studio, row.ecmwf, *row.others)
-        if name.lower() in known and levels == row.levels and spelling(unit) == row.unit:
+        alike = unit is None or spelling(unit) == row.unit
+        if name.lower() in known and levels == row.levels and alike:
             return row
     return None
 
 
-def renaming(ds: xr.Dataset, vocabulary: Vocabulary) -> tuple[dict[str, str], list[str]]:
+def renaming(
+    ds: xr.Dataset, vocabulary: Vocabulary, unit_absent: str | None = "1"
+) -> tuple[dict[str, str], list[str]]:
     """New names of variables, and those that no row knows, which keep theirs.
+
+    Args:
+        ds: What has them.
+        vocabulary: Whose names.
+        unit_absent: Unit of a variable that says none; none takes its name alone as enough.
 
     Raises:
         ConfigError: Where two variables would have one name.
@@ -85,7 +99,8 @@ def renaming(ds: xr.Dataset, vocabulary: Vocabulary) -> tuple[dict[str, str], li
         return {}, []
     new, unknown = {}, []
     for name, variable in ds.data_vars.items():
-        row = row_of(str(name), str(variable.attrs.get("units", "1")), "level" in variable.dims)
+        unit = variable.attrs.get("units", unit_absent)
+        row = row_of(str(name), None if unit is None else str(unit), "level" in variable.dims)
         if row is None:
             unknown.append(str(name))
         else:

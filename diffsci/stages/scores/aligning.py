@@ -21,7 +21,7 @@ from diffsci.evaluation.blocks import Values
 from diffsci.forecasting.store.names import renaming
 from diffsci.forecasting.store.views import store_of
 from diffsci.grid import Grid
-from diffsci.stages.scores import foreign
+from diffsci.stages.scores import forecast_files, foreign
 from diffsci.stages.scores.foreign import LEAD
 from diffsci.stages.scores.stored import Layout
 
@@ -76,8 +76,10 @@ def align(
     """
     stores, sources = {}, {}
     for name, given in {"model": forecast, **(baselines or {})}.items():
-        sources[name] = name if isinstance(given, xr.Dataset) else str(store_of(given))
-        opened = foreign.opened(given if isinstance(given, xr.Dataset) else Path(sources[name]))
+        sources[name] = _source(name, given)
+        opened = forecast_files.opened(
+            given if isinstance(given, xr.Dataset) else Path(sources[name])
+        )
         stores[name] = foreign.canonical(opened, sources[name])
     first, source = stores["model"], sources["model"]
     case_dim = "sample" if "sample" in first.dims else "time"
@@ -89,14 +91,16 @@ def align(
     known = _declared(known[names], missing)
     space = tuple(d for d in ("latitude", "longitude", "z", "y", "x") if d in first[names[0]].dims)
     _, theirs = foreign.places(first, known, space, source)
+    whole = known
     known = known.isel({dim: foreign.span(order) for dim, order in theirs.items()})
+    beyond = foreign.beyond(known, whole, space)
     channels, grid = _labels(known, domain, case_dim, lead_dim)
     layout = Layout(
         domain=domain, case_dim=case_dim, lead_dim=lead_dim, channels=channels, grid=grid
     )
     cases, left_out = _cases(stores, case_dim)
     true, cases, unverified = _verifying(known, first, cases, layout)
-    left_out += unverified
+    left_out += unverified + beyond
     made = {}
     for name, store in stores.items():
         foreign.require_same(store, names, channels, sources[name])
@@ -118,6 +122,13 @@ def align(
         keys=tuple(_key(case) for case in cases),
         left_out=left_out,
     )
+
+
+def _source(name: str, given: Path | str | xr.Dataset) -> str:
+    """Where a forecast lies; a file of any tool is taken as it is."""
+    if isinstance(given, xr.Dataset):
+        return name
+    return str(given) if Path(given).is_file() else str(store_of(given))
 
 
 def _taken(ds: xr.Dataset, dim: str, wanted: np.ndarray, source: str) -> xr.Dataset:
@@ -162,7 +173,7 @@ def _declared(known: xr.Dataset, missing: str) -> xr.Dataset:
 def _truth(truth: Path | str | xr.Dataset, domain: Domain, lead_dim: str) -> xr.Dataset:
     """The truth under our names: by valid time, or laid out as a forecast."""
     if isinstance(truth, xr.Dataset) or Path(truth).exists():
-        found = foreign.opened(truth if isinstance(truth, xr.Dataset) else Path(truth))
+        found = forecast_files.opened(truth if isinstance(truth, xr.Dataset) else Path(truth))
         laid_out = any(
             name in found.dims for name in (LEAD, "lead_time", "step", "forecast_period")
         )
@@ -177,11 +188,11 @@ def _truth(truth: Path | str | xr.Dataset, domain: Domain, lead_dim: str) -> xr.
         if isinstance(truth, xr.Dataset):
             entry = Entry(name="truth", source=Source(path="truth"))
             read = domain.canonical(found, entry)
-            return read.rename(renaming(read, "wb2")[0])
+            return read.rename(renaming(read, "wb2", unit_absent=None)[0])
         found.close()
     entry = load_entry(str(truth), (Path.cwd(),))
     read = domain.canonical(open_raw(entry), entry)
-    known, _ = renaming(read, "wb2")
+    known, _ = renaming(read, "wb2", unit_absent=None)
     return read.rename(known)
 
 

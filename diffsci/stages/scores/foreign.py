@@ -6,9 +6,8 @@ Known are the names of WeatherBench 2 and X, earth2studio, GenCast, cfgrib, and 
 from __future__ import annotations
 
 import logging
-import warnings
+import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -16,7 +15,7 @@ from jaxtyping import Int
 
 from diffsci.data.canonical import units
 from diffsci.data.fields import Channel
-from diffsci.errors import DataError, StorageError
+from diffsci.errors import DataError
 from diffsci.forecasting.store.names import renaming
 
 log = logging.getLogger(__name__)
@@ -24,90 +23,12 @@ log = logging.getLogger(__name__)
 LEAD = "prediction_timedelta"
 MEMBER = ("number", "realization", "ensemble", "ensemble_member", "member", "mem", "ens")
 _LEAD = (LEAD, "lead_time", "step", "forecast_period", "lead")
-_INIT = ("time", "init_time", "forecast_reference_time", "initialization_time", "reftime")
+INIT = ("time", "init_time", "forecast_reference_time", "initialization_time", "reftime")
 _OTHERS = {
     "level": ("level", "pressure_level", "isobaricInhPa", "plev", "pressure"),
     "latitude": ("latitude", "lat"),
     "longitude": ("longitude", "lon"),
 }
-
-
-def opened(path: Path | xr.Dataset) -> xr.Dataset:
-    """A Zarr store, NetCDF file, or folder or glob of such files, lazily; a data set as is.
-
-    Leads are decoded where the file says how.
-
-    Raises:
-        StorageError: When there is none, or it cannot be opened.
-    """
-    if isinstance(path, xr.Dataset):
-        return path
-    files = files_of(path)
-    if not path.exists() and not files:
-        raise StorageError(f"{path}: no such forecast")
-    if files:
-        return _joined(path, files)
-    try:
-        with warnings.catch_warnings():
-            # Stores of others may not be consolidated, which is slower, and right all the same.
-            warnings.filterwarnings("ignore", message=".*onsolidated metadata")
-            engine = "zarr" if path.is_dir() else None
-            found = xr.open_dataset(path, engine=engine, chunks=None, decode_timedelta=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise StorageError(f"{path}: cannot be opened as Zarr or NetCDF ({error})") from None
-    return found
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of a folder of NetCDF, or of a glob, sorted; none where it is something else."""
-    if set("*?[") & set(path.name):
-        return sorted(path.parent.glob(path.name))
-    if not path.is_dir() or any((path / name).exists() for name in _ZARR):
-        return []
-    return sorted(each for each in path.iterdir() if each.suffix in (".nc", ".nc4", ".cdf"))
-
-
-_ZARR = ("zarr.json", ".zgroup", ".zmetadata")
-
-
-def _joined(path: Path, files: list[Path]) -> xr.Dataset:
-    """Several files as one data set, laid side by side by their coordinates.
-
-    Raises:
-        StorageError: Naming those that cannot be opened, or that do not fit together.
-    """
-    parts, bad = [], []
-    for file in files:
-        try:
-            parts.append(_with_start(xr.open_dataset(file, chunks={}, decode_timedelta=True)))
-        except (OSError, ValueError, KeyError):
-            bad.append(file.name)
-    if bad:
-        raise StorageError(
-            f"{path}: {len(bad)} of {len(files)} files cannot be opened: {', '.join(bad[:20])}; "
-            "fetch them again, or take them out"
-        )
-    try:
-        # Never fill up what one file lacks: what is missing would be a NaN that nobody wrote.
-        joined = xr.combine_by_coords(
-            parts, data_vars="minimal", coords="minimal", compat="override", join="exact",
-            combine_attrs="override",
-        )  # fmt: skip
-    except (ValueError, xr.AlignmentError) as error:
-        raise StorageError(
-            f"{path}: its {len(files)} files do not fit together ({error}); they must differ along "
-            "one axis, such as their start, and agree in all others"
-        ) from None
-    assert isinstance(joined, xr.Dataset)
-    return joined
-
-
-def _with_start(ds: xr.Dataset) -> xr.Dataset:
-    """A file of one start, along a dim of starts."""
-    for name in _INIT:
-        if name in ds.coords and ds[name].ndim == 0:
-            return ds.expand_dims(name)
-    return ds
 
 
 def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
@@ -120,12 +41,14 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     Raises:
         DataError: Where an axis is not there, or leads are plain numbers.
     """
+    if "batch" in ds.dims:
+        ds = _with_starts_of_batches(ds, source)
     dims = {str(dim) for dim in ds.dims}
     if "sample" in dims and "number" in dims and LEAD not in dims:
         return ds
     lead = _first(dims, _LEAD) or ("time" if _is_difference(ds, "time") else None)
     member = _first(dims, MEMBER) or ("sample" if "sample" in dims and lead else None)
-    init = _first(dims - {lead or ""}, _INIT)
+    init = _first(dims - {lead or ""}, INIT)
     names = {name: word for word, name in (("number", member), (LEAD, lead)) if name}
     new = {old: word for old, word in names.items() if old != word}
     for word, spellings in _OTHERS.items():
@@ -147,13 +70,35 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
             f"{source}: its leads ({lead}) are plain numbers; give them units, such as "
             "`ds['lead'].attrs['units'] = 'hours'`, and save it again"
         )
-    known, _ = renaming(ds, "wb2")
+    # Stores of earth2studio say no units: the name is enough here, and `conversions` warns.
+    known, _ = renaming(ds, "wb2", unit_absent=None)
     return ds.rename(known)
+
+
+def _with_starts_of_batches(ds: xr.Dataset, source: str) -> xr.Dataset:
+    """Batches of GenCast as starts: `datetime` is the valid time of each lead of each batch.
+
+    Raises:
+        DataError: Where nothing says when the batches start.
+    """
+    ds = ds.rename(time=LEAD) if _is_difference(ds, "time") else ds
+    if "datetime" in ds.variables and set(ds["datetime"].dims) == {"batch", LEAD}:
+        starts = (ds["datetime"] - ds[LEAD]).transpose("batch", LEAD).values
+        if (starts == starts[:, :1]).all():
+            ds = ds.drop_vars(["datetime", "batch"], errors="ignore")
+            return ds.assign_coords(batch=starts[:, 0]).rename(batch="time")
+    if ds.sizes["batch"] == 1:
+        return ds.squeeze("batch", drop=True)
+    raise DataError(
+        f"{source}: nothing says when its {ds.sizes['batch']} batches start; give them a "
+        "coordinate `datetime` (batch, time), start plus lead, or starts of their own: "
+        "`ds.rename(batch='init_time').assign_coords(init_time=[...])`"
+    )
 
 
 def _with_init(ds: xr.Dataset, source: str) -> xr.Dataset:
     """A single forecast as one case, if the file says when it starts."""
-    for name in (*_INIT, "datetime"):
+    for name in (*INIT, "datetime"):
         if name in ds.variables and ds[name].dtype.kind == "M":
             start = np.asarray(ds[name].values).reshape(-1)[0]
             return ds.drop_vars(name).expand_dims(time=[start])
@@ -189,6 +134,23 @@ def shared_variables(forecast: xr.Dataset, truth: xr.Dataset, source: str) -> li
     if left:
         log.warning("%s: the truth has no %s: not scored", source, ", ".join(left))
     return both
+
+
+def beyond(known: xr.Dataset, whole: xr.Dataset, space: tuple[str, ...]) -> tuple[str, ...]:
+    """Cells that are not scored: of the truth beyond the forecast's grid, and without a value."""
+    found = []
+    cells, all_cells = (math.prod(ds.sizes[dim] for dim in space) for ds in (known, whole))
+    if cells < all_cells:
+        found.append(f"the forecast covers {cells:,} of the truth's {all_cells:,} cells")
+    for name, values in known.data_vars.items():
+        if values.attrs.get("missing") == "static":
+            first = values.isel({dim: 0 for dim in values.dims if dim not in space})
+            empty = int(np.isnan(first.values).sum())
+            if empty:
+                found.append(f"{name} has no truth in {empty:,} of {cells:,} cells")
+    for each in found:
+        log.warning("%s: scored without the others", each)
+    return tuple(found)
 
 
 def require_same(

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import build, families
-from diffsci.errors import ConfigError
+from diffsci.errors import ConfigError, StorageError
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
@@ -67,6 +67,10 @@ def score(
         NumericsError: For a forecast that is not finite where the truth is.
         StorageError: When something is not there, or cannot be written.
     """
+    if out is not None and (out / "run.json").exists():
+        raise StorageError(
+            f"{out}: is the folder of a run, whose own scores would be lost; name another by --out"
+        )
     section = Evaluate(scores=(), baselines=())
     measures = tuple(named(one) if isinstance(one, str) else one for one in scores or DEFAULT)
     place = _device(device)

@@ -154,8 +154,8 @@ WEATHER = [
     (
         lambda d: d.assign(t2m=(d["t2m"] - 273.15).assign_attrs(units="K")),
         (),
-        r"variable t2m has the mean .* K at 2000-01-06T18:00:00, \d+\.\d standard deviations from that "
-        r"of training, 2\d\d\.\d+ K; in degC it would be .* from it; 10 is .*--within inf",
+        r"variable t2m has the mean .* K at 2000-01-06T18:00:00, \d+\.\d standard deviations from "
+        r"that of training, 2\d\d\.\d+ K; in degC it would be .* from it; 10 is .*--within inf",
     ),
     (
         lambda d: d.assign(msl=(d["msl"] / 100).assign_attrs(units="Pa")),

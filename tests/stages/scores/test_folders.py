@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from diffsci.cli import main
 from diffsci.errors import ConfigError, StorageError
-from diffsci.stages.scores import foreign
+from diffsci.stages.scores import forecast_files
 from diffsci.stages.scores.standalone import named, score
 from tests.stages.scores.test_standalone import analysis, ensemble
 
@@ -42,17 +42,17 @@ def test_what_does_not_fit_together_is_named(folders, tmp_path):
         made.isel(time=[number]).to_netcdf(tmp_path / f"{number}.nc")
     (tmp_path / "1.nc").write_bytes(b"<html>")
     with pytest.raises(StorageError, match=r"1 of 3 files cannot be opened: 1.nc; fetch"):
-        foreign.opened(tmp_path)
+        forecast_files.opened(tmp_path)
     made.isel(time=[1], latitude=slice(2)).to_netcdf(tmp_path / "1.nc")
     with pytest.raises(StorageError, match="3 files do not fit together"):
-        foreign.opened(tmp_path)
+        forecast_files.opened(tmp_path)
     with pytest.raises(StorageError, match="no such forecast"):
-        foreign.opened(tmp_path / "*.nc4")
+        forecast_files.opened(tmp_path / "*.nc4")
 
 
 def test_joined_files_are_the_whole(folders):
     folder, made, _ = folders
-    found = foreign.opened(folder / "forecast")
+    found = forecast_files.opened(folder / "forecast")
     for name in made.variables:
         np.testing.assert_array_equal(found[name].values, made[name].values)
 

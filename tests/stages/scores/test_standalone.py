@@ -66,6 +66,13 @@ LAYOUTS = {
     "gencast": lambda ds: ds.isel(time=[0]).rename(number="sample", time="init")
     .rename(prediction_timedelta="time", latitude="lat", longitude="lon")
     .isel(init=0, drop=True).assign_coords(datetime=ds.time.values[0]),
+    "gencast_batches": lambda ds: ds.assign_coords(
+        datetime=ds.time + ds.prediction_timedelta
+    ).drop_vars("time").rename(time="batch", number="sample")
+    .rename(prediction_timedelta="time", latitude="lat", longitude="lon"),
+    "without_units": lambda ds: ds.rename({"2m_temperature": "t2m"}).map(
+        lambda variable: variable.drop_attrs()
+    ),
     "upside_down": lambda ds: ds.isel(latitude=slice(None, None, -1)),
     "circle": lambda ds: ds.assign_coords(longitude=ds.longitude % 360).sortby("longitude"),
     "celsius": lambda ds: (ds - 273.15).assign(
@@ -125,6 +132,34 @@ def test_the_command_writes_table_figures_and_page(files):
     assert float(first["value"]) == pytest.approx((each * weights).mean(), rel=1e-6)
     assert first["count"] == "2" and (out / "report.html").stat().st_size > 10_000
     assert (out / "figures" / "scores_by_lead.png").exists()
+
+
+def test_batches_of_no_known_start_are_refused(files):
+    folder, truth = files
+    LAYOUTS["gencast_batches"](ensemble(truth)).drop_vars("datetime").to_netcdf(folder / "made.nc")
+    with pytest.raises(DataError, match="nothing says when its 3 batches start.*`datetime`"):
+        align(folder / "made.nc", folder / "truth.nc")
+
+
+def test_cells_that_are_not_scored_are_counted(files, caplog):
+    _, truth = files
+    inner = ensemble(truth).isel(latitude=slice(0, 2))
+    land = xr.zeros_like(truth["2m_temperature"][0], dtype=bool)
+    land[0, 1] = True
+    found = align(inner, truth.where(~land), missing="static")
+    assert found.left_out == (
+        "the forecast covers 8 of the truth's 12 cells",
+        "2m_temperature has no truth in 1 of 8 cells",
+    )
+    assert all(f"{each}: scored without the others" in caplog.text for each in found.left_out)
+
+
+def test_the_folder_of_a_run_keeps_its_own_scores(files):
+    folder, truth = files
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(StorageError, match="folder of a run.*--out"):
+        score(ensemble(truth), truth, folder)
+    assert not (folder / "scores.csv").exists()
 
 
 def test_a_run_is_scored_against_its_own_truth(files):

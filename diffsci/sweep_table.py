@@ -13,8 +13,7 @@ from diffsci.errors import DiffsciError
 from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
 from diffsci.points import Point
-
-RECORD, TABLE = "sweep.json", "sweep.csv"
+from diffsci.stages.sweep_status import RECORD, TABLE
 
 SHOWN = 4
 """Scores in the lines that are printed; the file has all."""

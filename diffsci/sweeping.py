@@ -28,12 +28,11 @@ from diffsci.points import Point
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
-from diffsci.sweep_table import RECORD, TABLE, SweepTable
+from diffsci.stages.sweep_status import PAGE, RECORD, TABLE
+from diffsci.sweep_table import SweepTable
 from diffsci.tracker import Tracker
 
 log = logging.getLogger(__name__)
-
-PAGE = "compare.html"
 
 
 def run(

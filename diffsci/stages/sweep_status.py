@@ -9,7 +9,7 @@ from typing import Any
 from diffsci.stages.status import Status, status_of
 
 RECORD, PAGE, TABLE = "sweep.json", "compare.html", "sweep.csv"
-"""As `sweeping` writes them, which stands above the stages."""
+"""Files of a sweep's folder."""
 
 _ORDER = ("running", "damaged", "failed", "killed", "stopped")
 """What one point is, all of them are; the first of these that there is."""

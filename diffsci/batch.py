@@ -31,7 +31,9 @@ class Batch:
         return len(self.target)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """The same batch on another device; on its own it is this one."""
+        if self.target.device == torch.device(device):
+            return self
         return Batch(
             target=self.target.to(device, non_blocking=True),
             condition=None

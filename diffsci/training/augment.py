@@ -53,7 +53,7 @@ def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Ba
     if section.drop_scalars and scalars is not None:
         kept = draws.uniform() >= section.drop_scalars
         return _kept(replace(batch, condition=condition), kept)
-    return replace(batch, condition=condition)
+    return batch if condition is batch.condition else replace(batch, condition=condition)
 
 
 def mirror(

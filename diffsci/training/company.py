@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -35,11 +36,12 @@ class RankError(DiffsciError):
     Args:
         text: Which, and why.
         code: Its exit code.
+        lost: Whether it said nothing, so that nobody has to wait for a word of it.
     """
 
-    def __init__(self, text: str, code: int) -> None:
+    def __init__(self, text: str, code: int, lost: bool = False) -> None:
         super().__init__(text)
-        self.exit_code = code
+        self.exit_code, self.lost = code, lost
 
 
 def is_lost(error: BaseException) -> bool:
@@ -141,18 +143,26 @@ class Company:
         while time.monotonic() < until and not all(self._is(f"left/{rank}") for rank in others):
             time.sleep(0.02)
 
-    def parted(self, error: BaseException) -> BaseException:
-        """What to raise for an error of this process: itself, or what another one ended by."""
+    def explained(self, error: BaseException) -> BaseException:
+        """What an error of this process comes from: itself, or what another one ended by."""
         try:
-            if not (isinstance(error, RankError) or is_lost(error)):
-                self._blame(error)
-            elif not isinstance(error, RankError):
+            if isinstance(error, RankError):
+                return error
+            if is_lost(error):
                 return self._who_is_lost(error)
-            self.leave()
+            self._blame(error)
             return error
         except RuntimeError:  # of the store: its host is rank 0, or the launcher
             text = f"rank 0, or the launcher that hosts its store, has ended ({_line(error)})"
-            return RankError(f"{text}; {_AGAIN}", 1)
+            return RankError(f"{text}; {_AGAIN}", 1, lost=True)
+
+    def parted(self, error: BaseException) -> BaseException:
+        """What to raise for an error of this process, which then leaves the others."""
+        found = self.explained(error)
+        if not (is_lost(found) or (isinstance(found, RankError) and found.lost)):
+            with suppress(RuntimeError):  # of the store, as above
+                self.leave()
+        return found
 
     def _blame(self, error: BaseException) -> None:
         code = getattr(error, "exit_code", getattr(error, "code", 1))
@@ -178,7 +188,7 @@ class Company:
             if len(others) == 1
             else "were killed, or do not answer"
         )
-        return RankError(f"{self._names(others)} {what} ({_line(error)}); {_AGAIN}", 1)
+        return RankError(f"{self._names(others)} {what} ({_line(error)}); {_AGAIN}", 1, lost=True)
 
     def _require_nobody_failed(self) -> None:
         if self._is("cause"):

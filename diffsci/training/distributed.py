@@ -132,6 +132,16 @@ def timeout_seconds() -> float:
     return seconds
 
 
+def explained(error: BaseException) -> BaseException:
+    """What ends this process: an error of its own, or of another one, whose rank is then named.
+
+    Asked within `stopping.failing`, before what is known is written down; it takes some seconds
+    where another process is missed.
+    """
+    cause = cause_of(error)
+    return cause if _company is None else _company.explained(cause)
+
+
 def tell(word: str, text: str) -> None:
     """A word to the other ranks, once; alone, to nobody."""
     if _company is not None:

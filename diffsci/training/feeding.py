@@ -3,9 +3,9 @@
 Which examples make a step is a pure function of seed and step (`order.py`), so that the numbers of
 a run depend neither on how many workers there are nor on where it went on. A thread serves what
 lies in memory, unless a batch is made sooner than it is handed over; processes serve what is read
-from disk. A worker that dies ends the run by name,
-with the steps and the examples that it had in hand; one that hangs is told so after 10 s, since it
-may just be slow, and ends the run after 10 minutes.
+from disk. A worker that dies ends the run by name, with the steps and the examples that it had in
+hand; one that hangs is told so after 10 s, since it may just be slow, and ends the run after 10
+minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -45,15 +45,16 @@ A fetch that is tried again takes minutes at most."""
 AHEAD = 2
 """Batches that each process makes ahead of the step that runs."""
 
-HAND_OVER = 1e-4
+HAND_OVER = 3e-4
 """Seconds that a batch in memory may take to be made between two steps, and not by the thread.
 
-Handing over costs a step more: measured 0.03 ms where a core is free, 0.4 ms where none is.
+Handing over costs a step 0.2 to 0.4 ms: the two share one interpreter (measured, 5 ms a step).
 """
 
 FEW = 3
-"""Batches in a row that took less, before the thread is left out; it is taken again after one that
-took longer."""
+"""Batches in a row that took less, before the thread is left out; it is taken again after as many
+that took longer, and for twice as long each time, since a thread's time has no waiting for storage
+in it."""
 
 Order = Callable[[int], Int[np.ndarray, " batch"]]
 """The examples of a step."""
@@ -76,7 +77,7 @@ class Feed:
         self._next: tuple[int, Future[Batch]] | None = None
         self._batches: Iterator[Any] | None = None
         self._last: tuple[int, Batch] | None = None
-        self._quick = 0
+        self._threaded, self._in_row, self._enough = True, 0, FEW
 
     def take(self, step: int) -> Batch:
         """The batch of a step, counted from 0; the one after it is begun.
@@ -97,23 +98,35 @@ class Feed:
 
     def _from_thread(self, step: int) -> Batch:
         known, self._next = self._next, None
-        if known is None and self._quick >= FEW:
-            return self._made(self._order(step))
+        if known is None and not self._threaded:
+            return self._between_steps(step)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="diffsci-feed")
         if known is None or known[0] != step:
-            known = (step, self._pool.submit(self._made, self._order(step)))
+            known = (step, self._pool.submit(self._beside, self._order(step)))
         batch = self._awaited(*known)
-        if step + 1 < self._steps and self._quick < FEW:
-            order = self._order(step + 1)
-            self._next = (step + 1, self._pool.submit(self._made, order))
+        if step + 1 < self._steps and self._threaded:
+            self._next = (step + 1, self._pool.submit(self._beside, self._order(step + 1)))
         return batch
 
-    def _made(self, order: Int[np.ndarray, " batch"]) -> Batch:
-        """A batch; counts those in a row that take less time than to have a thread make them."""
-        started = perf_counter()
+    def _beside(self, order: Int[np.ndarray, " batch"]) -> Batch:
+        """A batch by the thread; after enough quick ones in a row it is left out."""
+        # Its own time: that of the clock has the waiting for the interpreter in it, which the step
+        # beside it holds.
+        started = thread_time()
         batch = self._examples.batch(order)
-        self._quick = self._quick + 1 if perf_counter() - started < HAND_OVER else 0
+        self._in_row = self._in_row + 1 if thread_time() - started < HAND_OVER else 0
+        if self._in_row >= self._enough:
+            self._threaded, self._in_row = False, 0
+        return batch
+
+    def _between_steps(self, step: int) -> Batch:
+        """A batch without the thread; after a few slow ones in a row it is taken again."""
+        started = perf_counter()
+        batch = self._examples.batch(self._order(step))
+        self._in_row = self._in_row + 1 if perf_counter() - started >= HAND_OVER else 0
+        if self._in_row >= FEW:
+            self._threaded, self._in_row, self._enough = True, 0, 2 * self._enough
         return batch
 
     def _awaited(self, step: int, future: Future[Batch]) -> Batch:

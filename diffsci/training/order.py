@@ -69,6 +69,8 @@ class Draws:
         self._generator = torch.Generator(device).manual_seed(key(*words) >> 1)
         self._count, self._rows, self._device = count, rows, device
         self._all = rows == slice(0, count)
+        # MPS has no float64.
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
 
     def normal(self, like: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
         """Standard normal numbers, of the shape and dtype of the tensor given."""
@@ -85,8 +87,11 @@ class Draws:
 
         Each is uniform, and their mean varies far less than that of independent ones.
         """
-        strata = torch.randperm(self._count, generator=self._generator, device=self._device)
-        # In place, and without the whole's own slice: small tensors cost what their calls do.
+        # In place, of one dtype, and without the whole's own slice: small tensors cost what their
+        # calls do, and a mixture of dtypes costs more.
+        strata = torch.randperm(
+            self._count, generator=self._generator, dtype=self._dtype, device=self._device
+        )
         uniform = self._uniform().add_(strata).div_(self._count)
         return self._own(open_interval(uniform, dtype))
 
@@ -95,15 +100,21 @@ class Draws:
         return drawn if self._all else drawn[self._rows]
 
     def _uniform(self) -> Tensor:
-        # MPS has no float64.
-        dtype = torch.float32 if self._device.type == "mps" else torch.float64
-        return torch.rand(self._count, generator=self._generator, dtype=dtype, device=self._device)
+        return torch.rand(
+            self._count, generator=self._generator, dtype=self._dtype, device=self._device
+        )
 
 
 def open_interval(uniform: Float[Tensor, " batch"], dtype: torch.dtype) -> Float[Tensor, " batch"]:
     """The same numbers in another dtype, never rounded to 0 or 1, where a quantile is infinite."""
-    edge = torch.finfo(dtype).eps
+    edge = _eps(dtype)
     return uniform.to(dtype).clamp(edge, 1 - edge)
+
+
+@lru_cache
+def _eps(dtype: torch.dtype) -> float:
+    """Kept: in a step of a few milliseconds, asking torch shows."""
+    return torch.finfo(dtype).eps
 
 
 def seed_dropout(device: torch.device, *words: int | str) -> None:

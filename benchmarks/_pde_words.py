@@ -67,7 +67,7 @@ def summary(every: list[dict[str, object]]) -> Iterator[str]:
             at = " / ".join(row["at"])
             head = f"{made['problem']}, at {at}"
             cells = [
-                str(cost["calls"]),
+                f"{cost['calls']:g}",
                 f"{cost['ms_a_step']:.2g}",
                 *_cells(made["problem"], row)[-3:-1],
             ]
@@ -92,7 +92,7 @@ def _heads(problem: str) -> list[str]:
 def _cells(problem: str, row: Row) -> list[str]:
     one, late = (" / ".join(f"{v:.3g}" for v in row[f"vrmse_{n}"]) for n in (1, 20))
     cells = {
-        "followed for": f"{row.get('time', 0):.1f} +- {row.get('time_error', 0):.1f}",
+        "followed for": _followed(row),
         "mean curve": f"{row.get('time_of_curve', 0):.1f}",
         "VRMSE, a step": one,
         "VRMSE, 20 steps": late,
@@ -107,6 +107,15 @@ def _cells(problem: str, row: Row) -> list[str]:
     ratio = " / ".join("-" if each["ssr"] != each["ssr"] else f"{each['ssr']:.2f}" for each in at)
     bands = " / ".join(f"{each:.2f}" for each in row["bands"])
     return [*(cells[head] for head in _heads(problem)), crps, ratio, bands]
+
+
+def _followed(row: Row) -> str:
+    """Time followed and its standard error over cases; of several trainings, the range too."""
+    told = f"{row.get('time', 0):.1f} +- {row.get('time_error', 0):.1f}"
+    if "time_range" not in row:
+        return told
+    least, most = row["time_range"]
+    return f"{told} ({least:.1f} to {most:.1f})"
 
 
 def _percent(share: object) -> str:
@@ -141,7 +150,7 @@ def _costs(problem: str, rows: dict[str, Row], seconds: dict[str, float]) -> Ite
             "never" if never else "-" if spent is None else f"{1e3 * spent / (theirs - mine):,.0f}"
         )
         told = "-" if spent is None else f"{spent:.0f}"
-        yield [name, str(row["calls"]), f"{mine:.3g}", told, rival, f"{theirs:.3g}", steps]
+        yield [name, f"{row['calls']:g}", f"{mine:.3g}", told, rival, f"{theirs:.3g}", steps]
 
 
 def _table(rows: list[list[str]]) -> Iterator[str]:

@@ -7,6 +7,7 @@ Each folder holds the run folders of a sweep's points. Forecasts are read from t
 rows, costs, the dressed forecast and long rollouts are computed here, on one thread, and kept in
 `pde.json` beside the points (delete it to compute them anew). Times are of the processor, of a
 state among 64, measured in this process: steps of the network and of the solvers side by side.
+Folders of one problem are trainings of other seeds: their rows are one, the median of each number.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 import diffsci
-from benchmarks import _pde_rates, _pde_words
+from benchmarks import _pde_rates, _pde_seeds, _pde_words
 from benchmarks import _pde_scores as of
 from benchmarks._pde_task import (
     COARSE,
@@ -149,20 +150,30 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, help="page whose marked summary is replaced")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    every = []
+    found: dict[str, list[tuple[dict[str, object], dict[str, float]]]] = {}
     for folder in asked.folders:
-        kept = folder / "pde.json"
-        known = json.loads(kept.read_text())["rows"] if kept.exists() else {}
-        if made := table_of(folder, known):
-            kept.write_text(json.dumps(made, indent=1))
-        made = json.loads(kept.read_text())
-        text = "\n".join(_pde_words.lines(made, training_seconds(folder)))
-        print(f"{made['problem']}\n\n{text}\n")
+        made = measured(folder)
+        found.setdefault(made["problem"], []).append((made, training_seconds(folder)))
+    every = []
+    for problem, trainings in found.items():
+        made = _pde_seeds.merged([made for made, _ in trainings])
+        seconds = _pde_seeds.middle([seconds for _, seconds in trainings])
+        text = "\n".join(_pde_words.lines(made, seconds))
+        print(f"{problem}\n\n{text}\n")
         if asked.into is not None:
-            put(text, made["problem"], asked.into)
+            put(text, problem, asked.into)
         every.append(made)
     if asked.summary is not None:
         put("\n".join(_pde_words.summary(every)), "summary", asked.summary)
+
+
+def measured(folder: Path) -> dict[str, object]:
+    """What a folder's `pde.json` holds, with rows of points that have finished since."""
+    kept = folder / "pde.json"
+    known = json.loads(kept.read_text())["rows"] if kept.exists() else {}
+    if made := table_of(folder, known):
+        kept.write_text(json.dumps(made, indent=1))
+    return dict(json.loads(kept.read_text()))
 
 
 def put(text: str, problem: str, page: Path) -> None:

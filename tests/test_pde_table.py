@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import _pde_scores as of
+from benchmarks import _pde_seeds, _pde_words
 
 X = 2 * math.pi * np.arange(32) / 32
 
@@ -67,3 +68,33 @@ def test_residuals_that_are_the_same_everywhere_move_the_forecast_by_them():
     made = of.dressed(np.zeros((3, 1, 2, 1, 8)), residuals, members=4)
     assert np.array_equal(np.sort(made, axis=1)[:, :, 0, 0, 0], np.tile(np.arange(1.0, 5), (3, 1)))
     assert (made == made[..., :1, :1]).all()
+
+
+def _training(time: float, late: float, calls: bool = True) -> dict[str, object]:
+    row = {"time": time, "time_error": 1.0, "time_of_curve": time, "vrmse_1": [late / 10]}
+    row |= {"vrmse_20": [late], "at": {"0.8": {"crps": late, "ssr": math.nan}}, "bands": [0.1] * 3}
+    rows = {"equation on 8 points": {**row, "ms_a_step": late}, "own": dict(row)}
+    rows["own, dressed"] = dict(row)
+    if calls:
+        rows["own"] |= {"calls": 1, "ms_a_step": 0.5}
+    return {"problem": "kuramoto_sivashinsky", "step": 0.8, "rows": rows}
+
+
+def test_trainings_of_several_seeds_are_one_row_of_medians_and_other_rows_stay():
+    made = _pde_seeds.merged([_training(3.0, 0.4), _training(5.0, 0.1), _training(4.0, 0.3)])
+    for name in ("own", "own, dressed"):
+        row = made["rows"][name]
+        assert (row["time"], row["time_range"], row["trainings"]) == (4.0, [3.0, 5.0], 3)
+        assert row["vrmse_20"] == [0.3]
+        assert row["at"]["0.8"]["crps"] == 0.3
+        assert math.isnan(row["at"]["0.8"]["ssr"])
+    assert made["rows"]["equation on 8 points"]["time"] == 3.0
+    assert "time_range" not in made["rows"]["equation on 8 points"]
+    table = list(_pde_words.lines(made, {"own": 60.0}))
+    assert any("4.0 +- 1.0 (3.0 to 5.0)" in line for line in table)
+
+
+def test_a_single_training_is_told_as_it_is():
+    alone = _training(3.0, 0.4)
+    assert _pde_seeds.merged([alone])["rows"] is not alone["rows"]
+    assert repr(_pde_seeds.merged([alone])) == repr(alone)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffsci.errors import DiffsciError, StorageError
+from diffsci.errors import DiffsciError, StorageError, shown
 
 SHOWN = 4
 """Changes that a message lists; the rest are counted."""
@@ -36,7 +36,7 @@ class Change:
     new: object
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.old!r} -> {self.new!r}"
+        return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

@@ -4,6 +4,44 @@ A message names the file, key, variable or coordinate, the value found, what was
 fix.
 """
 
+from collections.abc import Mapping
+
+
+def shown(value: object) -> str:
+    """A value as a pipeline file would have it: `null`, `true`, `[8, 16]`, `{leads: 2}`, `'crps'`.
+
+    A value that no such file can hold is shown as Python does.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        pairs = (f"{key}: {_within(each)}" for key, each in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_within, value)) + "]"
+    return repr(value)
+
+
+def line_of(error: BaseException) -> str:
+    """An error in one line of bounded length; one that nobody expected with its kind."""
+    kind = "" if isinstance(error, DiffsciError) else f"{type(error).__name__}: "
+    return shortened(kind + (" ".join(str(error).split()) or "no message"), 1000)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _within(value: object) -> str:
+    """A part of a value: a plain word needs no quotes there."""
+    word = isinstance(value, str) and value.isidentifier() and value not in _WORDS
+    return str(value) if word else shown(value)
+
+
+_WORDS = ("null", "true", "false", "Null", "True", "False", "NULL", "TRUE", "FALSE")
+"""What is no text without quotes."""
+
 
 class DiffsciError(ValueError):
     """Base of all errors a user can cause; the command line prints the message alone."""
@@ -66,7 +104,7 @@ class FieldError(ConfigError):
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}: got {value!r}, expected {expected}")
+        super().__init__(f"{field}: got {shown(value)}, expected {expected}")
         self.field = field
         self.value = value
         self.expected = expected

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from diffsci.errors import ConfigError
+from diffsci.errors import ConfigError, shown
 from diffsci.families import did_you_mean
 from diffsci.yamltext import Node, Plain, scalar, shorten
 
@@ -29,10 +29,7 @@ SIMPLE: dict[Hint, str] = {
 
 def show(value: Plain) -> str:
     """A value as a message prints it."""
-    words = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    return shorten(repr(value))
+    return shorten(shown(value))
 
 
 def fault(node: Node, text: str, key: str | None = None) -> ConfigError:

@@ -32,10 +32,10 @@ def test_what_is_not_allowed_is_told_with_the_way_to_allow_it():
     with pytest.raises(ChangedError) as error:
         refused(found)
     assert str(error.value) == (
-        "x: another (a.lr: 1.0 -> 2.0; gone: 1 -> None); mend it; "
+        "x: another (a.lr: 1.0 -> 2.0; gone: 1 -> null); mend it; "
         "or go on and have it recorded with --allow a.lr --allow gone"
     )
-    with pytest.raises(DataError, match=r"another \(gone: 1 -> None\)"):
+    with pytest.raises(DataError, match=r"another \(gone: 1 -> null\)"):
         refused(found, "a", kind=DataError)
     assert refused(found, "a", "gone") == tuple(found)
     assert refused([]) == ()

@@ -270,7 +270,7 @@ def test_a_list_and_a_mapping_replace_each_other(write):
     write(GOOD)
     base = "extends: good.yaml\n"
     path = write(base + "evaluate:\n  scores: {a: 1}", "pipelines/list.yaml")
-    assert refusal(path) == f"{path}:3: evaluate.scores: got {{'a': 1}}, expected a list of " + (
+    assert refusal(path) == f"{path}:3: evaluate.scores: got {{a: 1}}, expected a list of " + (
         f"scores, such as [{families.names('scores')[0]}]"
     )
     path = write(base + "train: [1]", "pipelines/mapping.yaml")
@@ -327,10 +327,10 @@ def test_overrides_together_are_one_layer(write):
         ("train.lr=.inf", "command line: train.lr: .inf is not finite"),
         ("train.step=3", "command line: train.step: unknown key; did you mean 'steps'?"),
         ("steps=3", "command line: steps: unknown key; did you mean 'train.steps'?"),
-        ("train.steps.x=3", "command line: train.steps: got {'x': 3}, expected a whole number"),
+        ("train.steps.x=3", "command line: train.steps: got {x: 3}, expected a whole number"),
         (
             "evaluate.scores.0=crps",
-            "command line: evaluate.scores: got {'0': 'crps'}, expected a list",
+            "command line: evaluate.scores: got {0: crps}, expected a list",
         ),
         ("extends=[a.yaml]", "command line: extends: belongs in a file"),
         ("model=unet_smal", "command line: model: got 'unet_smal', expected one of configs/model/"),
@@ -559,7 +559,7 @@ def test_mutations_are_refused_by_name(write, case):
     [
         (b"", "is empty"),
         (b"# only a remark\n", "is empty"),
-        (b"- a\n- b\n", "holds ['a', 'b'], expected a mapping with keys such as name"),
+        (b"- a\n- b\n", "holds [a, b], expected a mapping with keys such as name"),
         (b"just text\n", "holds 'just text', expected a mapping"),
         (b"\xff\xfe\x00x", "is not UTF-8 text"),
         (b"name: \x00\n", "not valid YAML"),

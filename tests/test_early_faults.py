@@ -21,8 +21,8 @@ def file(tmp_path_factory):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ema=[0.9, 0.99]", "train.ema: got (0.9, 0.99), expected a part data.split.valid"),
-        ("ema_lengths=[0.05]", "train.ema_lengths: got (0.05,), expected a part data.split.valid"),
+        ("ema=[0.9, 0.99]", "train.ema: got [0.9, 0.99], expected a part data.split.valid"),
+        ("ema_lengths=[0.05]", "train.ema_lengths: got [0.05], expected a part data.split.valid"),
         ("patience=3", "train.patience: got 3, expected a part data.split.valid"),
         ("keep_best=true", "train.keep_best: got true, expected a part data.split.valid"),
     ],
@@ -34,7 +34,7 @@ def test_a_choice_by_validation_without_any_is_a_fault_of_the_file(file, text, s
 
 def test_a_short_ensemble_needs_a_sampler_and_a_variance_that_is_known(file):
     part = "data.split.valid={samples: [5, 6]}"
-    said = "train.validate_crps: got {'cases': 32, 'members': 4}, expected null, or a section"
+    said = "train.validate_crps: got {cases: 32, members: 4}, expected null, or a section"
     with pytest.raises(ConfigError, match=re.escape(said)):
         config.load(file, [part, "train.validate_crps={}", *NO_EVALUATION])
     exact = "sample.sampler={use: ancestral, steps: 2, variance: exact}"

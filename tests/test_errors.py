@@ -1,6 +1,7 @@
 """Exit codes and the form of messages are part of the contract with shell scripts and readers."""
 
 import pytest
+import yaml
 
 from diffsci import errors
 
@@ -32,3 +33,18 @@ def test_a_field_error_names_field_value_and_what_was_expected():
 
 def test_require_is_silent_when_met():
     errors.require(True, "steps", 1, "1 or more")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 3, -1.5, "crps", [8, 16], [None, "null", "a b", "1"], {"leads": 2, "x": [True]}],
+)
+def test_a_value_is_shown_as_the_yaml_that_means_it(value):
+    text = errors.shown(value)
+    assert yaml.safe_load(text) == value
+    assert str(errors.FieldError("key", value, "more")) == f"key: got {text}, expected more"
+
+
+def test_a_mapping_is_shown_without_the_quotes_and_words_of_python():
+    assert errors.shown({"leads": (2, 4), "backprop": None}) == "{leads: [2, 4], backprop: null}"
+    assert errors.shown(slice(1, 2)) == "slice(1, 2, None)"

@@ -8,7 +8,7 @@ import torch._dynamo
 from torch import nn
 
 from diffsci import runtime
-from diffsci.errors import ConfigError, FieldError
+from diffsci.errors import ConfigError, FieldError, shown
 from diffsci.networks.base import Module
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
@@ -102,7 +102,7 @@ def test_sharding_leaves_what_it_cannot_do(machine):
     begun = {"device": "cpu", "compile": True, "memory_format": "channels_last"}
     assert device.as_begun(Runtime(sharding="full"), begun) == device
     for key, value in {"compile": True, "memory_format": "channels_last", "device": "mps"}.items():
-        with pytest.raises(FieldError, match=f"{key}: got {value!r}.*sharding: full"):
+        with pytest.raises(FieldError, match=f"{key}: got {shown(value)}.*sharding: full"):
             Runtime(sharding="full", **{key: value})
 
 
@@ -213,7 +213,7 @@ def test_compiling_leaves_names_values_and_results(compiler):
 
 def test_where_torch_cannot_compile_true_is_refused_and_auto_does_without(compiler):
     compiler("InvalidCxxCompiler: no compiler")
-    fix = r"runtime\.compile: got True.*auto or false.*no compiler.*g\+\+"
+    fix = r"runtime\.compile: got true.*auto or false.*no compiler.*g\+\+"
     with pytest.raises(FieldError, match=fix):
         Device.of(Runtime(device="cpu", compile=True))
     assert Device.of(Runtime(device="cpu")).compiled_for(1e30).compile is False

@@ -140,7 +140,7 @@ def test_what_is_no_law_is_refused():
         DiagonalGaussian(mean=f64([0, 0]), variance=f64([1.0, -0.1]))
     with pytest.raises(FieldError, match="weights: got 'a sum of 0.9', expected a sum of 1"):
         Mixture(weights=f64([0.5, 0.4]), means=eye, covariances=torch.stack([eye, eye]))
-    with pytest.raises(FieldError, match=r"variance: got \(4, 5\), expected waves of a box \(5, 4"):
+    with pytest.raises(FieldError, match=r"variance: got \[4, 5\], expected waves of a box \(5, 4"):
         StationaryField(basis=Basis((5, 4), (True, True)), variance=torch.ones(1, 4, 5))
     with pytest.raises(FieldError, match="spectrum: got 2, expected 4 bands"):
         StationaryField.by_band(Basis((5, 4), (True, True)), torch.ones(1, 2))

@@ -90,7 +90,7 @@ def test_bad_tables_are_named():
     good = TABLE
     for changes, message in [
         ({"log_sigma": good.log_sigma.flip(0)}, "log_sigma: .*expected rising values"),
-        ({"log_sigma": good.log_sigma[:3]}, r"log_power: got \(24, 1, 9\), expected 3 levels"),
+        ({"log_sigma": good.log_sigma[:3]}, r"log_power: got \[24, 1, 9\], expected 3 levels"),
         ({"relative_error": good.log_power[..., :2]}, r"relative_error: .*\(24, 1, 9\)"),
         ({"log_power": good.log_power * math.nan}, "log_power: .*expected finite values"),
     ]:

@@ -255,7 +255,7 @@ def test_a_dim_of_one_cell_stays_one_at_all_resolutions():
 
 
 def test_settings_that_would_be_ignored_are_refused():
-    with pytest.raises(ConfigError, match=r"^axial: got True, expected false where there is no"):
+    with pytest.raises(ConfigError, match=r"^axial: got true, expected false where there is no"):
         UNet(axial=True)
     UNet(channels=(20, 40), norm="cell")  # has no groups that would have to divide them
 

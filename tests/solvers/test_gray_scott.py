@@ -96,9 +96,9 @@ def test_a_solution_that_grows_without_bound_is_told():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"feed": ()}, r"feed: got \(\), expected rates"),
-        ({"kill": (0.05, -0.1)}, r"kill: got \(0.05, -0.1\)"),
-        ({"kill": (0.05,)}, r"kill: got \(0.05,\), expected as many as feed, 4"),
+        ({"feed": ()}, r"feed: got \[\], expected rates"),
+        ({"kill": (0.05, -0.1)}, r"kill: got \[0.05, -0.1\]"),
+        ({"kill": (0.05,)}, r"kill: got \[0.05\], expected as many as feed, 4"),
     ],
 )
 def test_bad_values_are_refused(changes, message):

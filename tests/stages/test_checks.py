@@ -106,7 +106,7 @@ def test_compiling_is_tried_before_a_run_asks_for_it(kinds, monkeypatch):
 
     monkeypatch.setattr(runtime, "cannot_compile", lambda name: "no compiler")
     (fault,) = found(kinds, "pde", "runtime.compile=true")
-    assert str(fault).startswith("runtime.compile: got True, expected auto or false: torch cannot")
+    assert str(fault).startswith("runtime.compile: got true, expected auto or false: torch cannot")
     assert found(kinds, "pde") == []
 
 

@@ -109,7 +109,7 @@ def test_tiles_that_cannot_be_are_faults(made):
 
     for overrides, told in (
         (["sample.tiles={cells: 8}"], "sample.tiles.cells: got 8, expected 14 or more along x, or"),
-        (["sample.tiles={cells: [8, 8]}"], "sample.tiles.cells: got (8, 8), expected one number,"),
+        (["sample.tiles={cells: [8, 8]}"], "sample.tiles.cells: got [8, 8], expected one number,"),
     ):
         (fault,) = found(local(loaded(made, *overrides)))
         assert fault.startswith(told)

@@ -135,7 +135,7 @@ def test_a_run_begun_when_biases_decayed_is_not_gone_on_with():
     back = checkpoint.newest(GOLDEN / "format-2", warn=pytest.fail)
     back = replace(back, settings=back.settings | {"train.weight_decay": 0.01})
     given = (tiny_denoiser(), TinyExamples(), tiny_section())
-    with pytest.raises(ConfigError, match=r"train\.decayed: None -> 'weights of two or more dims'"):
+    with pytest.raises(ConfigError, match=r"train\.decayed: null -> 'weights of two or more dims'"):
         tiny_train(*given, resume=back)
     next(tiny_train(*given, resume=back, allow=("train.decayed",)))
 

@@ -122,7 +122,7 @@ def test_a_run_does_not_go_on_from_another_source(made, tmp_path):
     first = learnt(loaded, prepared, tmp_path, lambda _: "aaaa")
     with pytest.raises(ConfigError, match="train.from.*'?aaaa'? -> '?bbbb'?"):
         learnt(loaded, prepared, tmp_path, lambda _: "bbbb")
-    with pytest.raises(ConfigError, match="train.from.*'?aaaa'? -> None"):
+    with pytest.raises(ConfigError, match="train.from.*'?aaaa'? -> null"):
         learnt(loaded_of(made, source=None), prepared, tmp_path, None)
     again = learnt(loaded, prepared, tmp_path, lambda _: None)
     pairs = zip(first.parameters(), again.parameters(), strict=True)

@@ -96,13 +96,14 @@ def lock_store(store: Path, run: str = "") -> Iterator[None]:
 def _locked(path: Path, what: Path, run: str, advice: str) -> int:
     """Descriptor of the lock file `path`, held, with who holds it written in it."""
     while True:
-        with storage_errors(path.parent):  # the place is the user's, the lock in it is ours
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = _opened(path)
         try:
-            if not _take(descriptor):
-                who = _text_of(path) or "another process"
-                raise StorageError(f"{what} is being written by {who}: {advice}")
+            if not _take(descriptor, path):
+                who = _text_of(path)
+                far = who is not None and who.host != socket.gethostname()
+                more = f" (stop it on {who.host}: `kill {who.pid}` there)" if who and far else ""
+                told = who or "another process"
+                raise StorageError(f"{what} is being written by {told}: {advice}{more}")
             # Its holder may have removed it since it was opened: then it locks nothing any more.
             if sys.platform == "win32" or _has_name(descriptor, path):
                 told = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
@@ -114,6 +115,39 @@ def _locked(path: Path, what: Path, run: str, advice: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Descriptor of a lock file, which is made where there is none.
+
+    Raises:
+        StorageError: Where there can be none, naming what is in its place.
+    """
+    with storage_errors(path.parent):  # the place is the user's, the lock in it is ours
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except IsADirectoryError:
+            raise StorageError(
+                f"{path} is a folder, and has to be the file by which the run is locked: remove it "
+                f"(`rmdir {path}`), and give the same command again"
+            ) from None
+        except PermissionError:
+            if not path.is_file() or not os.access(path.parent, os.W_OK):
+                raise
+            who = _text_of(path)
+            last = f"; {who} wrote here last" if who else ""
+            raise StorageError(
+                f"{path}: permission denied: the file is of {_owner(path)}{last}. Make it writable "
+                f"(`chmod u+w {path}`), or choose another folder with --out"
+            ) from None
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"the user {path.owner()}"
+    except (OSError, KeyError, NotImplementedError):  # a number without a name
+        return "another user"
 
 
 def _has_name(descriptor: int, path: Path) -> bool:
@@ -160,8 +194,10 @@ def holder(folder: Path) -> Holder | None:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
+    alive = True  # as its text says, where nothing can be known
     try:
-        alive = not _take(descriptor, shared=True)
+        with suppress(StorageError):
+            alive = not _take(descriptor, path, shared=True)
         told = _text_of(path)
         return None if told is None else replace(told, alive=alive)
     finally:
@@ -172,7 +208,12 @@ _TRIES = 4
 """`holder` has the lock for some microseconds, which must refuse nobody."""
 
 
-def _take(descriptor: int, shared: bool = False) -> bool:
+def _take(descriptor: int, path: Path, shared: bool = False) -> bool:
+    """Whether the lock is got.
+
+    Raises:
+        StorageError: Where the file system has no locks.
+    """
     if sys.platform == "win32":
         return True
     import fcntl
@@ -186,6 +227,12 @@ def _take(descriptor: int, shared: bool = False) -> bool:
             if shared or attempt == _TRIES - 1:
                 return False
             time.sleep(0.02)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be locked ({error.strerror}): the file system has no locks, or its "
+                "lock service is down, and two runs could write here at once; choose a folder on "
+                "another disk with --out"
+            ) from error
     return False
 
 

@@ -1,5 +1,6 @@
 """The run lock: who holds it, and what others are told."""
 
+import errno
 import fcntl
 import os
 import re
@@ -47,6 +48,42 @@ def test_the_second_writer_is_told_the_first(tmp_path):
     with lock(tmp_path):
         pass
     assert holder(tmp_path) is None
+
+
+def test_what_stands_in_the_place_of_a_lock_is_told_with_the_fix(tmp_path, monkeypatch):
+    """Permissions and file systems are the tests' own: they run as anybody, on any disk."""
+    path = tmp_path / ".lock"
+    path.mkdir()
+    with pytest.raises(StorageError, match=rf"{path} is a folder.*`rmdir {path}`"), lock(tmp_path):
+        pass
+    assert holder(tmp_path) is None
+    path.rmdir()
+    path.write_text('{"run": "mine", "pid": 12, "host": "far"}')
+
+    def refuse(number):
+        def act(*_):
+            raise OSError(number, os.strerror(number))
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse(errno.EACCES))
+        told = (
+            rf"{path}: permission denied: the file is of the user \S+; the run 'mine', process 12"
+        )
+        told = rf"{told} on far wrote here last\. .*chmod.*--out"
+        with pytest.raises(StorageError, match=told), lock(tmp_path):
+            pass
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
+        told = rf"{path} cannot be locked \(No locks available\).*another disk with --out"
+        with pytest.raises(StorageError, match=told), lock(tmp_path):
+            pass
+        assert holder(tmp_path) == Holder(run="mine", pid=12, host="far", alive=True)
+    monkeypatch.setattr(fcntl, "flock", refuse(errno.EAGAIN))
+    told = r"process 12 on far: wait .*--out \(stop it on far: `kill 12` there\)"
+    with pytest.raises(StorageError, match=told), lock(tmp_path):
+        pass
 
 
 def test_the_holder_is_read_without_a_trace(tmp_path):
@@ -98,12 +135,12 @@ def test_a_lock_that_was_removed_before_it_was_got_locks_nothing(tmp_path, monke
     store, name = tmp_path / "a.zarr", tmp_path / ".a.zarr.lock"
     real, third = locking._take, []
 
-    def take(descriptor, shared=False):
+    def take(descriptor, path, shared=False):
         if not third:
             name.unlink()
             third.append(os.open(name, os.O_RDWR | os.O_CREAT))
-            assert real(third[0])
-        return real(descriptor, shared)
+            assert real(third[0], path)
+        return real(descriptor, path, shared)
 
     monkeypatch.setattr(locking, "_take", take)
     with pytest.raises(StorageError, match="another process"), lock_store(store):

@@ -104,6 +104,7 @@ def _variable(value: object, path: Path, where: str) -> Variable:
     numbers: dict[str, Any] = {
         key: _number(plain.pop(key, None), path, f"{where}.{key}") for key in _NUMBERS
     }
+    valid = _range(plain.pop("valid_range", None), path, f"{where}.valid_range")
     low, high = numbers["minimum"], numbers["maximum"]
     if low is not None and high is not None and low >= high:
         raise DataError(f"{path}: {where}.minimum: got {low:g}, expected less than {high:g}")
@@ -120,7 +121,7 @@ def _variable(value: object, path: Path, where: str) -> Variable:
             f"{' or '.join(TRANSFORMS)}"
         )
     _check_sums(texts, numbers["fill"], path, where)
-    return Variable(vector=vector, **numbers, **texts)
+    return Variable(vector=vector, valid_range=valid, **numbers, **texts)
 
 
 def _check_sums(texts: dict[str, Any], fill: float | None, path: Path, where: str) -> None:
@@ -150,6 +151,18 @@ def _number(value: object, path: Path, where: str) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise DataError(f"{path}: {where}: got {value!r}, expected a number")
     return None if value is None else float(value)
+
+
+def _range(value: object, path: Path, where: str) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    ends = value if isinstance(value, list) and len(value) == 2 else [None, None]
+    low, high = (None if end is None else _number(end, path, where) for end in ends)
+    if low is None or high is None or not low < high:
+        raise DataError(
+            f"{path}: {where}: got {value!r}, expected [LOW, HIGH], two numbers, in this order"
+        )
+    return low, high
 
 
 def _sides(value: object, path: Path, dim: str) -> tuple[str, str]:

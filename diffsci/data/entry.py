@@ -51,6 +51,8 @@ class Variable:
         missing: What a NaN means, one of `MISSING`.
         fill: Number that stands for a missing value, in the file's units, where the file does not
             declare it.
+        valid_range: Least and largest value that is no gap, in the file's units; none takes what
+            the file declares.
         minimum: Least value that is possible, in `units`: sampled states are kept above it.
         maximum: Largest value that is possible.
         accumulated: Over which interval each value is a sum, such as `1h`, up to its time; or
@@ -66,6 +68,7 @@ class Variable:
     vector: bool | None = None
     missing: str = "forbidden"
     fill: float | None = None
+    valid_range: tuple[float, float] | None = None
     minimum: float | None = None
     maximum: float | None = None
     accumulated: str | None = None

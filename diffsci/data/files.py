@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from diffsci.data import joining, lazy, packing, recognising, remote
+from diffsci.data import joining, lazy, packing, ranges, recognising, remote
 from diffsci.data.canonical.time_axis import dated
 from diffsci.data.catalog import Entry
-from diffsci.data.sources import images
+from diffsci.data.sources import hdf5, images
 from diffsci.errors import DataError
 
 _IN_FOLDERS = ("*.nc", "*.nc4", "*.cdf", "*.h5", "*.hdf5")
@@ -147,6 +147,9 @@ def open_one(path: Path, entry: Entry) -> xr.Dataset:
     elif engine == "cfgrib":
         options["indexpath"] = ""  # It would write an index file beside the data.
     made = _opened(path, engine, options | entry.open_kwargs, entry)
+    if not made.variables and engine == "netcdf4" and hdf5.is_one(path):
+        made.close()
+        hdf5.require_no_groups(path, entry.yaml)
     try:
         packing.require_numbers(made, path)
     except DataError:
@@ -195,7 +198,7 @@ def _require_unpackable(
 
 
 def dated_or_closed(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
-    """The data set with its times as dates; closed where that fails.
+    """The data set with its times as dates and its valid ranges as gaps; closed where that fails.
 
     Raises:
         DataError: For times that cannot be read.
@@ -210,7 +213,7 @@ def dated_or_closed(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
         raise DataError(f"{path}: its times cannot be read ({error}); fetch it again") from error
     if made is not ds:
         made.set_close(ds.close)
-    return made
+    return ranges.masked(made, entry)
 
 
 def _together(opened: list[xr.Dataset], paths: list[Path], entry: Entry) -> xr.Dataset:

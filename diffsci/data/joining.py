@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from diffsci.data import lazy
+from diffsci.data import lazy, ranges
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.time_axis import dated
 from diffsci.data.catalog import Entry
@@ -142,7 +142,8 @@ def _one_kind(
     together = {name: _in_a_row([read[i].variables[name] for i in order], dim) for name in small}
     for name in [n for n in along if n not in small and n in first.variables]:
         dims = headers[0].variables[name][0]
-        parts = [_piece(headers[i], name, first.variables[name]) for i in order]
+        like = first.variables[name]
+        parts = [_piece(headers[i], name, like, entry) for i in order]
         together[name] = lazy.joined(parts, dims.index(dim))
         together[name].attrs = dict(first.variables[name].attrs)
     coordinates = {n: v for n, v in together.items() if n in first.coords}
@@ -255,7 +256,7 @@ def _decoded(
     variables = {n: (dims, v, header.variables[n][2]) for n, (dims, v) in raw.items()}
     ds = xr.decode_cf(xr.Dataset(variables), decode_times=False, decode_coords=False)
     try:
-        return dated(ds, entry, header.path)
+        return ranges.masked(dated(ds, entry, header.path), entry)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -264,8 +265,8 @@ def _decoded(
         ) from error
 
 
-def _piece(header: _Header, name: str, like: xr.Variable) -> xr.Variable:
-    """One variable of one file, read and unpacked box by box."""
+def _piece(header: _Header, name: str, like: xr.Variable, entry: Entry) -> xr.Variable:
+    """One variable of one file, read and unpacked box by box; each may be packed in its own way."""
     dims, shape, attributes = header.variables[name]
 
     def read(key: lazy.Key) -> np.ndarray:
@@ -274,6 +275,8 @@ def _piece(header: _Header, name: str, like: xr.Variable) -> xr.Variable:
             file.set_auto_maskandscale(False)
             raw = xr.Variable(kept, np.asarray(file[name][key]), attributes)
         plain = xr.conventions.decode_cf_variable(name, raw, decode_times=False)
-        return np.asarray(plain.values, dtype=like.dtype)
+        valid = ranges.of(name, plain, entry) if len(dims) > 1 and like.dtype.kind == "f" else None
+        values = np.asarray(plain.values)
+        return np.asarray(values if valid is None else ranges.within(values, valid), like.dtype)
 
     return lazy.variable(dims, shape, like.dtype, read)

@@ -77,7 +77,7 @@ def told(canonical: xr.Dataset) -> xr.Dataset:
 def _converted(variable: xr.DataArray) -> xr.DataArray:
     """The variable in its units: what `stacking.gather` does in memory, done when it is read."""
     told = dict(variable.attrs)
-    kept = {k: v for k, v in told.items() if k not in ("conversion", "fill")}
+    kept = {k: v for k, v in told.items() if k not in stacking.INNER}
     if len(kept) == len(told):
         return variable
     kind = np.float64 if variable.dtype.kind != "f" else variable.dtype

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from diffsci.data import files, remote
+from diffsci.data import files, ranges, remote
 from diffsci.data.canonical import times as stamps
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.checks import leaks
@@ -38,7 +38,9 @@ def open_raw(entry: Entry) -> xr.Dataset:
             that do not fit together.
     """
     if entry.source.data is not None:
-        return entry.source.data.copy()  # What is done to the copy leaves the user's as it is.
+        return ranges.masked(
+            entry.source.data.copy(), entry
+        )  # What is done to the copy leaves the user's as it is.
     if entry.source.generator is not None:
         from diffsci.data import generated  # Solvers need torch, which no worker of `prepare` does.
 

@@ -21,11 +21,15 @@ from diffsci.data.checks.problems import Report
 from diffsci.data.checks.scanning import Scan
 from diffsci.data.entry import TRANSFORMS
 from diffsci.data.fields import LEVEL, Channel
+from diffsci.data.ranges import WITHIN
 from diffsci.families import did_you_mean
 
 log = logging.getLogger(__name__)
 
 _KEPT = ("long_name", "standard_name", "cell_methods")
+
+INNER = ("fill", "conversion", WITHIN)
+"""Attributes on the way from a file to its values in their units; no store has them."""
 
 
 def choose(
@@ -151,6 +155,8 @@ def in_units(
         attributes["transform"] = transform or variable.attrs["transform"]
     if declared and declared.fill is not None:
         attributes["fill"] = declared.fill
+    if WITHIN in variable.attrs:
+        attributes[WITHIN] = variable.attrs[WITHIN]
     if found is None and wanted is None and default is None:
         report.add(
             "units-missing",
@@ -217,7 +223,7 @@ def gather(
         variable = variable.transpose(*lead_dims, stack, *space)
         with np.errstate(over="ignore"):
             values = physical(np.asarray(variable.values), variable.attrs).astype(np.float32)
-        scan = Scan(name=str(name), missing=str(variable.attrs.get("missing", MISSING[0])))
+        scan = Scan.of(str(name), variable.attrs)
         scan.add(values, variable)
         scan.tell(report)
         blocks.append(values)

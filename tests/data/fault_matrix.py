@@ -181,6 +181,18 @@ def land(ds, random):
     return ds
 
 
+def ranged(ds, random):
+    """Its own extremes, in float64, are what is valid: half of them round into the range."""
+    ends = [float(f"{end:.7g}") for end in (ds["t2m"].values.min(), ds["t2m"].values.max())]
+    ds["t2m"].attrs["valid_range"] = np.array(ends)
+    return ds
+
+
+def beyond(ds, random):
+    ranged(ds, random)
+    return spot(1000.0)(ds, random)
+
+
 def wandering(ds, random):
     for time in range(8):
         ds["t2m"][time, time % 7, 2:5] = np.nan
@@ -346,6 +358,7 @@ FAULTS = {
     "a simulation with one state alone": ("one-state", ways(lambda ds, r: ds.isel(sample=0, time=0, drop=True), makers.pde)),
     "texts that are no dates": ("time-units", ways(lambda ds, r: ds.assign_coords(time=[f"day {n}" for n in range(8)]))),
     "places that move with time": ("curvilinear", ways(wandering_places)),
+    "a value outside the file's valid range": ("nan", ways(beyond)),
     "winds that nothing marks, on a globe": ("vector", ways(wind, makers.global_weather)),
     "a globe that lacks a column": ("seam", ways(lambda ds, r: ds.isel(longitude=np.arange(12) != r.integers(12)), makers.global_weather)),
 }  # fmt: skip
@@ -414,6 +427,7 @@ CLEAN = {
     "land, declared": ways(land, text=WEATHER + T2M.replace("MORE", "missing: static")),
     "gaps that move, declared": ways(wandering, text=WEATHER + T2M.replace("MORE", "missing: moving")),
     "a declared fill value": ways(lambda ds, r: land(ds, r).fillna(-9999.0).assign(t2m=lambda d: d.t2m.assign_attrs(units="K")), text=WEATHER + T2M.replace("MORE", "missing: static, fill: -9999")),
+    "a valid range, and values at its ends": ways(ranged),
     "values of 1e20 throughout": ways(scaled(1e18)),
     "values of 1e-20 throughout": ways(scaled(1e-22)),
     "values about -999": ways(lambda ds, r: ds.assign(t2m=(ds.t2m * 0 + r.normal(-999, 50, ds.t2m.shape)).assign_attrs(units="K"))),

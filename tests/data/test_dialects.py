@@ -226,10 +226,10 @@ def test_a_circle_that_lacks_a_column_is_told(tmp_path):
 
 
 def test_a_dim_of_time_with_an_odd_name_is_seen(tmp_path):
-    """Nothing says that `tt` counts time; that there is one state alone is told."""
-    xr.Dataset({"u": (("x", "tt"), U)}, {"x": X, "tt": T}).to_netcdf(tmp_path / "a.nc")
+    """Nothing says that `tau` counts time; that there is one state alone is told."""
+    xr.Dataset({"u": (("tau", "x"), U.T)}, {"tau": T, "x": X}).to_netcdf(tmp_path / "a.nc")
     ((code, text),) = checked(tmp_path / "a.nc")
-    assert code == "one-state" and "tt, x are taken for space" in text
+    assert code == "one-state" and "tau, x are taken for space" in text
 
 
 # Simulations from MATLAB --------------------------------------------------------------------------

@@ -31,6 +31,10 @@ _STANDARD = {
     "level": "air_pressure",
 }
 _AXIS = {"time": "T", "level": "Z"}
+_VERTICAL = re.compile(
+    "height|altitude|depth|model_level_number|(atmosphere|ocean)_.*coordinate(_g[12])?"
+)
+"""CF standard names of other vertical axes than pressure, those without a dimension among them."""
 
 
 def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
@@ -52,7 +56,7 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
         lambda n: attributes[n].get("axis") == _AXIS.get(kind, "-").lower(),
         lambda n: n.lower() in NAMES[kind],
         lambda n: kind == "time" and _counts_time(ds, n),
-        lambda n: kind == "level" and n in dims and "positive" in attributes[n],
+        lambda n: kind == "level" and n in dims and _is_vertical(attributes[n]),
     ]
     for test in tests:
         for pool in (dims, candidates):
@@ -69,6 +73,12 @@ def find(ds: xr.Dataset, kind: str, report: Report) -> str | None:
             if found:
                 return found[0]
     return None
+
+
+def _is_vertical(attributes: dict[str, str]) -> bool:
+    """Whether an axis of any name counts levels, as CF has it."""
+    parametric = _VERTICAL.fullmatch(attributes.get("standard_name", "")) is not None
+    return parametric or bool({"positive", "formula_terms"} & attributes.keys())
 
 
 def _counts_time(ds: xr.Dataset, name: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 NAMES = {
     "latitude": ("latitude", "lat", "nav_lat", "lats", "ylat", "xlat"),
     "longitude": ("longitude", "lon", "long", "nav_lon", "lons", "xlon", "xlong"),
-    "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter", "xtime"),
+    "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter", "xtime",
+             "tt"),
     "level": (
         "level", "pressure_level", "plev", "isobaricinhpa", "lev", "levels", "pressure",
         "isobaric", "depth", "height_level",

@@ -7,6 +7,7 @@ those between the file's corners (`bounds`), or those between centres (see `cell
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -82,12 +83,16 @@ def laid_out(ds: xr.Dataset, raw: xr.Dataset, report: Report) -> xr.Dataset | No
     return _ascending(ds, report)
 
 
+def told(ds: xr.Dataset, dim: Hashable) -> str:
+    """CF standard name of a dim's coordinate; empty where it has none."""
+    return str(ds[dim].attrs.get("standard_name", "")) if dim in ds.coords else ""
+
+
 def _dims(ds: xr.Dataset, dims: tuple[str, ...]) -> tuple[str, str]:
     """Rows and columns: as their coordinates or names say, else as they stand."""
     for wanted, words, place in (("y", _ROWS, 0), ("x", _COLUMNS, 1)):
         for dim in dims:
-            told = str(ds[dim].attrs.get("standard_name", "")) if dim in ds.coords else ""
-            if told in words or dim.lower() in _NAMES[wanted]:
+            if told(ds, dim) in words or dim.lower() in _NAMES[wanted]:
                 other = dims[1 - dims.index(dim)]
                 return (dim, other) if place == 0 else (other, dim)
     return dims[0], dims[1]

@@ -47,12 +47,12 @@ def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
             read = _from_texts(np.asarray(variable.values))
             if read is not None:
                 ds = ds.drop_vars(name).assign_coords({name: (variable.dims, read)})
-        if variable.dtype.kind not in "fiu" or (told and "since" not in told.units):
+        if variable.dtype.kind not in "fiu" or (told and not _says_dates(told.units)):
             continue
         try:
             if told:
                 made = _by_entry(variable, told, entry, path, name)
-            elif isinstance(units, str) and ("since" in units or units.startswith(_DAYS_AS)):
+            elif isinstance(units, str) and _says_dates(units):
                 made = _decode(variable, units, variable.attrs.get("calendar"))
             else:
                 continue
@@ -68,6 +68,10 @@ def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
             ) from error
         ds = ds.assign_coords({name: made}) if name in ds.coords else ds.assign({name: made})
     return ds
+
+
+def _says_dates(units: str) -> bool:
+    return "since" in units or units.startswith(_DAYS_AS)
 
 
 def _axis(ds: xr.Dataset, entry: Entry) -> str | None:
@@ -195,7 +199,7 @@ def decoded(ds: xr.Dataset, entry: Entry, report: Report, *, dates: bool) -> xr.
         report.stop(
             "time-units",
             _undated(time),
-            f"write `time: {{units: hours since 2000-01-01, calendar: standard}}` in {entry.yaml}"
+            f"write `time: {{units: {_likely(time)}, calendar: standard}}` in {entry.yaml}"
             if time.dtype.kind in "fiu"
             else "write them as 2000-01-31T06:00:00, or as numbers with units, in the file",
             coordinate="time",
@@ -204,6 +208,15 @@ def decoded(ds: xr.Dataset, entry: Entry, report: Report, *, dates: bool) -> xr.
         seconds = stamps.canonical_stamps(time.values)
         return ds.assign_coords(time=("time", seconds, {**time.attrs, "units": "s"}))
     return ds
+
+
+def _likely(time: xr.DataArray) -> str:
+    """Units that numbers without any may have: digits such as 20000131 are told as such."""
+    try:
+        digits = bool((_from_digits(time.values) > np.datetime64("1700")).all())
+    except (ValueError, OverflowError):
+        digits = False
+    return f"{_DAYS_AS}.%f" if digits else "hours since 2000-01-01"
 
 
 def _undated(time: xr.DataArray) -> str:

@@ -6,6 +6,7 @@ A block may be all of it. What is told at the end is the same however the values
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float32
 
 from diffsci.data.canonical import times as stamps
 from diffsci.data.checks.problems import Report
+from diffsci.data.ranges import WITHIN
 
 _FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
 _HUGE = 1e15
@@ -28,11 +30,13 @@ class Scan:
         name: Of the variable.
         missing: What a NaN of it means.
         unit: Of its values.
+        valid: The range outside of which the file says that values are missing, in words.
     """
 
     name: str
     missing: str = "forbidden"
     unit: str = "1"
+    valid: str = ""
     size: int = 0
     bad: int = 0
     first: str = ""
@@ -44,6 +48,17 @@ class Scan:
     empty: str = ""
     lost: int = 0
     whole: bool = False
+
+    @classmethod
+    def of(cls, name: str, attributes: Mapping[Any, Any]) -> Scan:
+        """The scan of a canonical variable, which has seen nothing yet."""
+        valid = attributes.get(WITHIN)
+        return cls(
+            name=name,
+            missing=str(attributes.get("missing", "forbidden")),
+            unit=str(attributes.get("units", "1")),
+            valid="" if valid is None else f"{valid[0]:g} to {valid[1]:g}",
+        )
 
     def add(
         self, values: Float32[np.ndarray, "trajectory time stack *space"], labelled: xr.DataArray
@@ -111,15 +126,17 @@ class Scan:
             report.add(
                 "nan",
                 f"{self.bad} of {self.size} values are NaN or infinite, the first at {self.first}"
-                + (", all of them in fields without any value" if self.lost == self.bad else ""),
+                + (", all of them in fields without any value" if self.lost == self.bad else "")
+                + self._by_range(),
                 self._cure(),
                 variable=self.name,
             )
         if self.moved and self.missing == "static":
             report.add(
                 "mask-moves",
-                f"`missing: static`, but the gaps are not those of the first state at {self.moved}",
-                "write `missing: moving`, or mend the file",
+                f"`missing: static`, but the gaps are not those of the first state at {self.moved}"
+                + self._by_range(),
+                "write `missing: moving`, or mend the file" + self._better(),
                 variable=self.name,
             )
         if self.empty and self.missing == "moving":
@@ -140,6 +157,15 @@ class Scan:
                 )
                 return
 
+    def _by_range(self) -> str:
+        """That gaps may come of the file's valid range."""
+        told = f" (missing is also what lies outside the file's valid range, {self.valid})"
+        return told if self.valid else ""
+
+    def _better(self) -> str:
+        """What to do about a valid range that is wrong."""
+        return ", or say a better `valid_range: [LOW, HIGH]` in the entry" if self.valid else ""
+
     def _cure(self) -> str:
         """What to do about NaN that nothing declares, by where they are."""
         if self.lost == self.bad:
@@ -149,7 +175,10 @@ class Scan:
         else:
             kind = "`missing: static` (land, say): they are the same cells at all times"
         declared = f"`variables: {{{self.name}: {{...}}}}`"
-        return f"fill or cut them out of the file, or declare them under {declared} as {kind}"
+        return (
+            f"fill or cut them out of the file, or declare them under {declared} as {kind}"
+            + self._better()
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -161,7 +190,8 @@ class Scan:
     @classmethod
     def merged(cls, name: str, parts: list[dict[str, Any]]) -> Scan:
         """The scan of blocks that `to_dict` told, in their order."""
-        whole = cls(name=name, missing=parts[0]["missing"], unit=parts[0]["unit"])
+        first = {key: parts[0][key] for key in ("missing", "unit", "valid")}
+        whole = cls(name=name, **first)
         for part in parts:
             whole.size += part["size"]
             whole.bad += part["bad"]

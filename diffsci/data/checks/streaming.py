@@ -60,8 +60,7 @@ def scanned(canonical: xr.Dataset, domain: Domain, source: str, report: Report) 
     found = []
     for name in names(canonical):
         variable = canonical[name]
-        missing = str(variable.attrs.get("missing", "forbidden"))
-        scan = Scan(name=name, missing=missing, unit=str(variable.attrs.get("units", "1")))
+        scan = Scan.of(name, variable.attrs)
         for block in blocks(variable):
             lead = [dim for dim in _LEADS if dim not in block.dims]
             part = block.expand_dims(lead).transpose(*_LEADS, ...)

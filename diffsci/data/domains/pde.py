@@ -222,7 +222,7 @@ def _time_unit(told: dict[str, Any], entry: Entry, report: Report) -> str:
         report.add(
             "time-units",
             f"the file says {unit!r}, `time:` says {entry.time.units!r}",
-            f"take `time:` out of {entry.yaml}, or correct it",
+            f"write `time: {{units: {unit.partition(' since ')[0]}}}` in {entry.yaml}",
             coordinate="time",
         )
     return entry.time.units

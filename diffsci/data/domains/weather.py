@@ -109,19 +109,29 @@ class Weather(Domain):
         self, ds: xr.Dataset, space: tuple[str, ...], entry: Entry, report: Report
     ) -> None:
         """Refuse data without places or times."""
+        have = ", ".join(map(str, ds.dims))
+        flat = [d for d in ds.dims if str(projected.told(ds, d)).startswith("projection_")]
         for kind in space:
-            if kind not in ds.coords or kind not in ds.dims:
-                report.stop(
-                    "axis-missing",
-                    f"no {kind} coordinate among the dims {', '.join(map(str, ds.dims))}",
-                    f"name it under `rename:` in {entry.yaml}, such as `{kind[:3]}_0: {kind}`",
-                    coordinate=kind,
-                )
-        if "time" not in ds.coords:
+            if kind in ds.coords and kind in ds.dims:
+                continue
+            fix = (
+                "write latitude and longitude over both dims into the file, such as by pyproj or "
+                "cdo, since they are computed of rotated poles alone"
+                if flat
+                else f"name it under `rename:` in {entry.yaml}, such as `{kind[:3]}_0: {kind}`"
+            )
             report.stop(
                 "axis-missing",
-                f"no time coordinate among {', '.join(map(str, ds.dims))}",
-                f"name it under `rename:` in {entry.yaml}, such as `T: time`",
+                f"no {kind} coordinate among the dims {have}",
+                f"{fix}; or read a simulation by `domain: pde`",
+                coordinate=kind,
+            )
+        if "time" not in ds.coords:
+            rest = [str(d) for d in ds.dims if d not in (*space, "level")]
+            report.stop(
+                "axis-missing",
+                f"no time coordinate among {have}",
+                f"name it under `rename:` in {entry.yaml}, such as `{(rest or ['T'])[0]}: time`",
                 coordinate="time",
             )
 

@@ -180,7 +180,7 @@ def _write_one(
     with np.errstate(over="ignore"):
         raw = stacking.physical(np.asarray(part.values), variable.attrs)
         values = raw.astype(np.float32, copy=False)
-    scan = Scan(name=name, missing=str(variable.attrs.get("missing", "forbidden")))
+    scan = Scan.of(name, variable.attrs)
     lead = [dim for dim in LEADS if dim not in part.dims]
     labelled = part.copy(data=values).expand_dims(lead).transpose(*LEADS, ...)
     scan.add(labelled.values, labelled)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from diffsci.data import reader, recognising, remote
+from diffsci.data import reader, recognising, remote, stacking
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.checks import streaming
 from diffsci.data.checks.problems import Report
@@ -118,7 +118,7 @@ def _on_disk(
                 first=(first["sample"], first["time"]),
                 order=tuple(rest.index(dim) for dim in (*stacked, *like.grid.dims)),
                 missing=str(variable.attrs.get("missing", "forbidden")),
-                attributes={k: v for k, v in variable.attrs.items() if k in ("fill", "conversion")},
+                attributes={k: v for k, v in variable.attrs.items() if k in stacking.INNER},
             )
         )
     advice = "" if ours else "; a store made by `diffsci prepare` would be read faster"
@@ -206,7 +206,7 @@ def _measured(
         return None
     found = []
     for name in dict.fromkeys(channel.variable for channel in channels):
-        own = {"fill", "conversion"} & canonical[name].attrs.keys()
+        own = set(stacking.INNER) & canonical[name].attrs.keys()
         told = raw.attrs["statistics"].get(name, {}).get("channels", [])
         if own or len(told) != sum(channel.variable == name for channel in channels):
             return None

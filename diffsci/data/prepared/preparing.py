@@ -27,7 +27,7 @@ from typing import Any
 import xarray as xr
 import zarr
 
-from diffsci.data import opening, reader
+from diffsci.data import opening, reader, stacking
 from diffsci.data.checks import streaming
 from diffsci.data.checks.problems import Report
 from diffsci.data.checks.scanning import Scan
@@ -125,7 +125,9 @@ def _template(
         variable = canonical[name]
         shape = {dim: s.stop - s.start for dim, s in first.of(variable.dims).items()}
         attributes = {
-            k: v for k, v in opening.told(canonical[[name]])[name].attrs.items() if k != "fill"
+            k: v
+            for k, v in opening.told(canonical[[name]])[name].attrs.items()
+            if k not in stacking.INNER
         }
         zarr.create_array(
             store=partial,

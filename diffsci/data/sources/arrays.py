@@ -25,6 +25,10 @@ Found = dict[str, tuple[tuple[int, ...], np.dtype[Any], Callable[[lazy.Key], np.
 _AXES = {name for kind in NAMES for name in NAMES[kind]} - {"n", "c", "index"}
 
 
+_HDF5 = (b"\x89HDF", b"MATLAB 7")
+"""First bytes of HDF5; MATLAB's own head lies before them."""
+
+
 def open_it(path: Path, options: dict[str, Any], where: str) -> xr.Dataset:
     """The arrays of one file under the names of their dims.
 
@@ -43,11 +47,25 @@ def open_it(path: Path, options: dict[str, Any], where: str) -> xr.Dataset:
         raise DataError(
             f"{where}: open_kwargs: got {options}, expected dims: {{ARRAY: [DIM, ...], ...}}"
         )
-    return labelled(_arrays(path), told, path, where)
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(_HDF5):
+        hdf5.require_no_groups(path, where)
+    return labelled(_arrays(path), told, path, where, reverse=head.startswith(b"MATLAB 7"))
 
 
-def labelled(found: Found, told: dict[str, list[str]], path: Path, where: str) -> xr.Dataset:
-    """The data set of named arrays; see `open_it`."""
+def labelled(
+    found: Found, told: dict[str, list[str]], path: Path, where: str, *, reverse: bool = False
+) -> xr.Dataset:
+    """The data set of named arrays; see `open_it`.
+
+    Args:
+        found: The arrays.
+        told: Dims of some of them.
+        path: For messages.
+        where: The catalog entry, for messages.
+        reverse: Whether dims come in reverse order, as MATLAB's do out of HDF5.
+    """
     listed = ", ".join(f"{name}{list(shape)}" for name, (shape, *_) in found.items())
     for name in told:
         if name not in found:
@@ -60,7 +78,9 @@ def labelled(found: Found, told: dict[str, list[str]], path: Path, where: str) -
         dims = told.get(name) or _known(shape, lengths)
         if dims is None or len(dims) != len(shape):
             like = _like(
-                {n: s for n, (s, *_) in found.items() if n not in lengths and s != (1,)}, lengths
+                {n: s for n, (s, *_) in found.items() if n not in lengths and s != (1,)},
+                lengths,
+                reverse=reverse,
             )
             raise DataError(
                 f"{path}: which dims {name}{list(shape)} has "
@@ -102,23 +122,33 @@ def _known(shape: tuple[int, ...], lengths: dict[str, int]) -> list[str] | None:
     return [names[0] if names else "sample" for names in found]
 
 
-def _like(shapes: dict[str, tuple[int, ...]], lengths: dict[str, int]) -> str:
-    """How dims may be told, to be corrected: lengths that fit, samples first, then space."""
+def _like(shapes: dict[str, tuple[int, ...]], lengths: dict[str, int], *, reverse: bool) -> str:
+    """How dims may be told, to be corrected: lengths that fit, samples first, then space.
+
+    Args:
+        shapes: Of the arrays without known dims.
+        lengths: Of the known axes.
+        reverse: Whether dims come in reverse order.
+    """
+    # A 1-D array of an odd name has the length of the axis that it counts, of time as a rule.
+    loose = {shape[0] for shape in shapes.values() if len(shape) == 1} - set(lengths.values())
     lines = []
     for name, shape in shapes.items():
-        if shape == (1,):
-            continue
-        known = [next((dim for dim, n in lengths.items() if n == size), "") for size in shape]
-        open_axes = sum(not dim for dim in known)
+        known: list[str] = []
+        for size in shape:
+            fits = (dim for dim, n in lengths.items() if n == size and dim not in known)
+            known.append(next(fits, "time" if size in loose and "time" not in known else ""))
+        open_axes = known.count("")
         rest = iter(["sample", *["z", "y", "x"][max(0, 4 - open_axes) :]])
-        lines.append(f"{name}: [{', '.join(dim or next(rest, 'dim') for dim in known)}]")
+        named = [d or next(rest, "dim") for d in (known[::-1] if reverse else known)]
+        lines.append(f"{name}: [{', '.join(named[::-1] if reverse else named)}]")
     return ", ".join(lines)
 
 
 def _arrays(path: Path) -> Found:
     with path.open("rb") as file:
         head = file.read(8)
-    if head.startswith((b"\x89HDF", b"MATLAB 7")):  # MATLAB's own head lies before that of HDF5.
+    if head.startswith(_HDF5):
         with hdf5.opened(path) as file:
             found = {
                 name: (item.shape, item.dtype, hdf5.reader(path, name))

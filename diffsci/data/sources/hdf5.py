@@ -31,6 +31,12 @@ def opened(path: Path) -> Any:  # noqa: ANN401  h5py has no types
         raise DataError(f"{path}: cannot be opened as HDF5 ({text}); fetch it again") from error
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file is HDF5, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
 def layout(path: Path) -> str:
     """What kind of file it is: `netcdf4`, `the_well`, `pdebench`, or plain `arrays`."""
     with opened(path) as file:
@@ -45,6 +51,33 @@ def layout(path: Path) -> str:
             return "pdebench"
         scales = [d for d in file.values() if d.attrs.get("CLASS") == b"DIMENSION_SCALE"]
         return "netcdf4" if scales or not names else "arrays"
+
+
+def require_no_groups(path: Path, where: str) -> None:
+    """Refuse a file whose arrays lie in groups alone, such as those of satellites' products.
+
+    Args:
+        path: The file.
+        where: The catalog entry, for the message.
+
+    Raises:
+        DataError: With the groups.
+    """
+    found: dict[str, list[str]] = {}
+
+    def seen(name: str, item: Any) -> None:  # noqa: ANN401  h5py has no types
+        if getattr(item, "shape", ()):
+            found.setdefault(name.rpartition("/")[0], []).append(name.rpartition("/")[2])
+
+    with opened(path) as file:
+        file.visititems(seen)
+    if found and "" not in found:
+        told = ", ".join(f"{group} ({' '.join(names[:6])})" for group, names in found.items())
+        largest = max(found, key=lambda group: len(found[group]))
+        raise DataError(
+            f"{path}: its arrays lie in groups, {told}; say which by `engine: netcdf4` and "
+            f"`open_kwargs: {{group: {largest}}}` in {where}"
+        )
 
 
 def reader(path: Path, name: str) -> Callable[[lazy.Key], np.ndarray]:

@@ -21,6 +21,9 @@ class Tracker(ABC):
     address: str
     """The page that shows the run among the others of its experiment."""
 
+    first: str = ""
+    """What to do before that page can be opened, as a clause with its comma; empty for nothing."""
+
     @abstractmethod
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Values at one step."""

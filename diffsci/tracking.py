@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from diffsci.errors import StorageError
 from diffsci.sections import Tracking
 from diffsci.tracker import NullTracker, Status, Tracker
 from diffsci.tracking_names import code_tags, flatten, reason, redact
@@ -44,6 +45,11 @@ KEY = "diffsci.run"
 """Tag of a run: which folder it is of."""
 
 
+def uri_of(section: Tracking) -> str | None:
+    """The address that a pipeline means: its own, else MLflow's usual variable; none for ours."""
+    return section.uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
 def start(
     section: Tracking,
     *,
@@ -54,6 +60,7 @@ def start(
     key: str,
     run_id: str | None = None,
     dataset: tuple[str, str, str] | None = None,
+    required: bool = False,
 ) -> Tracker:
     """Open a run, or go on with one; where MLflow fails, a warning and a tracker that does nothing.
 
@@ -69,21 +76,18 @@ def start(
         key: Of the folder whose run it is, the same in every call.
         run_id: Of the run to go on with, where it is known.
         dataset: Name, source and digest of what is learned from.
+        required: Whether a store that fails is an error.
+
+    Raises:
+        StorageError: For such an error, naming the store.
     """
     if not section.enabled:
         return NullTracker()
-    store = Store.of(section.uri or os.environ.get("MLFLOW_TRACKING_URI"))
-    try:
-        store.check()
-        quiet_mlflow()
-    except Exception as error:  # whatever it is, it must not end the run
-        return _untracked(error)
-
-    given_up = threading.Event()
+    store, given_up = Store.of(uri_of(section)), threading.Event()
     all_tags = code_tags() | dict(tags) | {KEY: key}
     all_tags = {name: redact(str(value))[:8000] for name, value in all_tags.items()}
 
-    def connect() -> Tracker:
+    def begin() -> Tracker:
         with store.locked():
             client, place = _experiment(store, section.experiment or experiment)
             run = _earlier(client, run_id) or _keyed(client, place, key)
@@ -96,18 +100,31 @@ def start(
                 run = client.create_run(place, tags=all_tags, run_name=run_name)
             return _describe(client, run, resumed, store, params, dataset)
 
-    seconds = LOCAL_SECONDS if store.database is not None else SERVER_SECONDS
-    return _in_time(connect, seconds, given_up)
+    try:
+        store.check()
+        quiet_mlflow()
+        seconds = LOCAL_SECONDS if store.database is not None else SERVER_SECONDS
+        return _in_time(begin, seconds, given_up)
+    except Exception as error:  # mlflow's drivers and sockets raise what they like
+        told = f"MLflow at {store.name}: {reason(error)}"
+        if required:
+            raise StorageError(told) from error
+    log.warning(
+        "this run is not tracked: %s; the run goes on, and `diffsci sync RUN` sends it later, with "
+        "`--to URI` to another address",
+        told,
+    )
+    return NullTracker()
 
 
-def _in_time(connect: Callable[[], Tracker], seconds: float, given_up: threading.Event) -> Tracker:
-    """The tracker, or a silent one where there is none in time: MLflow itself waits much longer."""
+def _in_time(begin: Callable[[], Tracker], seconds: float, given_up: threading.Event) -> Tracker:
+    """The tracker, where there is one in time: MLflow itself waits much longer."""
     result: list[Tracker | Exception] = []
 
     def try_it() -> None:
         try:
-            result.append(connect())
-        except Exception as error:  # mlflow's drivers and sockets raise what they like
+            result.append(begin())
+        except Exception as error:  # as above
             result.append(error)
         if given_up.is_set() and isinstance(result[0], Tracker):
             result[0].finish("KILLED")  # `diffsci sync` finds it by its key, and goes on with it
@@ -117,17 +134,10 @@ def _in_time(connect: Callable[[], Tracker], seconds: float, given_up: threading
     thread.join(seconds)
     if not result:
         given_up.set()
-        return _untracked(OSError(f"no answer within {seconds:.0f} s"))
-    return result[0] if isinstance(result[0], Tracker) else _untracked(result[0])
-
-
-def _untracked(error: Exception) -> Tracker:
-    log.warning(
-        "this run is not tracked by MLflow: %s; the run goes on, and `diffsci sync RUN` sends it "
-        "later, with `--to URI` to another address",
-        reason(error),
-    )
-    return NullTracker()
+        raise OSError(f"gave no answer within {seconds:.0f} s")
+    if not isinstance(result[0], Tracker):
+        raise result[0]
+    return result[0]
 
 
 def quiet_mlflow() -> ModuleType:

@@ -193,7 +193,10 @@ def _client(uri: str | None) -> Iterator[MlflowClient]:
             f"there is no {store.database.name} in {store.database.parent}: change to the folder "
             "in which `diffsci run` was called, or set MLFLOW_TRACKING_URI"
         )
-    store.check()
+    try:
+        store.check()
+    except OSError as error:
+        raise StorageError(f"MLflow at {store.name}: {error}") from None
     if store.database is not None:
         repair(store.database)
     yield quiet_mlflow().MlflowClient(store.uri)

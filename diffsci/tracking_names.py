@@ -75,7 +75,39 @@ def code_tags() -> dict[str, str]:
     return tags | {"mlflow.source.git.commit": commit, "diffsci.dirty": str(bool(state)).lower()}
 
 
+_PLAIN = (
+    (r"[Cc]onnection refused", "nothing listens there: is the server running, and the port right?"),
+    (r"[Tt]imed? ?out", "it did not answer in time: it is slow, frozen or cut off"),
+    (
+        r"[Nn]ame or service not known|name resolution|nodename nor servname|getaddrinfo failed",
+        "no machine of that name is known",
+    ),
+    (r"[Nn]etwork is unreachable|[Nn]o route to host", "its network cannot be reached from here"),
+    (
+        r"Remote end closed|Connection aborted|[Cc]onnection reset|IncompleteRead",
+        "it broke off the connection",
+    ),
+    (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted here"),
+    (
+        r"error code 40[13]\b|[Uu]nauthorized|Forbidden",
+        "it does not let us in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+        "MLFLOW_TRACKING_TOKEN",
+    ),
+    (r"error code 404", "it answers, but not as an MLflow server does (404)"),
+    (r"(?:too many|error code) (5\d\d)\b", "it answers with an error of its own ({0})"),
+)
+"""What libraries say of a server, and what that means."""
+
+
 def reason(error: Exception) -> str:
-    """The first line of an error, short, without a password."""
-    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
+    """Why something failed, in one short line, without a password.
+
+    What MLflow and its libraries say of a server is a page of their own names; people are told what
+    it means.
+    """
+    text = redact(str(error)).strip()
+    for pattern, words in _PLAIN:
+        if found := re.search(pattern, text):
+            return words.format(*found.groups())
+    lines = text.splitlines() or [type(error).__name__]
     return lines[0][:300].rstrip(".;: ")

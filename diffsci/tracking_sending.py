@@ -34,8 +34,8 @@ class MlflowTracker(Tracker):
 
     def __init__(self, client: MlflowClient, run: Run, store: Store, resumed: bool) -> None:
         self.run_id: str = run.info.run_id
-        self.address = store.page(run.info.experiment_id)
-        self._client = client
+        self.address, self.first = store.page(run.info.experiment_id), store.first
+        self._client, self._store = client, store.name
         self._files = _repository(store, run.info.artifact_uri, client, self.run_id)
         self._history: dict[str, dict[int, float]] | None = {} if resumed else None
         self._warned = self._finished = False
@@ -129,7 +129,12 @@ class MlflowTracker(Tracker):
     def _say(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("MLflow: %s; the run goes on", reason(error))
+            log.warning(
+                "MLflow at %s: %s; the run goes on, and what is not sent by its end is sent by "
+                "`diffsci sync RUN`",
+                self._store,
+                reason(error),
+            )
 
 
 class _Uploads:

@@ -17,9 +17,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffsci.tracking_names import redact
+from diffsci.tracking_names import reason, redact
 
-DEFAULT_URI = "sqlite:///mlflow.db"
+DEFAULT_NAME = "mlflow.db"
+DEFAULT_URI = f"sqlite:///{DEFAULT_NAME}"
 ARTIFACTS = "mlartifacts"
 PORT = 5000
 
@@ -53,12 +54,35 @@ class Store:
         """The folder of the artifacts beside a local database."""
         return None if self.database is None else self.database.parent / ARTIFACTS
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server with pages of its own."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def name(self) -> str:
+        """As people are told of it, without a password."""
+        return redact(self.uri) if self.database is None else str(self.database)
+
     def page(self, experiment_id: str) -> str:
-        """The page with an experiment's charts, on the store's server or that of `diffsci ui`."""
-        base = f"http://127.0.0.1:{PORT}"
-        if self.uri.startswith(("http://", "https://")):
+        """The page with an experiment's charts, where it is known which; see `first`."""
+        if self.is_server:
             base = re.sub(r"(?<=://)[^/@\s]+@", "", self.uri).rstrip("/")
+        elif self.first:
+            base = f"http://127.0.0.1:{PORT}"
+        else:
+            return ""
         return f"{base}/#/experiments/{experiment_id}/{CHARTS}"
+
+    @property
+    def first(self) -> str:
+        """What serves that page, as a clause with its comma; empty for what has its own."""
+        if self.database is None and not re.match(r"(postgresql|mysql|mssql|sqlite)\b", self.uri):
+            return ""
+        if self.database is None or self.database.name != DEFAULT_NAME:
+            return f"run `mlflow server --backend-store-uri {redact(self.uri)}`, then "
+        where = self.database.parent
+        return f"run `diffsci ui`{'' if where == Path.cwd() else f' in {where}'}, then "
 
     def check(self) -> None:
         """Find within some seconds whether the store answers.
@@ -72,8 +96,8 @@ class Store:
             _check_server(self.uri)
         elif "://" not in self.uri or self.uri.startswith(("file:", "sqlite:")):
             raise OSError(
-                f"{redact(self.uri)!r} is no tracking store that MLflow takes; "
-                "give sqlite:///FILE.db or the http(s) address of a server"
+                "is no tracking store that MLflow takes; give sqlite:///FILE.db or the http(s) "
+                "address of a server"
             )
 
     @contextmanager
@@ -96,9 +120,7 @@ class Store:
                     break
                 except BlockingIOError:
                     if time.monotonic() > end:
-                        raise OSError(
-                            f"{self.database} is being set up by another process"
-                        ) from None
+                        raise OSError("is being set up by another process") from None
                     time.sleep(0.05)
             yield
 
@@ -113,14 +135,14 @@ CHARTS = (
 
 def _check_database(database: Path) -> None:
     if not database.parent.is_dir():
-        raise OSError(f"the folder of {database} does not exist")
+        raise OSError("its folder does not exist")
     try:
         with closing(sqlite3.connect(database, timeout=2.0)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("CREATE TABLE diffsci_can_write (x)")
             connection.rollback()
     except sqlite3.Error as error:
-        raise OSError(f"{database}: {error}") from None
+        raise OSError(f"cannot be written: {error}") from None
 
 
 def _check_server(uri: str) -> None:
@@ -132,8 +154,8 @@ def _check_server(uri: str) -> None:
     ) as error:  # it answers: whether it takes our runs MLflow will tell
         error.close()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise OSError(f"{address} does not answer ({reason})") from None
+        why = getattr(error, "reason", error)
+        raise OSError(f"does not answer ({reason(OSError(str(why)))})") from None
 
 
 def repair(database: Path) -> int:

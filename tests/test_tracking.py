@@ -347,6 +347,28 @@ def test_where_a_store_is():
     assert server.page("7").startswith("https://tracking/#/experiments/7/runs?")
 
 
+def test_what_has_to_be_done_before_a_page_can_be_opened(tmp_path):
+    (tmp_path / "other").mkdir()
+    for uri, first, page in (
+        (None, "run `diffsci ui`, then ", "http://127.0.0.1:5000/#/experiments/7/"),
+        ("http://me:secret@host:80/", "", "http://host:80/#/experiments/7/"),
+        (
+            f"sqlite:///{tmp_path}/other/mlflow.db",
+            f"run `diffsci ui` in {tmp_path}/other, then ",
+            "http://127.0.0.1:5000/#/experiments/7/",
+        ),
+        (
+            "postgresql://me:secret@host/runs",
+            "run `mlflow server --backend-store-uri postgresql://***@host/runs`, then ",
+            "http://127.0.0.1:5000/#/experiments/7/",
+        ),
+        ("databricks", "", ""),
+    ):
+        store = Store.of(uri)
+        assert store.first == first and store.page("7").startswith(page)
+        assert bool(store.page("7")) == bool(page)
+
+
 def test_the_usual_variable_of_mlflow_is_heeded(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
     shutil.move("mlflow.db", "other.db")

@@ -1,3 +1,7 @@
+import re
+
+import pytest
+
 from diffsci.tracking_names import flatten, metric_name, reason, redact
 
 
@@ -38,6 +42,32 @@ def test_metric_names_are_mapped_to_what_mlflow_takes():
     assert metric_name("é") == "_"
     assert metric_name("..") == "unnamed"
     assert len(metric_name("x" * 300)) == 250
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "API request to http://h:5/api/2.0/mlflow/runs/create failed with exception "
+            "HTTPConnectionPool(host='h', port=5): Max retries exceeded with url: /x (Caused by "
+            "ReadTimeoutError(\"HTTPConnectionPool(host='h', port=5): Read timed out.\"))",
+            "it did not answer in time: it is slow, frozen or cut off",
+        ),
+        ("<urlopen error [Errno 111] Connection refused>", "nothing listens there: is the server"),
+        ("[Errno -2] Name or service not known", "no machine of that name is known"),
+        ("API request to x failed with exception ... too many 503 error responses", r"own \(503\)"),
+        ("API request to endpoint /x failed with error code 401 != 200.", "USERNAME and MLFLOW"),
+        (
+            "API request to endpoint /x failed with error code 404 != 200.",
+            "not as an MLflow server",
+        ),
+        ("('Connection aborted.', RemoteDisconnected('Remote end closed'))", "it broke off the"),
+        ("(sqlite3.OperationalError) database is locked\n[SQL: x]", r"\(sqlite3.Op.*is locked$"),
+    ],
+)
+def test_what_libraries_say_of_a_server_is_told_in_plain_words(said, told):
+    assert re.match(f".*{told}", reason(OSError(said)))
+    assert "HTTPConnectionPool" not in reason(OSError(said))
 
 
 def test_passwords_leave_addresses_and_reasons():

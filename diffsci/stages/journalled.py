@@ -24,7 +24,7 @@ class Journalled(Tracker):
 
     def __init__(self, journal: Journal, sent: Tracker) -> None:
         self._journal, self._sent = journal, sent
-        self.run_id, self.address = sent.run_id, sent.address
+        self.run_id, self.address, self.first = sent.run_id, sent.address, sent.first
         self._warned, self._lock = False, threading.Lock()
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:

@@ -12,6 +12,7 @@ from diffsci.run_folder import RunFolder
 from diffsci.sections import Tracking
 from diffsci.stages.tracked import PARAMS, artifacts_of
 from diffsci.tracking_names import reason
+from diffsci.tracking_store import Store
 
 _STATUS: dict[str, tracking.Status] = {"done": "FINISHED", "failed": "FAILED"}
 
@@ -42,26 +43,29 @@ def sync(run: Path, to: str | None = None) -> int:
                 "older version, or has not read its data yet; let `diffsci run` go on first"
             )
         plain, known = folder.record["config"], folder.record.get("mlflow", {})
-        tracker = tracking.start(
-            section,
-            run_name=told["run_name"],
-            experiment=told["experiment"],
-            params={key: plain[key] for key in PARAMS},
-            tags=told["tags"],
-            key=told.get("key", known.get("run_id", run.resolve().name)),
-            run_id=None if to else known.get("run_id"),
-            dataset=told.get("dataset") and tuple(told["dataset"]),
-        )
-        if tracker.run_id is None:
-            raise StorageError(f"{run}: MLflow cannot be reached; nothing was sent")
+        try:
+            tracker = tracking.start(
+                section,
+                run_name=told["run_name"],
+                experiment=told["experiment"],
+                params={key: plain[key] for key in PARAMS},
+                tags=told["tags"],
+                key=told.get("key", known.get("run_id", run.resolve().name)),
+                run_id=None if to else known.get("run_id"),
+                dataset=told.get("dataset") and tuple(told["dataset"]),
+                required=True,
+            )
+        except StorageError as error:
+            raise StorageError(f"{run}: nothing was sent. {error}; {_todo(section, to)}") from None
         if to is None:  # a store that was named once is found again by the key
             folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
             folder.save()
         try:
             sent = tracker.fill(journal.read(run / journal.NAME))
         except Exception as error:  # mlflow's drivers and sockets raise what they like
+            where = Store.of(tracking.uri_of(section)).name
             raise StorageError(
-                f"{run}: MLflow: {reason(error)}; the same command goes on"
+                f"{run}: MLflow at {where}: {reason(error)}; the same command sends what is left"
             ) from None
         else:
             for file, under in artifacts_of(run):
@@ -71,6 +75,13 @@ def sync(run: Path, to: str | None = None) -> int:
         finally:
             tracker.finish(_STATUS.get(folder.record["status"], "KILLED"))
     return sent
+
+
+def _todo(section: Tracking, to: str | None) -> str:
+    """What to do where a store cannot be reached."""
+    asked = "" if to else " (tracking.uri)" if section.uri else ""
+    again = "start it, or correct the address" + asked
+    return f"{again}, and give the same command again, or send to another store with --to URI"
 
 
 def _section(run: Path, to: str | None) -> Tracking:

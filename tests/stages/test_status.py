@@ -207,6 +207,12 @@ def test_a_run_that_was_not_tracked_is_sent_to_an_address_that_is_given(folder, 
     assert told.exit_code == 5 and "--to URI` sends it" in told.stderr
     told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", "foo://x"])
     assert told.exit_code == 2 and "--to: got 'foo://x', expected an address" in told.stderr
+    told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", "http://127.0.0.1:9"])
+    assert told.exit_code == 5 and told.stderr == (
+        f"error: {folder}: nothing was sent. MLflow at http://127.0.0.1:9: does not answer "
+        "(nothing listens there: is the server running, and the port right?); start it, or correct "
+        "the address, and give the same command again, or send to another store with --to URI\n"
+    )
     to = f"sqlite:///{tmp_path}/mlflow.db"
     told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", to])
     lines = journal.read(folder / journal.NAME)

@@ -109,6 +109,7 @@ def _run(
         record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain), allow)
         roots = [str(root) for root in loaded.roots]
         record.record.update(status="running", roots=roots)
+        record.record.pop("error", None)
         record.save()
         sequence.Sequence(loaded, record, digests, dict(tags or {}), tuple(allow)).run()
 

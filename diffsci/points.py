@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from diffsci.errors import shown
 from diffsci.messages import fault, show
 from diffsci.yamltext import Node, Plain
 
@@ -36,6 +37,17 @@ class Point:
 
     name: str
     overrides: tuple[str, ...]
+
+
+def told(overrides: Iterable[str]) -> str:
+    """What makes a point differ, as a pipeline file would have it: `seed=1 train.hours=null`."""
+    pairs = (text.partition("=") for text in overrides)
+    return " ".join(f"{key}={as_written(json.loads(value))}" for key, _, value in pairs)
+
+
+def as_written(value: Plain) -> str:
+    """One value, without the quotes of a whole text."""
+    return value if isinstance(value, str) else shown(value)
 
 
 def taken_out(tree: Node) -> tuple[Node, tuple[Point, ...]]:

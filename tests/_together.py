@@ -20,6 +20,7 @@ import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of
 
 from diffsci import cli, runtime
 from diffsci.stages import sequence  # noqa: F401  imported once instead of in every fork
+from diffsci.stages.status import status_of
 from diffsci.stages.training import learning  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs
 
@@ -169,6 +170,8 @@ def stopped(file, root, whole, cases):
             found[name] = end_as_torchrun(out, children)
         else:
             found[name] = end(out, children)
+        status = status_of(out)
+        found[name] |= {"status": status.status, "cause": status.cause}
         found[name]["again"] = run(file, out)["codes"]
         found[name]["same"] = exact(out) == whole
     return found

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import diffsci
 from diffsci import checking, cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
+from diffsci.stages.status import status_of
 from tests import tiny_runs
 from tests.tiny_runs import HEAD, make, numbers, record, run, tree
 
@@ -338,7 +339,10 @@ def test_a_run_that_failed_before_it_made_anything_can_be_mended(tmp_path):
     with pytest.raises(DataError, match="samples"):
         run(file, "data.split.test.samples=[6,99]", out=tmp_path / "run")
     assert record(tmp_path / "run")["status"] == "failed"
+    found = status_of(tmp_path / "run")
+    assert "samples" in found.cause and found.lines()[1] == f"  cause     {found.cause}"
     run(file, QUICK, "train.steps=1", out=tmp_path / "run")
+    assert "error" not in record(tmp_path / "run") and status_of(tmp_path / "run").cause is None
 
 
 def test_data_that_changed_stops_a_run_that_was_interrupted(copied):
@@ -380,7 +384,9 @@ def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
     wider = config.load(file, [QUICK, "sample=null", "model.network.channels=[12]"])
     with pytest.raises(ConfigError, match="the checkpoint is of another network"):
         pipeline.run(wider, folder, allow=("model",))
-    assert record(folder) == before | {"status": "failed", "tracked": record(folder)["tracked"]}
+    now = record(folder)
+    assert now.pop("error").startswith("the checkpoint is of another network")
+    assert now == before | {"status": "failed", "tracked": now["tracked"]}
     with caplog.at_level(logging.INFO):
         pipeline.run(longer, folder, allow=("train.lr", "train.steps"))
     assert "steps 7 to 12" in caplog.text

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffsci import config
+from diffsci import config, stopping
 from diffsci.changes import changes, refuse_changes
-from diffsci.errors import DataError, StorageError
+from diffsci.errors import DataError, StorageError, line_of
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
@@ -37,7 +37,7 @@ from diffsci.stages.training.naming import names_of
 from diffsci.stages.training.starting import begin_of
 from diffsci.stages.watching import watched
 from diffsci.tracker import NullTracker, Tracker
-from diffsci.training import memory
+from diffsci.training import distributed, memory
 
 log = logging.getLogger(__name__)
 
@@ -84,18 +84,30 @@ class Sequence:
             with watched(tracker, self.path):
                 self._stages(prepared, device, tracker)
         except BaseException as error:
-            status = "failed" if isinstance(error, Exception) else "stopped"
-            self.folder.record["status"] = status
-            with suppress(StorageError):  # where the disk is full, that is the error to tell
-                self.folder.save()
-            tracker.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-            raise
+            # A launcher that misses a process asks this one to end, in the middle of saying so.
+            with stopping.failing():
+                cause = self._ended_by(error, tracker)
+            if cause is error:
+                raise
+            raise cause from error
         self.folder.go_on()
         self.folder.record["status"] = "done"
         self.folder.save()
         self._tell_seconds(tracker)
         tracker.finish("FINISHED")
         self._say_end(tracker)
+
+    def _ended_by(self, error: BaseException, tracker: Tracker) -> BaseException:
+        """What the run ends by, which is written down: also which of several processes is lost."""
+        found = distributed.explained(error)
+        failed = isinstance(found, Exception)
+        self.folder.record["status"] = "failed" if failed else "stopped"
+        if failed:
+            self.folder.record["error"] = line_of(found)
+        with suppress(StorageError):  # where the disk is full, that is the error to tell
+            self.folder.save()
+        tracker.finish("FAILED" if failed else "KILLED")
+        return found
 
     def _stages(self, prepared: Prepared, device: Device, tracker: Tracker) -> None:
         pipeline = self.loaded.pipeline
@@ -115,7 +127,8 @@ class Sequence:
     def _require_same_data(self, digests: dict[str, str]) -> None:
         """Refuse to go on with data that has changed since the run began.
 
-        Allowed, an ensemble and its truth are made anew: they would be of other data than scores.
+        Allowed, the calibration, an ensemble and its truth are made anew: they would be of other
+        data than scores.
         """
         before, folder = self.folder.record.get("data", {}), self.folder
         found = [replace(c, key=f"data.content.{c.key}") for c in changes(before, digests)]
@@ -129,7 +142,7 @@ class Sequence:
     def _go_on(self, tracker: Tracker) -> None:
         """Nothing that would refuse the run is left: record what it goes on with."""
         if self.other_data:
-            for stage in ("sample", "evaluate"):
+            for stage in ("calibrate", "sample", "evaluate"):
                 self.folder.record["stages"].pop(stage, None)
             for store in (self.path / FORECAST, self.path / TRUTH):
                 if store.exists():
@@ -148,11 +161,12 @@ class Sequence:
             with memory.kept():
                 yield
         except BaseException:
-            if before is not None and not self.gone_on:
-                self.folder.record["stages"][name] = before
-            else:
-                with suppress(StorageError):
-                    self.folder.end(name, time.monotonic() - started, "stopped")
+            with stopping.failing():
+                if before is not None and not self.gone_on:
+                    self.folder.record["stages"][name] = before
+                else:
+                    with suppress(StorageError):
+                        self.folder.end(name, time.monotonic() - started, "stopped")
             raise
         failpoint(f"{name}.made")
         seconds = round(time.monotonic() - started, 3)
@@ -276,4 +290,4 @@ class Sequence:
         if (report := self.path / "report.html").exists():
             log.info("  report   %s", report)
         if tracker.address:
-            log.info("  compare  run `diffsci ui`, then open %s", tracker.address)
+            log.info("  compare  %sopen %s", tracker.first, tracker.address)

@@ -13,6 +13,7 @@ from diffsci import journal
 from diffsci.errors import DiffsciError
 from diffsci.lifetime import last_sign, of_call
 from diffsci.locking import Holder, holder
+from diffsci.points import told as told_of
 from diffsci.run_folder import STAGES, RunFolder
 from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training.damage import NUMBERS, damage_of
@@ -34,6 +35,7 @@ class Status:
         loss_step: The step it is of.
         validation: The last one told.
         validation_step: The step it is of.
+        cause: What it failed by, where it has.
         chosen: Which average is the model, once training is done.
         checkpoint: Name of the newest checkpoint that is whole.
         damaged: What is wrong with others, or with the record.
@@ -54,6 +56,7 @@ class Status:
     loss_step: int | None = None
     validation: float | None = None
     validation_step: int | None = None
+    cause: str | None = None
     chosen: str | None = None
     checkpoint: str | None = None
     damaged: tuple[str, ...] = ()
@@ -70,6 +73,7 @@ class Status:
     def lines(self, now: float | None = None) -> list[str]:
         """For people."""
         told = [f"{self.folder}: {self.status}"]
+        told += [] if self.cause is None else [f"  cause     {self.cause}"]
         for name, stage in self.stages.items():
             told.append(f"  {name:<9} {stage['status']}, {_seconds(stage)}")
         told += _lines_of(self.points)
@@ -105,8 +109,9 @@ def _lines_of(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
     told = []
     for name, point in points.items():
         steps = "" if point.get("step") is None else f", step {point['step']} of {point['steps']}"
-        differs = " ".join(point["overrides"])
+        differs = told_of(point["overrides"])
         told.append(f"  {name:<{width}}  {point['status']}{steps}{differs and f'  ({differs})'}")
+        told += [f"  {'':<{width}}  cause: {point['cause']}"] if point.get("cause") else []
     return told
 
 
@@ -147,6 +152,7 @@ def status_of(path: Path) -> Status:
         **found,
         name=str(record.get("name", "")),
         status=state,
+        cause=record.get("error") if state == "failed" else None,
         stages=stages,
         chosen=_chosen(path) if stages.get("train", {}).get("status") == "done" else None,
         steps=(plain.get("train") or {}).get("steps"),

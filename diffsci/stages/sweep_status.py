@@ -61,7 +61,7 @@ def _point(entry: dict[str, Any], run: Status | None) -> dict[str, Any]:
     status = str(entry.get("status", "waiting")) if run is None else run.status
     found: dict[str, Any] = {"status": status, "overrides": overrides}
     if run is not None:
-        found |= {"step": run.step, "steps": run.steps}
+        found |= {"step": run.step, "steps": run.steps, "cause": run.cause}
     return found
 
 

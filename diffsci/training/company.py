@@ -152,6 +152,8 @@ class Company:
                 return self._who_is_lost(error)
             self._blame(error)
             return error
+        except RankError as found:  # another one has said meanwhile what it ended by
+            return found
         except RuntimeError:  # of the store: its host is rank 0, or the launcher
             text = f"rank 0, or the launcher that hosts its store, has ended ({_line(error)})"
             return RankError(f"{text}; {_AGAIN}", 1, lost=True)

@@ -90,6 +90,10 @@ def test_the_one_that_failed_is_named(told):
             r"the same command goes on from the last checkpoint$",
             last(found[case][0]),
         )
+        of = told["stopped"][case]
+        # Also where the launcher asks the first to end, in the middle of finding out.
+        assert of["status"] == "failed" and last(found[case][0]) == f"rank 0: error: {of['cause']}"
+    assert told["stopped"]["SIGTERM"]["status"] == "stopped"
     assert "ended: MemoryError: the sixth step is too much" in last(found["fails"][0])
     assert "unexpected MemoryError" in last(found["fails"][1])
     assert "stopped after step 6, which is saved" in last(found["SIGTERM"][0])

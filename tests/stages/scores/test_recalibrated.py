@@ -9,7 +9,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import diffsci
-from diffsci import pipeline
+from diffsci import config, pipeline
 from diffsci.cli import main
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.calibration.recalibration import Recalibration
@@ -157,6 +157,25 @@ def test_the_section_comes_and_goes_and_members_are_drawn_once(here, tmp_path):
     assert tiny_runs.tree(run / "forecast.zarr") == plain
     assert not (run / "model" / "calibration.json").exists()
     assert not (run / "forecast-raw.zarr").exists()
+
+
+def test_other_validation_data_that_is_allowed_makes_another_calibration(here, tmp_path):
+    """What was fitted to the old cases would correct errors that the new ones do not have."""
+    file, _ = here
+    place = tmp_path / "moved"
+    place.mkdir()
+    own = place / "unscored.yaml"
+    own.write_text(file.read_text().replace("evaluate: {resamples: 20}\n", ""))
+    tiny_runs.weather().to_netcdf(place / "weather.nc")
+    run = tiny_runs.run(own, *ON, out=tmp_path / "run")
+    before = kept(run)
+    changed = tiny_runs.weather()
+    changed.t2m[14:16] += 5.0  # the validation part: 2000-01-04T12 and 18
+    changed.to_netcdf(place / "weather.nc")
+    pipeline.run(config.load(own, ON), run, allow=("data",))
+    assert kept(run).digest != before.digest
+    made = opened(run / "forecast.zarr")
+    assert made.attrs["diffsci_calibration"].startswith(kept(run).digest)
 
 
 def test_what_has_no_meaning_is_refused_before_anything_is_read(here, tmp_path):

@@ -12,7 +12,7 @@ from diffsci import config
 from diffsci.errors import DiffsciError
 from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
-from diffsci.points import Point
+from diffsci.points import Point, as_written
 from diffsci.stages.sweep_status import RECORD, TABLE
 
 SHOWN = 4
@@ -93,7 +93,7 @@ class SweepTable:
 def _values(point: Point) -> dict[str, str]:
     """What makes a point differ, as a user would write it."""
     pairs = (text.partition("=") for text in point.overrides)
-    return {key: _text(json.loads(text)) for key, _, text in pairs}
+    return {key: as_written(json.loads(text)) for key, _, text in pairs}
 
 
 def _at(plain: dict[str, Any], key: str) -> str:
@@ -104,8 +104,4 @@ def _at(plain: dict[str, Any], key: str) -> str:
             return ""
         value = value[part]
     # A member with its options written out is the word that names it.
-    return _text(value["use"] if isinstance(value, dict) and "use" in value else value)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return as_written(value["use"] if isinstance(value, dict) and "use" in value else value)

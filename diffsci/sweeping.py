@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import config, families, pipeline, tracking
-from diffsci.errors import ConfigError, DiffsciError, StorageError
+from diffsci.errors import ConfigError, DiffsciError, StorageError, line_of
 from diffsci.evaluation import compare as comparison
 from diffsci.files import write_text
+from diffsci.messages import counted
 from diffsci.points import Point
+from diffsci.points import told as told_of
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
@@ -91,7 +93,7 @@ def run(
         tracker.finish("KILLED")
         raise
     tracker.finish("FAILED" if table.failed else "FINISHED")
-    _raise(table.failed, len(children))
+    _raise(table, len(children))
     return folder
 
 
@@ -108,15 +110,20 @@ def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: 
         log.info("%s", line)
 
 
-def _raise(failed: Mapping[str, DiffsciError], count: int) -> None:
+def _raise(table: SweepTable, count: int) -> None:
     """The error of all points that failed, of the first one's kind; nothing where none did."""
-    if failed:
-        first = next(iter(failed.values()))
-        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise jobs_of.kind_of(first.exit_code)(
-            f"{len(failed)} of {count} points of the sweep failed ({told}); the same command tries "
-            "them again"
-        )
+    failed = table.failed
+    if not failed:
+        return
+    first = next(iter(failed.values()))
+    told = [f"{len(failed)} of {counted(count, 'point')} of the sweep failed:"]
+    for point in table.points:
+        if point.name in failed:
+            differs = f" ({told_of(point.overrides)})" if point.overrides else ""
+            where = table.folder / point.name
+            told.append(f"  {point.name}{differs} in {where}: {line_of(failed[point.name])}")
+    told.append("mend what failed; the same command tries these points again, and no others")
+    raise jobs_of.kind_of(first.exit_code)("\n".join(told))
 
 
 def _in_turn(
@@ -132,6 +139,9 @@ def _in_turn(
             pipeline.run(child, folder / point.name, tags=tags, allow=allow)
         except DiffsciError as error:
             yield point.name, error
+        except Exception as error:  # such as memory that is gone: the next point may be smaller
+            log.debug("traceback of what %s failed by", point.name, exc_info=error)
+            yield point.name, DiffsciError(f"unexpected {line_of(error)}")
         else:
             yield point.name, None
 

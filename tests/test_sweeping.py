@@ -2,13 +2,14 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, sweeping
-from diffsci.errors import ConfigError, DataError, StorageError
+from diffsci import cli, config, pipeline, sweeping
+from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
 from diffsci.stages.sweep_status import status_of_sweep
 from diffsci.sweep_table import SweepTable
 from tests import tiny_runs
@@ -94,13 +95,38 @@ def test_again_it_makes_nothing_anew(done):
 def test_a_point_that_fails_is_told_and_the_others_are_run(tmp_path):
     points = "sweep: [{name: bad, data.split.test.samples: [6, 99]}, {name: good, seed: 1}]"
     file = swept(tmp_path, points)
-    with pytest.raises(DataError, match=r"1 of 2 points .*bad: .*99.*; the same command tries"):
+    with pytest.raises(DataError) as caught:
         sweeping.run(config.load(file), tmp_path / "out")
+    first, bad, last = str(caught.value).splitlines()
+    assert first == "1 of 2 points of the sweep failed:"
+    where = re.escape(str(tmp_path / "out" / "bad"))
+    assert re.fullmatch(rf"  bad \(data.split.test.samples=\[6, 99\]\) in {where}: .*99.*", bad)
+    assert last == "mend what failed; the same command tries these points again, and no others"
+    found = status_of_sweep(tmp_path / "out")
+    assert "99" in found.points["bad"]["cause"] and found.points["good"]["cause"] is None
+    assert any(line.strip().startswith("cause: ") for line in found.lines())
     assert [(row["point"], row["status"]) for row in lines(tmp_path / "out")] == [
         ("bad", "failed"),
         ("good", "done"),
     ]
     assert not (tmp_path / "out" / "compare.html").exists()
+
+
+def test_an_error_that_nobody_expected_ends_its_point_alone(tmp_path, monkeypatch):
+    """Such as memory that is gone: a smaller network may be next."""
+
+    def run(child, folder, **_):
+        if folder.name == "a":
+            raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    loaded = config.load(swept(tmp_path, "sweep: [{name: a, train.hours: null}, {name: b}]"))
+    with pytest.raises(DiffsciError) as caught:
+        sweeping.run(loaded, tmp_path / "out")
+    assert caught.value.exit_code == 1
+    place = tmp_path / "out" / "a"
+    told = f"  a (train.hours=null) in {place}: unexpected RuntimeError: out of memory"
+    assert told in str(caught.value).splitlines()
 
 
 def test_a_key_that_a_point_leaves_alone_has_the_value_of_the_file(tmp_path, caplog):

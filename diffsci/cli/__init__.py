@@ -2,7 +2,8 @@
 
 Exit codes: 0 done, 1 unexpected, 2 a faulty pipeline file or argument, 3 data, 4 numerics, 5
 storage, 75 stopped by SIGTERM or SIGUSR1 (the same command goes on), 130 interrupted. Errors go to
-standard error, one line each; results go to standard output.
+standard error, one line each (of a sweep, one for each point that failed); results go to standard
+output.
 """
 
 from __future__ import annotations

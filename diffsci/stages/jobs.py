@@ -110,6 +110,10 @@ def error_of(code: int, file: Path) -> DiffsciError | None:
     if code == 0:
         return None
     lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = lines[-1].removeprefix("error: ") if lines else "it said nothing"
-    text = f"was killed by signal {-code}" if code < 0 else last
-    return kind_of(code)(text)
+    told = [line for line in lines if line.startswith("error: ")] or lines[-1:]
+    text = told[-1].removeprefix("error: ") if told else "it said nothing"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+        more = ", perhaps since the machine's memory was used up" if name == "SIGKILL" else ""
+        text = f"was killed by {name}{more}"
+    return kind_of(code)(f"{text} (see {file})")

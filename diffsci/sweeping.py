@@ -116,6 +116,8 @@ def _raise(table: SweepTable, count: int) -> None:
     if not failed:
         return
     first = next(iter(failed.values()))
+    if count == 1:  # it was asked for by its name, perhaps by a sweep with several jobs
+        raise first
     told = [f"{len(failed)} of {counted(count, 'point')} of the sweep failed:"]
     for point in table.points:
         if point.name in failed:

@@ -77,7 +77,7 @@ def code_tags() -> dict[str, str]:
 
 _PLAIN = (
     (r"[Cc]onnection refused", "nothing listens there: is the server running, and the port right?"),
-    (r"[Tt]imed? ?out", "it did not answer in time: it is slow, frozen or cut off"),
+    (r"[Tt]imed? ?out", "nothing came in time: it is slow, frozen or cut off"),
     (
         r"[Nn]ame or service not known|name resolution|nodename nor servname|getaddrinfo failed",
         "no machine of that name is known",

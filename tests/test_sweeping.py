@@ -102,6 +102,9 @@ def test_a_point_that_fails_is_told_and_the_others_are_run(tmp_path):
     where = re.escape(str(tmp_path / "out" / "bad"))
     assert re.fullmatch(rf"  bad \(data.split.test.samples=\[6, 99\]\) in {where}: .*99.*", bad)
     assert last == "mend what failed; the same command tries these points again, and no others"
+    with pytest.raises(DataError) as alone:
+        sweeping.run(config.load(file), tmp_path / "out", only=("bad",))
+    assert bad.endswith(f": {alone.value}")  # which is what a sweep with several jobs reads
     found = status_of_sweep(tmp_path / "out")
     assert "99" in found.points["bad"]["cause"] and found.points["good"]["cause"] is None
     assert any(line.strip().startswith("cause: ") for line in found.lines())

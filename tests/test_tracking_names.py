@@ -51,7 +51,7 @@ def test_metric_names_are_mapped_to_what_mlflow_takes():
             "API request to http://h:5/api/2.0/mlflow/runs/create failed with exception "
             "HTTPConnectionPool(host='h', port=5): Max retries exceeded with url: /x (Caused by "
             "ReadTimeoutError(\"HTTPConnectionPool(host='h', port=5): Read timed out.\"))",
-            "it did not answer in time: it is slow, frozen or cut off",
+            "nothing came in time: it is slow, frozen or cut off",
         ),
         ("<urlopen error [Errno 111] Connection refused>", "nothing listens there: is the server"),
         ("[Errno -2] Name or service not known", "no machine of that name is known"),

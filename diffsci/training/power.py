@@ -145,9 +145,17 @@ class Snapshots:
             raise StorageError(
                 f"{folder}: holds no whole snapshot of averages: train with `train.ema_lengths`"
             )
-        numbers = [checkpoint.numbers_of(place) for place in places]
+        found = {place: checkpoint.numbers_of(place) for place in places}
+        # Before the first update, as where float16 overflowed at once, an average is of nothing.
+        found = {place: each for place, each in found.items() if each["ema_updates"] > 0}
+        numbers = found.values()
+        if not found:
+            raise StorageError(
+                f"{folder}: all steps were left out, so there are no averages: look at the log for "
+                "what was not finite"
+            )
         return cls(
-            places=places,
+            places=tuple(found),
             kept=tuple(
                 (each["ema_updates"], length)
                 for each in numbers

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from diffsci.errors import ConfigError, FieldError, StorageError
-from diffsci.training import checkpoint
+from diffsci.training import checkpoint, power
 from diffsci.training.places import snapshot_of
 from diffsci.training.power import (
     LONGEST,
@@ -192,3 +192,21 @@ def test_wrong_lengths_are_refused():
             tiny_section(ema_lengths=wrong)
     with pytest.raises(ConfigError, match=r"train\.ema_lengths: .*expected a part data.split.val"):
         tiny_train(tiny_denoiser(), TinyExamples(), tiny_section(ema_lengths=(0.1,)))
+
+
+def test_snapshots_before_the_first_update_have_no_share(tmp_path, monkeypatch):
+    """In float16 the first steps overflow and are left out; their averages are of no weights."""
+    updates = {tmp_path / f"power-{n}": n for n in (0, 1, 2)}
+    monkeypatch.setattr(power.checkpoint, "snapshots", lambda *_: iter(updates))
+
+    def numbers(place):
+        return {"ema_updates": updates[place], "settings": {"train.ema_lengths": [0.05]}}
+
+    monkeypatch.setattr(power.checkpoint, "numbers_of", numbers)
+    found = power.Snapshots.of(tmp_path, print)
+    assert found.kept == ((1, 0.05), (2, 0.05))
+    assert [place.name for place in found.places] == ["power-1", "power-2"]
+    assert np.isfinite(power.coefficients(found.kept, (2, 0.1))).all()
+    updates.pop(tmp_path / "power-1"), updates.pop(tmp_path / "power-2")
+    with pytest.raises(StorageError, match="all steps were left out"):
+        power.Snapshots.of(tmp_path, print)

@@ -46,7 +46,9 @@ def _numbers(text: str | None) -> list[float]:
     type=click.Path(path_type=Path),
     help="Another forecast of the same cases, for a row of the table; may be repeated.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [FORECAST's name -scores].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="New folder [FORECAST's name -scores]."
+)
 @click.option(
     "--scores",
     metavar="A,B",
@@ -93,7 +95,7 @@ def score(
         forecast,
         truth,
         folder,
-        baselines={path.stem: path for path in baselines},
+        baselines=standalone.rows_of(baselines),
         scores=words,
         leads=_numbers(leads),
         missing=missing,

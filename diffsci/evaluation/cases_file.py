@@ -1,7 +1,8 @@
 """`cases.nc`: what each case adds to each score, so that runs can be compared case by case.
 
 One variable a score, dims `forecast, variable, lead, case` and the score's own statistics, of which
-those with a few are kept: from their means over cases any resample's score follows.
+those with a few are kept: from their means over cases any resample's score follows. `members` says
+of how many, and `equitable` of a score whether that matters.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def write_cases(folder: Path, scores: Scores, keys: Sequence[str]) -> Path:
         StorageError: When it cannot be written.
     """
     leads = (0.0,) if scores.leads is None else scores.leads
+    members = {row.forecast: row.members for row in scores.rows}
     variables = {}
     for word in scores.scores:
         found = [
@@ -43,11 +45,13 @@ def write_cases(folder: Path, scores: Scores, keys: Sequence[str]) -> Path:
         shapes = {values.shape for line in found for values in line}
         if len(shapes) == 1 and next(iter(shapes))[-1] <= _MOST:
             dims = ("forecast", "variable", "lead", "case", f"{word}_statistic")
-            variables[word] = (dims, np.array(found))
+            told = {"equitable": int(scores.scores[word].equitable)}
+            variables[word] = (dims, np.array(found), told)
     ds = xr.Dataset(
         variables,
         {
             "forecast": list(scores.forecasts),
+            "members": ("forecast", [members[name] for name in scores.forecasts]),
             "variable": list(scores.variables),
             "lead": np.array(leads, dtype=np.float64),
             "case": list(keys),

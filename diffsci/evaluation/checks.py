@@ -11,7 +11,7 @@ from diffsci.data.fields import Channel
 from diffsci.errors import ConfigError, DataError, NumericsError
 from diffsci.evaluation.blocks import Values
 from diffsci.evaluation.masking import Where, place
-from diffsci.evaluation.scores.base import Score
+from diffsci.evaluation.scores.base import OfEvents, Score
 from diffsci.families import name_of
 from diffsci.grid import Grid
 
@@ -32,6 +32,8 @@ def named(
             raise ConfigError(
                 f"evaluate.scores: {name} needs data with classes, and this has none; leave it out"
             )
+        if isinstance(score, OfEvents) and score.needs_train and train is None:
+            raise ConfigError(f"evaluate.scores: {score.wants_threshold()}")
         if score.needs_train and train is None:
             raise ConfigError(
                 f"evaluate.scores: {name} compares with training data, and there is none; "
@@ -72,6 +74,7 @@ def check_finite(
     error: type[DataError] | type[NumericsError],
     gaps: Bool[np.ndarray, "case one lead *space"] | None,
     part: bool,
+    source: str = "",
 ) -> None:
     """Refuse values that are not finite: a score is never computed on less than it says.
 
@@ -83,6 +86,7 @@ def check_finite(
         error: What to raise.
         gaps: Where the truth is missing by declaration, so that nothing is scored.
         part: Whether there are other blocks, so that the count is a lower bound.
+        source: Of a file: its path. What it holds is its own fault, be it forecast or truth.
     """
     # The sum is finite where all values are, and is ten times cheaper than to ask each of them.
     with np.errstate(invalid="ignore", over="ignore"):
@@ -105,7 +109,14 @@ def check_finite(
         advice = f"; of lead {whole} there is none: leave it out with `--leads`"
     elif name == "truth":
         advice = "; where gaps are meant, declare them: `--missing`, or `missing:` of an entry"
-    raise error(
-        f"{name}: {channel.name} has {count} values that are not finite, first in "
+    elif source:
+        advice = (
+            "; the truth has values there: make the forecast again, or, where the gaps are meant, "
+            f"leave these cells out of the truth as well (`truth['{channel.variable}'].where(...)`)"
+            " and say so by `--missing static` or `moving`"
+        )
+    who_has = f"{name} ({source})" if source and source != name else name
+    raise (DataError if source else error)(
+        f"{who_has}: {channel.name} has {count} values that are not finite, first in "
         f"{key}{who}, {step}; nothing was scored{advice}"
     )

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import xarray as xr
 import yaml
 from matplotlib import rc_context
 
@@ -17,6 +18,7 @@ from diffsci.evaluation.cases_file import read_cases
 from diffsci.evaluation.compared_run import Run
 from diffsci.evaluation.cost_and_skill import worth
 from diffsci.evaluation.curves import BY_LEAD
+from diffsci.evaluation.members import equitable
 from diffsci.evaluation.page import (
     best_of,
     folded,
@@ -52,8 +54,9 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     body = [f"<h1>{escape(title)}</h1>", *_warnings(read), *_verdicts(read)]
     body.append("<h2>Scores of the models</h2>")
     body.append(
-        '<p class="soft">Over all leads and cases, with the intervals of each run. The best value '
-        "of a line is bold and starred; where intervals overlap, the order may be chance.</p>"
+        f'<p class="soft">Over all leads and cases, with the {_confidence(read)} interval of each '
+        "run in brackets (<code>evaluate.confidence</code>). The best value of a line is bold and "
+        "starred; where intervals overlap, the order may be chance.</p>"
     )
     body.append(_scores(read, "model"))
     for name in dict.fromkeys(row.forecast for run in read for row in run.rows):
@@ -74,8 +77,18 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
 def _verdicts(runs: Sequence[Run]) -> Iterator[str]:
     """Each run against the first, on the cases that both have."""
     units = {str(run.record.get("lead_unit", "")) for run in runs} - {"1"}
-    cases = {run.label: read_cases(run.folder) for run in runs}
+    cases = {run.label: _cases(run) for run in runs}
     yield from paired.judged(cases, ", ".join(sorted(units)))
+
+
+def _cases(run: Run) -> xr.Dataset | None:
+    """Its `cases.nc`; those of earlier versions do not say how many members there were."""
+    found = read_cases(run.folder)
+    if found is None or "members" in found.coords:
+        return found
+    members = {row.forecast: row.members for row in run.rows}
+    counts = [members.get(str(name), 1) for name in found["forecast"].values]
+    return found.assign_coords(members=("forecast", counts))
 
 
 def _require_own(out: Path) -> None:
@@ -128,10 +141,18 @@ def _read(folder: Path, label: str) -> Run:
 
 def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
     for name, value in values.items():
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            # Members of a family by their words, so that only what differs of one is told.
+            value = {_word(item, place): item for place, item in enumerate(value)}
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", json.dumps(value, default=str)
+
+
+def _word(item: object, place: int) -> str:
+    word = item.get("use") if isinstance(item, Mapping) else item
+    return word if isinstance(word, str) else str(place)
 
 
 def _warnings(runs: Sequence[Run]) -> Iterator[str]:
@@ -161,13 +182,19 @@ def _warnings(runs: Sequence[Run]) -> Iterator[str]:
     yield from told(
         "The ensembles have different numbers of members.",
         [max((row.members for row in rows), default=0) for rows in ours],
-        "Only the fair CRPS and spread over skill compare.",
+        "In the tables below only fair scores are starred; verdicts say as of how many members.",
     )
 
 
 def _test(run: Run) -> str:
     keys = ("data.entry", "data.source", "data.split.test", "sample.every", "sample.cases")
     return ", ".join(f"{key}={value}" for key, value in run.config.items() if key.startswith(keys))
+
+
+def _confidence(runs: Sequence[Run]) -> str:
+    """Of the runs' own intervals."""
+    found = dict.fromkeys(run.config.get("evaluate.confidence", "0.9") for run in runs)
+    return " or ".join(f"{100 * float(share):g} %" for share in found)
 
 
 def _scores(runs: Sequence[Run], forecast: str) -> str:
@@ -181,13 +208,17 @@ def _scores(runs: Sequence[Run], forecast: str) -> str:
         goal = goal_of(score)
         best = best_of(rows, goal)
         units = {row.unit for row in rows if row}
+        like = len({row.members for row in rows if row}) < 2 or equitable(score)
         lines.append(
             [
                 escape(variable),
                 f"<b>{escape(score)}</b>",
                 escape(", ".join(sorted(units - {"1"}))),
-                # Values in different units have no best.
-                *(value_cell(row, len(units) == 1 and at in best) for at, row in enumerate(rows)),
+                # Values in different units have no best, nor what more members make better.
+                *(
+                    value_cell(row, like and len(units) == 1 and at in best)
+                    for at, row in enumerate(rows)
+                ),
                 f'<span class="soft">{goal_words(goal)}</span>',
             ]
         )
@@ -200,6 +231,8 @@ def _differences(runs: Sequence[Run]) -> str:
     lines = []
     for key in keys:
         values = [run.config.get(key) for run in runs]
+        if any(other.startswith(f"{key}.") for other in keys):
+            continue  # A section that some have: its keys are told.
         if len(set(values)) > 1:
             cells = ["–" if value is None else escape(value) for value in values]
             lines.append([f"<code>{escape(key)}</code>", *cells])

@@ -30,7 +30,7 @@ def rows(
         ends: Of each level, lower and upper in place of members; read block by block.
         levels: That they promise.
         truth: In the same unit; what is NaN by declaration counts for nothing.
-        scores: Of the same cases, whose resamples are taken.
+        scores: Of the same cases, with their bootstrap.
         channels: What each channel is.
         grid: Whose cells weigh by their area.
         most: Bytes of a block.
@@ -47,15 +47,16 @@ def rows(
                 parts: list[tuple[float | None, np.ndarray]] = [(None, by_lead.mean(axis=1))]
                 parts += [(lead, by_lead[:, k]) for k, lead in enumerate(scores.leads or ())]
                 for lead, series in parts:
-                    low_end, high_end = _interval(series, scores)
+                    bounds = (0.0, math.inf if word.endswith("_width") else 1.0)
+                    told = scores.bootstrap.interval(_mean, series[:, None], bounds)
                     yield Row(
                         forecast="model",
                         variable=channel.name,
                         score=word,
                         lead=lead,
                         value=float(series.mean()),
-                        low=low_end,
-                        high=high_end,
+                        low=told.low,
+                        high=told.high,
                         unit=unit,
                         members=members,
                         count=len(series),
@@ -85,12 +86,5 @@ def _area_mean(
     return np.asarray(total / (there * grid.cell_weights).sum(axis=space))
 
 
-def _interval(series: Float[np.ndarray, " case"], scores: Scores) -> tuple[float, float]:
-    """Of the mean, by the resamples of the table."""
-    if len(series) < 2:
-        return math.nan, math.nan
-    value = float(series.mean())
-    tail = (1 - scores.confidence) / 2
-    found = np.quantile(scores.resamples @ series, [tail, 1 - tail])
-    low, high = (value + scores.stretch * (float(end) - value) for end in found)
-    return low, high
+def _mean(means: Float[np.ndarray, "*sets one"]) -> Float[np.ndarray, "*sets"]:
+    return means[..., 0]

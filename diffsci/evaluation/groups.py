@@ -35,7 +35,7 @@ def scores_by_parameter(scores: Scores, parameters: Mapping[str, np.ndarray]) ->
     """
     word = next(iter(scores.scores))
     measure, variable = scores.scores[word], scores.variables[0]
-    cases = len(scores.resamples[0])
+    cases = scores.bootstrap.cases
     # Of thinned results some cases alone are known by their parameters.
     known = {name: values for name, values in parameters.items() if len(values) == cases}
     grouped = {name: groups(values) for name, values in known.items()}

@@ -30,7 +30,9 @@ h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
 h3 { font-size: 1.02rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 75ch; }
 .soft, figcaption { color: var(--soft); font-size: .92rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; max-width: 100%; }
+.scroll th:first-child, .scroll td:first-child { position: sticky; left: 0; z-index: 1;
+  background: var(--paper); }
 table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
@@ -43,10 +45,16 @@ figure { margin: 1.2rem 0 1.8rem; }
 figure img { max-width: 100%; height: auto; background: #fff; border-radius: 6px;
   border: 1px solid var(--line); padding: .5rem; }
 figcaption { max-width: 85ch; margin-top: .35rem; }
-.side { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
+.side { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
 .side figure { margin: 0; }
 .side.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); }
-@media (max-width: 700px) { .scroll > img { max-width: none; width: 860px; } }
+.side > * { min-width: 0; }
+@media (max-width: 700px) { .scroll > img { max-width: none; width: 860px; }
+  .scroll th:first-child, .scroll td:first-child { min-width: 6.5rem; max-width: 8rem;
+    overflow-wrap: anywhere;
+    white-space: normal; padding-right: .6rem; border-right: 1px solid var(--line); }
+  .scroll th:nth-child(2), .scroll td:nth-child(2) { padding-left: .6rem; } }
 details { margin: .8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--wash); padding: 1rem; border-radius: 6px; overflow-x: auto;

@@ -3,6 +3,9 @@
 The difference of a score is resampled with the same cases for both, in blocks where the differences
 of neighbouring cases are alike; what both runs find hard then cancels. Interval and p come from one
 law, Student's about the difference, with the scatter of the resamples (see `resampling.py`).
+
+Ensembles of unlike numbers of members are judged by scores whose expectation does not depend on
+that, and by the RMSE that the larger one has on average with as few; see `members.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from jaxtyping import Float
 from scipy import stats  # type: ignore[import-untyped]
 
 from diffsci import families
-from diffsci.evaluation import resampling
+from diffsci.evaluation import members, resampling
 from diffsci.evaluation.page import table
 from diffsci.evaluation.scores.base import Score
 
@@ -25,6 +28,9 @@ WORDS = ("crps", "rmse", "threshold_crps", "brier", "energy", "variogram", "vrms
 """Scores that are compared: less is better, and a mean over cases says all."""
 
 _RESAMPLES = 1000
+_ROUNDING = 1e-6
+"""Of the first run's score: members are stored in float32, and no model is better by less."""
+
 _FEWEST = 8
 """With fewer cases no verdict is given."""
 
@@ -73,9 +79,10 @@ def differences(
         confidence: Of the interval.
         seed: Of the resamples.
     """
-    if score not in first or score not in second:
+    made = members.alike(first, second, score)
+    if made is None:
         return []
-    one, two = (ds[score].sel(forecast="model") for ds in (first, second))
+    one, two = made
     one, two = xr.align(one, two, join="inner", exclude=[f"{score}_statistic"])
     if one.sizes["case"] < _FEWEST or not one.sizes["lead"] or not one.sizes["variable"]:
         return []
@@ -112,11 +119,14 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
         found = [differences(ours, theirs, word) for word in WORDS]
         if not any(found):
             reasons.append(f"{label} against {first}: {_why(ours, theirs)}.")
+        elif unfit := members.unfit(ours, theirs, WORDS):
+            reasons.append(f"{label} against {first}: {unfit}")
         for word, told in zip(WORDS, found, strict=True):
+            as_of = members.told(ours, theirs, word)
             for variable in dict.fromkeys(one.variable for one in told):
                 of = [one for one in told if one.variable == variable]
                 numbers = f"{of[0].value:+.3g} ({of[0].low:+.3g} to {of[0].high:+.3g})"
-                cells = (label, variable, word, verdict(of, first, label, unit), numbers)
+                cells = (label, variable, word + as_of, verdict(of, first, label, unit), numbers)
                 lines.append([escape(cell) for cell in cells])
     yield "<h2>Which is better</h2>"
     yield from (f"<p>{escape(reason)}</p>" for reason in reasons)
@@ -124,7 +134,8 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
         return
     yield (
         f'<p class="soft">Each run minus {escape(first)}, below 0 is better; 95 % intervals of the '
-        "difference, paired case by case and drawn in blocks where neighbouring cases are alike. "
+        "difference (95 % whatever evaluate.confidence says), paired case by case and drawn in "
+        "blocks where neighbouring cases are alike. "
         "Leads are judged one by one: of twenty, one may be taken for better by chance.</p>"
     )
     yield table(["run", "variable", "score", "verdict", "difference over all leads"], lines)
@@ -141,6 +152,8 @@ def _why(first: xr.Dataset, second: xr.Dataset) -> str:
                 f"not distinguishable, only {len(shared)} cases are in both, and at least "
                 f"{_FEWEST} are needed"
             )
+    if unfit := members.unfit(first, second, WORDS):
+        return unfit.rstrip(".")
     return f"no verdict, none of the scores {', '.join(WORDS)} is in both"
 
 
@@ -161,7 +174,9 @@ def _difference(
     # One law for both: the interval excludes 0 just where p is below what it leaves out.
     error = wider * float(np.std(resampled))
     reach = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
-    if error <= 1e-12 * abs(value):
+    if abs(value) <= _ROUNDING * abs(start):
+        reach, p = max(reach, abs(value)), 1.0
+    elif error <= 1e-12 * abs(value):
         p = 0.0 if value else 1.0
     else:
         p = 2 * float(stats.t.sf(abs(value) / error, freedom))

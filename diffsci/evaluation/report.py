@@ -24,7 +24,7 @@ from diffsci.evaluation.page import (
     table,
     value_cell,
 )
-from diffsci.evaluation.rows import Row
+from diffsci.evaluation.rows import Row, by_place, conformal_level
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.table import Scores
 from diffsci.files import write_text
@@ -142,8 +142,8 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
     yield (
         f'<p class="soft">Over {cases} test cases, area-weighted'
         + (" and over all leads" if scores.leads and len(scores.leads) > 1 else "")
-        + f"; in brackets the {share} interval of a bootstrap over {_drawn(scores)}, the same "
-        "resamples for every forecast. The best value of a line is bold and starred.</p>"
+        + f"; in brackets the {share} interval (<code>evaluate.confidence</code>) of a bootstrap "
+        f"over {_drawn(scores)}. The best value of a line is bold and starred.</p>"
     )
     crps = scores.scores.get("crps")
     if isinstance(crps, Crps):
@@ -152,6 +152,15 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
         yield f"<h3>{escape(variable)}</h3>"
         # A member is of all variables: its cost is told once.
         yield _variable(scores, variable, None, cost if variable == scores.variables[0] else {})
+    if intervals := _conformal(scores, None):
+        yield "<h3>Calibrated intervals</h3>"
+        yield intervals
+        yield (
+            '<p class="soft">Conformal intervals of single points, fitted on validation cases '
+            "(<code>calibrate.levels</code>): covers is the share of the test truth that lies "
+            "within, which should be near to what is promised; in brackets again the "
+            f"{share} interval of the bootstrap.</p>"
+        )
     skill = [row for name in scores.forecasts[1:] for row in _skill(scores, name)]
     if skill:
         yield "<h3>Skill of the model against the baselines</h3>"
@@ -176,14 +185,35 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
             for variable in scores.variables
             for lead in scores.leads
         )
+        for lead in scores.leads:
+            if intervals := _conformal(scores, lead):
+                content += f"<h3>Calibrated intervals, lead {lead:g}{unit}</h3>{intervals}"
         yield folded("Scores of every lead", content)
+
+
+def _conformal(scores: Scores, lead: float | None) -> str:
+    """How often conformal intervals held the truth, and how wide they are; empty without any."""
+    places = by_place(scores.rows)
+    lines = []
+    for row in scores.rows:
+        level = conformal_level(row.score)
+        if level is None or row.lead != lead:
+            continue
+        width = places.get((row.forecast, row.variable, f"{row.score}_width", lead))
+        unit = "" if width is None or width.unit == "1" else width.unit
+        promised = f'<td class="number">{100 * level:g} %</td>'
+        cells = (escape(row.variable), promised, value_cell(row, False), value_cell(width, False))
+        lines.append((*cells, escape(unit)))
+    return table(("variable", "promised", "covers", "width", "unit"), lines) if lines else ""
 
 
 def _drawn(scores: Scores) -> str:
     """What the bootstrap draws."""
-    if scores.block == 1:
+    least, most = scores.blocks
+    if most == 1:
         return "the cases"
-    return f"blocks of {scores.block} neighbouring cases, whose scores are alike"
+    size = f"{least} to {most}" if least < most else f"{most}"
+    return f"blocks of {size} neighbouring cases, as long as each row's own values are alike"
 
 
 def _fairness(crps: Crps) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +52,7 @@ class Beside:
         train: Training fields, for scores that compare with them.
         train_labels: Their classes.
         keys: Names of the cases, for messages.
+        sources: Name of a forecast, or `truth` -> its file, where it has one.
     """
 
     channels: Sequence[Channel]
@@ -61,6 +62,7 @@ class Beside:
     train: Float[np.ndarray, "example channel *space"] | None = None
     train_labels: np.ndarray | None = None
     keys: Sequence[str] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def pairs(self, index: int, levels: tuple[float, ...], whole: bool) -> Pairs:
         """Of one channel, without members and truth yet.
@@ -107,8 +109,9 @@ def statistics(
         device: Of torch, for scores that can be computed there; none takes numpy alone.
 
     Raises:
-        DataError: When the truth has a value that is not finite, or a set is too large.
-        NumericsError: When a forecast has one, naming forecast, variable, case and lead.
+        DataError: When the truth or a forecast of a file has a value that is not finite, or a set
+            is too large.
+        NumericsError: When a forecast that was computed has one, naming variable, case and lead.
     """
     found: Found = {}
     levels = tuple({level for score in measures.values() for level in score.quantile_levels})
@@ -167,10 +170,14 @@ def _read(
     gaps = masking.allowed(true, channel, where)
     part = len(true) < truth.shape[0] or true.shape[1] < truth.shape[2]
     gaps = None if gaps is None else gaps[:, None]
-    check_finite("truth", true[:, None], channel, where, DataError, gaps, part)
+    files = beside.sources
+    check_finite(
+        "truth", true[:, None], channel, where, DataError, gaps, part, files.get("truth", "")
+    )
     for name, values in forecasts.items():
         members = np.asarray(values.read(cases, leads, index))
-        check_finite(name, members, channel, where, NumericsError, gaps, part)
+        file = files.get(name, "")
+        check_finite(name, members, channel, where, NumericsError, gaps, part, file)
         yield name, members, true
 
 

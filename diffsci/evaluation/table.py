@@ -1,27 +1,27 @@
 """The table: every forecast, variable and score, by lead and over all leads, with an interval.
 
 A score is a function of the means of per-case statistics, so everything here is a mean: over the
-cases, over the cases drawn again for one bootstrap resample, over the leads. All forecasts see the
-same resamples, which makes differences and ratios of their scores paired.
+cases, over the cases drawn again for one bootstrap resample, over the leads. A skill is resampled
+as one score of both forecasts' statistics, which makes it paired.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float
 
 from diffsci.data.fields import Channel
-from diffsci.evaluation import blocks, resampling, streaming
+from diffsci.evaluation import blocks, streaming
 from diffsci.evaluation.blocks import Values
 from diffsci.evaluation.checks import check_shapes, named
+from diffsci.evaluation.intervals import Bootstrap, Value
 from diffsci.evaluation.rows import Row, by_place, overall, write_rows
 from diffsci.evaluation.scores.base import Score
 from diffsci.grid import Grid
@@ -39,20 +39,21 @@ class Scores:
         statistics: `[lead, case, statistic]` of each forecast, variable and score.
         scores: Name of each score and the score itself.
         leads: Lead of each entry of the first axis; none where the task has no leads.
-        resamples: Weight of each case in each bootstrap resample; rows sum to 1.
-        confidence: Share of the interval.
-        block: Neighbouring cases that are drawn together; see `resampling.py`.
-        stretch: By how much intervals are wider than the resamples.
+        bootstrap: From which the rows have their intervals.
+        blocks: Least and most neighbouring cases that were drawn together for a row.
     """
 
     rows: tuple[Row, ...]
     statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]]
     scores: Mapping[str, Score]
     leads: tuple[float, ...] | None
-    resamples: Float[np.ndarray, "resample case"]
-    confidence: float
-    block: int = 1
-    stretch: float = 1.0
+    bootstrap: Bootstrap
+    blocks: tuple[int, int] = (1, 1)
+
+    @property
+    def confidence(self) -> float:
+        """Share of the interval."""
+        return self.bootstrap.confidence
 
     @property
     def forecasts(self) -> tuple[str, ...]:
@@ -91,17 +92,13 @@ class Scores:
         for variable in self.variables:
             ours = self.statistics[forecast, variable, score].mean(axis=0)
             theirs = self.statistics[baseline, variable, score].mean(axis=0)
-            measure = self.scores[score]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                value = 1 - measure.value(ours.mean(axis=0)) / measure.value(theirs.mean(axis=0))
-                drawn = 1 - (
-                    measure.value(self.resamples @ ours) / measure.value(self.resamples @ theirs)
-                )
-            like = self.row(forecast, variable, score)
-            way = (self.confidence, self.stretch)
-            low, high = _interval(float(value), drawn, way, like.count)
+            both = np.concatenate([ours, theirs], axis=1)
+            value = _skill(self.scores[score], ours.shape[1])
+            told = self.bootstrap.interval(value, both, (-math.inf, 1.0))
+            like, found = self.row(forecast, variable, score), float(value(both.mean(axis=0)))
             name = f"{score}s_vs_{baseline}"
-            rows.append(replace(like, score=name, value=float(value), low=low, high=high, unit="1"))
+            like = replace(like, score=name, value=found, unit="1")
+            rows.append(replace(like, low=told.low, high=told.high))
         return tuple(rows)
 
     def overall(self) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -123,11 +120,11 @@ def evaluate(
     scores: Sequence[Score],
     resamples: int,
     confidence: float,
-    seed: int,
     labels: np.ndarray | None = None,
     train: Float[np.ndarray, "example channel *space"] | None = None,
     train_labels: np.ndarray | None = None,
     keys: Sequence[str] = (),
+    sources: Mapping[str, str] | None = None,
     lead_unit: str = "",
     device: str | None = None,
 ) -> Scores:
@@ -144,18 +141,19 @@ def evaluate(
         scores: What to compute; each once.
         resamples: Bootstrap resamples of the cases.
         confidence: Share of the interval between `low` and `high`.
-        seed: Of the resamples.
         labels: Class of each case.
         train: Training fields, for scores that compare with them.
         train_labels: Their classes.
         keys: Names of the cases, for messages.
+        sources: Name of a forecast, or `truth` -> its file, where it has one.
         lead_unit: Unit of the leads, for scores that are a time.
         device: Of torch (`cuda`), for scores that can be computed there; none takes numpy alone.
 
     Raises:
         ConfigError: When a score needs classes or training data that are not there.
-        DataError: When the shapes do not fit, or the truth has a value that is not finite.
-        NumericsError: When a forecast has one, naming forecast, variable, case and lead.
+        DataError: When the shapes do not fit, or a value of the truth, or of a forecast's file, is
+            not finite.
+        NumericsError: When one of another forecast is not, naming variable, case and lead.
     """
     measures = named(scores, labels, train, train_labels)
     check_shapes(forecasts, truth, channels, grid, leads)
@@ -172,6 +170,7 @@ def evaluate(
             train=train,
             train_labels=train_labels,
             keys=keys,
+            sources=sources or {},
         ),
         blocks.BLOCK_BYTES,
         device,
@@ -194,36 +193,32 @@ def evaluate(
             count=cases,
         )
         lines.append((line, score, found[name, channel.name, word]))
-    length, more = _blocks(statistics, confidence)
-    weights = resampling.weights(cases, resamples, length, seed)
+    bootstrap = Bootstrap(cases=cases, resamples=resamples, confidence=confidence)
     rows: list[Row] = []
+    lengths: set[int] = set()
     for line, score, values in lines:
-        rows += _rows(line, score, values, leads, weights, (confidence, more))
+        for row, length in _rows(line, score, values, leads, bootstrap):
+            rows.append(row)
+            lengths.add(length)
     return Scores(
         rows=tuple(rows),
         statistics=statistics,
         scores=measures,
         leads=None if leads is None else tuple(float(lead) for lead in leads),
-        resamples=weights,
-        confidence=confidence,
-        block=length,
-        stretch=more,
+        bootstrap=bootstrap,
+        blocks=(min(lengths), max(lengths)),
     )
 
 
-def _blocks(
-    statistics: Mapping[Key, Float[np.ndarray, "lead case statistic"]], confidence: float
-) -> tuple[int, float]:
-    """Length of blocks and stretch of intervals, by the first score; of several the largest.
+def _skill(measure: Score, size: int) -> Value:
+    """1 - ours / theirs, of the statistics of both side by side."""
 
-    The same for every forecast, or differences would not be paired.
-    """
-    first = next(iter(statistics))[2]
-    series = [
-        values[:, :, 0].mean(axis=0) for (_, _, word), values in statistics.items() if word == first
-    ]
-    length = max(resampling.block_length(one) for one in series)
-    return length, max(resampling.stretch(one, length, confidence) for one in series)
+    def value(means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = measure.value(means[..., :size]) / measure.value(means[..., size:])
+        return np.asarray(1 - ratio)
+
+    return value
 
 
 def _rows(
@@ -231,40 +226,13 @@ def _rows(
     score: Score,
     statistics: Float[np.ndarray, "lead case statistic"],
     leads: Sequence[float | int] | None,
-    weights: Float[np.ndarray, "resample case"],
-    way: tuple[float, float],
-) -> list[Row]:
-    """The row over all leads, then one per lead."""
+    bootstrap: Bootstrap,
+) -> Iterator[tuple[Row, int]]:
+    """The row over all leads, then one per lead, each with the length of its blocks."""
     sets: list[tuple[float | None, np.ndarray]] = [(None, statistics.mean(axis=0))]
     if not score.timed:
         sets += [(float(lead), found) for lead, found in zip(leads or (), statistics, strict=False)]
-    rows = []
     for lead, found in sets:
         value = float(score.value(found.mean(axis=0)))
-        low, high = _interval(value, score.value(weights @ found), way, len(found))
-        rows.append(replace(blank, lead=lead, value=value, low=low, high=high))
-    return rows
-
-
-def _interval(
-    value: float, drawn: Float[np.ndarray, " resample"], way: tuple[float, float], cases: int
-) -> tuple[float, float]:
-    """Bias-corrected percentile interval; undefined with one case: all resamples are the same.
-
-    Resampling adds noise, and a score such as a sum of absolute values only grows by it. The share
-    of resamples below the value says by how much, and shifts the quantiles back.
-
-    Source:
-        Efron (1987), Better bootstrap confidence intervals, doi:10.2307/2289144; no acceleration.
-    """
-    if cases < 2 or not (np.isfinite(drawn).all() and math.isfinite(value)):
-        return math.nan, math.nan
-    confidence, stretched = way
-    below = float((drawn < value).mean() + (drawn == value).mean() / 2)
-    edge = 0.5 / len(drawn)
-    normal = NormalDist()
-    shift = 2 * normal.inv_cdf(min(max(below, edge), 1 - edge))
-    tail = normal.inv_cdf((1 - confidence) / 2)
-    low, high = np.quantile(drawn, [normal.cdf(shift + tail), normal.cdf(shift - tail)])
-    low, high = (value + stretched * (float(end) - value) for end in (low, high))
-    return min(low, value), max(high, value)
+        told = bootstrap.interval(score.value, found, score.bounds)
+        yield replace(blank, lead=lead, value=value, low=told.low, high=told.high), told.block

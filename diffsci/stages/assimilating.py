@@ -218,7 +218,6 @@ def _scored(
         scores=tuple[Score, ...](families.load("scores", word)() for word in SCORES),
         resamples=section.resamples,
         confidence=section.confidence,
-        seed=0,
         keys=tuple(f"frame={frame}" for frame in np.flatnonzero(analysed)),
     )
     folder.mkdir(parents=True, exist_ok=True)

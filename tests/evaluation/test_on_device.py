@@ -28,7 +28,7 @@ def toy(channel=AIR, members=5):
 def statistics(found, forecasts, words, device, **options):
     made = evaluate(
         forecasts, found.truth, channels=found.channels, grid=found.grid, leads=found.leads,
-        scores=scores(*words), resamples=2, confidence=0.9, seed=0, keys=found.keys,
+        scores=scores(*words), resamples=2, confidence=0.9, keys=found.keys,
         lead_unit="h", train=TRAIN, device=device, **options,
     )  # fmt: skip
     return made.statistics
@@ -88,7 +88,7 @@ def test_what_goes_there_at_once_is_a_slab(monkeypatch):
     for words, most, times in ((("crps", "rmse"), 8192, 3 * 8), (("crps", "energy"), 65536, 3)):
         evaluate(
             {"model": model}, truth, channels=(AIR,), grid=box(32, 32), leads=None,
-            scores=scores(*words), resamples=2, confidence=0.9, seed=0, device="cpu",
+            scores=scores(*words), resamples=2, confidence=0.9, device="cpu",
         )  # fmt: skip
         assert max(moved) == most and len(moved) == times
         moved.clear()

@@ -1,6 +1,7 @@
 """Report and comparison: well-formed, self-contained, escaped, and right about what they say."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -132,6 +133,32 @@ def test_a_time_of_all_leads_is_told_once_beside_scores_of_each(tmp_path):
     assert words.count("correlation_time") == 2 and words.count("correlation") == 2 + 2
 
 
+def test_calibrated_intervals_are_in_the_report(tmp_path):
+    made = table(results(line(), leads=(6.0, 12.0)))
+    model = replace(row(0.93), forecast="model", variable="air_temperature", members=5, count=6)
+    held = [
+        replace(model, score=f"conformal_90{end}", lead=lead, value=value, unit=unit)
+        for end, value, unit in (("", 0.93, "1"), ("_width", 4.25, "K"))
+        for lead in (None, 6.0, 12.0)
+    ]
+    path = write_report(
+        tmp_path / "report.html",
+        title="t",
+        summary="s",
+        scores=replace(made, rows=(*made.rows, *held)),
+        figures={},
+        config="",
+        provenance={},
+        lead_unit="h",
+    )
+    page = read(path)
+    text = "".join(page.text)
+    assert page.text.count("Calibrated intervals") == 1
+    assert "Calibrated intervals, lead 12 h" in text and text.count("90 %") >= 4
+    assert page.text.count("0.93") == page.text.count("4.25") == 3  # over all leads, and of each
+    assert "calibrate.levels" in text and "evaluate.confidence" in text
+
+
 def test_leads_are_in_the_report(tmp_path):
     found = results(line(), leads=(6.0, 12.0))
     path = write_report(
@@ -176,6 +203,32 @@ def test_cost_is_laid_against_skill_where_runs_say_what_they_took(tmp_path):
     # 6 cases, 5 members and 2 leads in 6 seconds.
     assert read_run(runs[0], "a").milliseconds() == pytest.approx(100)
     assert read_run(runs[1], "b").milliseconds() == pytest.approx(10)
+
+
+def test_only_what_differs_of_a_nested_section_is_shown(tmp_path):
+    scores = "evaluate: {scores: [crps, {use: coverage, levels: [0.5, 0.9]}, rmse]}\n"
+    one = run_folder(tmp_path / "one", config="sample: {sampler: {use: ddim, steps: 4}}\n" + scores)
+    two = run_folder(
+        tmp_path / "two",
+        config="sample: {sampler: {use: ddim, steps: 8}}\n" + scores.replace("0.9]", "0.8]"),
+    )
+    text = "".join(read(compare([one, two], tmp_path / "page.html")).text)
+    assert "sample.sampler.steps" in text and "evaluate.scores.coverage.levels" in text
+    assert "[0.5, 0.9]" in text and "[0.5, 0.8]" in text
+    # Neither the whole section nor what is the same of it.
+    assert "sample.sampler.use" not in text and "evaluate.scores.rmse" not in text
+    assert '"use"' not in text and '"steps"' not in text
+
+
+def test_the_best_of_unlike_ensembles_is_starred_by_fair_scores_alone(tmp_path):
+    one = run_folder(tmp_path / "one")
+    two = run_folder(tmp_path / "two", results(line(), leads=(6.0, 12.0), members=3))
+    lines = compare([one, two], tmp_path / "page.html").read_text().split("<tr>")
+    starred = {word: any(f"<b>{word}</b>" in text and "best" in text for text in lines)
+               for word in ("crps", "rmse")}  # fmt: skip
+    # Of the model; those of persistence, one member in both, are starred as ever.
+    models = [text for text in lines[: len(lines) // 2] if "<b>rmse</b>" in text]
+    assert starred["crps"] and not any('number best"' in text for text in models)
 
 
 def test_equal_pipelines_are_called_equal(tmp_path):

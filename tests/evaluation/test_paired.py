@@ -1,10 +1,14 @@
 """Which of two runs is better: on simulated runs of which it is known."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from diffsci.errors import StorageError
+from diffsci.evaluation import members
 from diffsci.evaluation.cases_file import read_cases, write_cases
 from diffsci.evaluation.compare import compare
 from diffsci.evaluation.paired import differences, judged, verdict
@@ -49,6 +53,13 @@ def test_equal_runs_are_not_distinguishable():
     found = differences(run(one), run(one), "crps")
     assert all(d.value == d.low == d.high == 0 for d in found)
     assert verdict(found, "a", "b", "h") == "not distinguishable at any lead (100 cases)"
+
+
+def test_what_is_less_than_rounding_is_no_difference():
+    one = weather()
+    found = differences(run(one), run(one * (1 - 1e-7)), "crps")
+    assert not any(d.decided for d in found) and all(d.p == 1 for d in found)
+    assert all(d.decided for d in differences(run(one), run(one * (1 - 1e-4)), "crps"))
 
 
 def test_the_share_of_false_verdicts_is_what_it_says():
@@ -155,3 +166,48 @@ def test_there_is_a_sentence_where_there_is_no_verdict(case):
     assert f"<p>{told}" in text
     # The other run is judged all the same.
     assert "not distinguishable at any lead (20 cases)" in text
+
+
+def ensembles(count, seed=0, cases=12):
+    """`cases.nc` of an ensemble of so many, and the members and truth behind it."""
+    found = results(line(), leads=(6.0, 12.0), cases=cases, members=count)
+    random = np.random.default_rng(seed)
+    noise = random.normal(size=found.model.shape).astype(np.float32)
+    return replace(found, forecasts={"model": found.truth[:, None] + noise})
+
+
+def stored(folder, found, *words):
+    folder.mkdir()
+    write_cases(folder, table(found, *words), found.keys)
+    return read_cases(folder)
+
+
+def test_rmse_of_unlike_ensembles_is_that_of_all_choices_of_as_many(tmp_path):
+    large, small = ensembles(5), ensembles(2, seed=1)
+    words = ("rmse", "spread_skill", "vrmse", "crps")
+    one, two = (stored(tmp_path / n, e, *words) for n, e in (("l", large), ("s", small)))
+    made, same = members.alike(one, two, "rmse")
+    chosen = itertools.combinations(range(5), 2)
+    picked = [
+        stored(tmp_path / f"{pair}", replace(large, forecasts={"model": large.model[:, pair]}),
+               "rmse")["rmse"].sel(forecast="model")
+        for pair in chosen
+    ]  # fmt: skip
+    # Members are float32 near 280: squared errors of about 1 are known to some 1e-5.
+    assert np.allclose(made, np.mean(picked, axis=0), atol=2e-4)
+    assert np.array_equal(same, two["rmse"].sel(forecast="model"))
+    text = "".join(judged({"large": one, "small": two}, "h"))
+    assert "rmse, as of 2 members each" in text and ">crps<" in text and ">vrmse<" not in text
+    assert "no verdict by vrmse: larger ensembles do better by it, and these have 5 and 2" in text
+    # Of the same law and made alike, the two are not told apart; as they are, the larger wins.
+    (fair, *_), unfair = differences(one, two, "rmse"), two["rmse"].mean() / one["rmse"].mean()
+    assert not fair.decided and unfair > 1.15  # (1 + 1/2) / (1 + 1/5) = 1.25 in expectation
+
+
+def test_unlike_ensembles_without_their_spread_have_no_verdict_by_rmse(tmp_path):
+    one, two = (stored(tmp_path / str(n), ensembles(n), "rmse") for n in (5, 2))
+    assert differences(one, two, "rmse") == []
+    text = "".join(judged({"a": one, "b": two}, "h"))
+    assert "b against a: no verdict by rmse: larger ensembles do better by it" in text
+    assert "give both the same sample.members" in text
+    assert differences(one, one, "rmse")[0].value == 0

@@ -52,7 +52,6 @@ def table(found, forecasts, truth, *names, train=None):
         scores=scores(*names),
         resamples=20,
         confidence=0.9,
-        seed=0,
         keys=found.keys,
         train=train,
         lead_unit="h",
@@ -119,7 +118,7 @@ def peak(cases):
     evaluate(
         forecasts, truth, channels=(AIR,), grid=box(48, 64), leads=(6.0, 12.0),
         scores=scores("crps", "rmse", "spread_skill", "rank_histogram", "energy", "spectrum"),
-        resamples=5, confidence=0.9, seed=0,
+        resamples=5, confidence=0.9,
     )  # fmt: skip
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

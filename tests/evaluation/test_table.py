@@ -91,17 +91,20 @@ def test_levels_are_variables_of_their_own():
     assert table(results(line(), channels=pair)).variables == ("t@500", "t@850")
 
 
-def test_the_seed_decides_the_intervals():
-    found = results(line())
-    lows = [[row.low for row in table(found, "crps", seed=seed).rows] for seed in (0, 0, 1)]
-    assert lows[0] == lows[1] != lows[2]
+def test_equal_numbers_have_equal_intervals_whatever_else_is_in_the_table():
+    found = results(line(), cases=30, leads=(1.0, 2.0))
+    alone = table(replace(found, forecasts={"model": found.model}), "rmse")
+    beside = table(found, "crps", "rmse", "spectrum")
+    for lead in (None, 1.0, 2.0):
+        one, two = (made.row("model", AIR.name, "rmse", lead) for made in (alone, beside))
+        assert one == two and one.low < one.value < one.high
 
 
 def test_intervals_of_a_mean_cover_it_as_often_as_they_say():
     """The absolute error of one member in one cell: 90 % intervals over 60 cases, 300 times."""
     random = np.random.default_rng(0)
     hits, exact = 0, np.sqrt(2 / np.pi)
-    for trial in range(300):
+    for _ in range(300):
         made = evaluate(
             {"model": random.normal(size=(60, 1, 1, 1, 1))},
             np.zeros((60, 1, 1, 1)),
@@ -111,7 +114,6 @@ def test_intervals_of_a_mean_cover_it_as_often_as_they_say():
             scores=[Crps()],
             resamples=200,
             confidence=0.9,
-            seed=trial,
         )
         hits += made.rows[0].low <= exact <= made.rows[0].high
     # Binomial error 1.7 %; a percentile bootstrap of 60 cases is known to fall short by 1 to 2 %.
@@ -194,7 +196,6 @@ def test_labels_and_training_fields_reach_the_scores():
         scores=scores("class_accuracy", "memorisation"),
         resamples=10,
         confidence=0.9,
-        seed=0,
         labels=found.labels,
         train=random.normal(size=(30, 1, 16)) + 280,
         train_labels=np.arange(30) % 3,

@@ -70,7 +70,7 @@ def results(grid, *, leads=None, given=True, labels=False, cases=6, channels=(AI
     )
 
 
-def table(found, *names, resamples=50, seed=0):
+def table(found, *names, resamples=50):
     return evaluate(
         found.forecasts,
         found.truth,
@@ -80,6 +80,5 @@ def table(found, *names, resamples=50, seed=0):
         scores=scores(*(names or USUAL)),
         resamples=resamples,
         confidence=0.9,
-        seed=seed,
         keys=found.keys,
     )

@@ -24,6 +24,7 @@ class AnomalyCorrelation(Score):
     """
 
     goal = "1"
+    bounds = (-1.0, 1.0)
     scope = "cells"
     anywhere = True
     needs_train = True

@@ -24,6 +24,9 @@ from diffsci.families import name_of
 Scope = Literal["cells", "field", "set"]
 """What a score must see at once: some rows of cells, the whole fields of a case, or all cases."""
 
+USUAL = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "coverage", "spectrum")
+"""Words of the scores that are taken where none are named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Climate:
@@ -146,6 +149,13 @@ class Score(ABC):
     timed: bool = False
     """Whether it is a time: in the unit of the leads, of all leads together."""
 
+    equitable: bool = False
+    """Whether its expectation is the same for any number of members, so that unlike ones compare.
+    """
+
+    bounds: tuple[float, float] = (0.0, math.inf)
+    """Between which the score lies, and so its interval; an unbiased estimate of it may not."""
+
     anywhere: bool = False
     """Whether `statistics` also takes tensors of torch, on any device; see `_arrays.py`."""
 
@@ -195,6 +205,15 @@ class OfEvents(Score):
         """The one, where there is no threshold."""
         return (self.quantile,) if self.threshold is None else ()
 
+    def wants_threshold(self) -> str:
+        """What to do where there is no training set to take a quantile of."""
+        word = name_of(self)
+        return (
+            f"{word}: needs a training set for its quantile {self.quantile:g}, and there is none; "
+            f"give a threshold in the variable's unit, such as `--scores {word}:threshold=280`, in "
+            f"a pipeline `{{use: {word}, threshold: 280}}`, or leave it out"
+        )
+
     def limit(self, pairs: Pairs) -> Float[Array, "*space"]:
         """The threshold in each cell, in the variable's unit.
 
@@ -205,8 +224,5 @@ class OfEvents(Score):
             limit = np.full(tuple(pairs.truth.shape[1:]), float(self.threshold))
             return _arrays.beside(limit, pairs.truth)
         if pairs.train is None and pairs.climate is None:
-            raise ConfigError(
-                f"{name_of(self)}: needs the training set for its quantile {self.quantile:g}; give "
-                "`threshold` in the variable's unit, or leave it out"
-            )
+            raise ConfigError(self.wants_threshold())
         return pairs.quantile(self.quantile, name_of(self))

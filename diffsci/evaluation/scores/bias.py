@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ class Bias(Score):
     """Mean of ensemble mean minus truth, area-weighted; positive: the forecast is too high."""
 
     goal = "0"
+    equitable = True
+    bounds = (-math.inf, math.inf)
     scope = "cells"
     anywhere = True
 

@@ -26,6 +26,8 @@ class Brier(OfEvents):
     """
 
     goal = "0"
+    equitable = True
+    bounds = (0.0, 1.0)
     scope = "cells"
     anywhere = True
 

@@ -21,6 +21,7 @@ class ClassAccuracy(Score):
 
     penalty: float = 0.1
     goal = "higher"
+    bounds = (0.0, 1.0)
     scope = "set"
     needs_labels = True
     needs_train = True

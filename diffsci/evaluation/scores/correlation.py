@@ -25,6 +25,8 @@ class Correlation(Score):
     """
 
     goal = "1"
+    equitable = True
+    bounds = (-1.0, 1.0)
     anywhere = True
 
     def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:

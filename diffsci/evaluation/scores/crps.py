@@ -60,6 +60,11 @@ class Crps(Score):
     scope = "cells"
     anywhere = True
 
+    @property
+    def equitable(self) -> bool:  # type: ignore[override]
+        """As it is fair."""
+        return self.fair
+
     def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
         """The area mean of the CRPS of each case."""
         return pairs.average(crps(pairs.members, pairs.truth, fair=self.fair))[:, None]

@@ -26,6 +26,7 @@ class Energy(Score):
     """
 
     goal = "0"
+    equitable = True
     anywhere = True
 
     def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:

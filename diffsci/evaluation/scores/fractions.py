@@ -32,6 +32,7 @@ class Fractions(OfEvents):
 
     cells: int = 5
     goal = "1"
+    bounds = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         fits = self.cells >= 1 and self.cells % 2 == 1

@@ -45,6 +45,7 @@ class Memorisation(Score):
 
     percentile: float = 1.0
     goal = "0"
+    bounds = (0.0, 1.0)
     scope = "set"
     needs_train = True
 

@@ -28,6 +28,7 @@ class Precision(Score):
 
     neighbours: int = 3
     goal = "higher"
+    bounds = (0.0, 1.0)
     scope = "set"
 
     def __post_init__(self) -> None:

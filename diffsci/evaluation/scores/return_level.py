@@ -6,6 +6,7 @@ that both know as little of the tail; averaged over members and over the area.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class ReturnLevel(Score):
 
     period: float = 10.0
     goal = "0"
+    bounds = (-math.inf, math.inf)
     scope = "set"
 
     def __post_init__(self) -> None:

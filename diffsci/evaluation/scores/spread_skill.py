@@ -28,6 +28,7 @@ class SpreadSkill(Score):
     """
 
     goal = "1"
+    equitable = True
     scope = "cells"
     anywhere = True
 

@@ -32,6 +32,7 @@ class ThresholdCrps(OfEvents):
 
     tail: Literal["upper", "lower"] = "upper"
     goal = "0"
+    equitable = True
     scope = "cells"
     anywhere = True
 

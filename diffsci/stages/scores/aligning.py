@@ -16,12 +16,13 @@ from diffsci.data.catalog import Entry, Source, load_entry
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel
 from diffsci.data.reader import open_raw
-from diffsci.errors import DataError
+from diffsci.errors import ConfigError, DataError
 from diffsci.evaluation.blocks import Values
 from diffsci.forecasting.store.names import renaming
 from diffsci.forecasting.store.views import store_of
 from diffsci.grid import Grid
 from diffsci.stages.scores import forecast_files, foreign
+from diffsci.stages.scores.alike import require_alike
 from diffsci.stages.scores.foreign import LEAD
 from diffsci.stages.scores.stored import Layout
 
@@ -40,6 +41,7 @@ class Aligned:
         leads: Hours, or the unit of a simulation's time; none without leads.
         lead_unit: Of those.
         keys: Name of each case.
+        sources: Name of a forecast, or `truth` -> where it lies.
         left_out: Cases of the forecast that are not scored, for what reason.
     """
 
@@ -50,6 +52,7 @@ class Aligned:
     leads: tuple[float, ...] | None
     lead_unit: str
     keys: tuple[str, ...]
+    sources: Mapping[str, str]
     left_out: tuple[str, ...] = ()
 
 
@@ -71,9 +74,12 @@ def align(
         missing: What a NaN of the truth means, where its own attributes do not say.
 
     Raises:
+        ConfigError: For a baseline that is called as the forecast or the truth is.
         DataError: For another grid, other units, or no case in common.
         StorageError: When something is not there.
     """
+    for name in {"model", "truth"} & set(baselines or {}):
+        raise ConfigError(f"baselines: {name} is the name of another row; give it one of its own")
     stores, sources = {}, {}
     for name, given in {"model": forecast, **(baselines or {})}.items():
         sources[name] = _source(name, given)
@@ -111,6 +117,9 @@ def align(
             part = _taken(part, lead_dim, first[lead_dim].values, sources[name])
         conversions = foreign.conversions(store[names], known, sources[name])
         made[name] = layout.values(part, conversions)
+    for name in made:
+        unstated = foreign.unstated(stores[name][names], known)
+        require_alike(made[name], true, channels, unstated, sources[name])
     hours, unit = _leads(first, lead_dim)
     return Aligned(
         forecasts=made,
@@ -120,6 +129,7 @@ def align(
         leads=hours,
         lead_unit=unit,
         keys=tuple(_key(case) for case in cases),
+        sources=sources | {"truth": "truth" if isinstance(truth, xr.Dataset) else str(truth)},
         left_out=left_out,
     )
 
@@ -254,9 +264,7 @@ def _verifying(
     told: tuple[str, ...] = ()
     if not has.all():
         told = (f"{(~has).sum()} of {len(has)} cases are left out, whose truth is not all there",)
-        log.warning(
-            "%d of %d cases are left out, whose truth is not all there", (~has).sum(), len(has)
-        )
+        log.warning("%s", told[0])
     cases = cases[has]
     if not laid_out:
         return layout.by_valid_time(known, rows[has]), cases, told

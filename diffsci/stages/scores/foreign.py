@@ -203,6 +203,15 @@ def conversions(
     return made
 
 
+def unstated(forecast: xr.Dataset, truth: xr.Dataset) -> tuple[str, ...]:
+    """Variables that have no units in one of the two."""
+    return tuple(
+        str(name)
+        for name in forecast.data_vars
+        if not all(str(ds[name].attrs.get("units", "")) for ds in (forecast, truth))
+    )
+
+
 def converted(ds: xr.Dataset, by: Mapping[str, tuple[float, float]]) -> xr.Dataset:
     """The values of a block in the units of the truth."""
     changed = {

@@ -22,7 +22,7 @@ from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
-from diffsci.evaluation.scores.base import Score
+from diffsci.evaluation.scores.base import USUAL, Score
 from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Pipeline
 from diffsci.stages.prepare import Prepared
@@ -30,8 +30,6 @@ from diffsci.stages.scores.referring import made, problem_of, windows_of, with_g
 from diffsci.stages.scores.telling import cost, summary
 
 log = logging.getLogger(__name__)
-
-_DEFAULT_SCORES = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "spectrum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +97,6 @@ def score(
         scores=_scores(section, prepared),
         resamples=section.resamples,
         confidence=section.confidence,
-        seed=pipeline.seed,
         labels=prepared.labels(),
         train=problem.train_truth,
         train_labels=prepared.train_labels(windows_of(prepared)),
@@ -220,7 +217,7 @@ def _scores(section: Evaluate, prepared: Prepared) -> tuple[Score, ...]:
     """Those that were asked for, else the usual ones and what fits data with classes."""
     if section.scores:
         return section.scores
-    names = list(_DEFAULT_SCORES)
+    names = list(USUAL)
     if not prepared.ports.condition:
         names.append("memorisation")
     if (

@@ -23,7 +23,7 @@ from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
 from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
-from diffsci.evaluation.scores.base import Score
+from diffsci.evaluation.scores.base import USUAL, Score
 from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Runtime
 from diffsci.stages.scores.aligning import Aligned, align
@@ -31,7 +31,6 @@ from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
 
-DEFAULT = ("crps", "rmse", "bias", "spread_skill", "rank_histogram", "coverage", "spectrum")
 _SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval", "reliability")
 """Scores that one member has none of."""
 
@@ -63,16 +62,21 @@ def score(
 
     Raises:
         ConfigError: For an unknown score or option, or a device that is not there.
-        DataError: For another grid, other units, no case in common, or a NaN that is not declared.
-        NumericsError: For a forecast that is not finite where the truth is.
+        DataError: For another grid, other units, no case in common, or values that are not finite
+            and not declared to be gaps.
         StorageError: When something is not there, or cannot be written.
     """
     if out is not None and (out / "run.json").exists():
         raise StorageError(
             f"{out}: is the folder of a run, whose own scores would be lost; name another by --out"
         )
+    if out is not None and (out / "scores.csv").exists():
+        raise StorageError(
+            f"{out}: has scores already, which would be lost; name another folder by --out, or "
+            "delete this one"
+        )
     section = Evaluate(scores=(), baselines=())
-    measures = tuple(named(one) if isinstance(one, str) else one for one in scores or DEFAULT)
+    measures = tuple(named(one) if isinstance(one, str) else one for one in scores or USUAL)
     place = _device(device)
     aligned = align(forecast, truth, baselines, leads=leads, missing=missing)
     _tell_single(aligned, measures)
@@ -85,8 +89,8 @@ def score(
         scores=measures,
         resamples=section.resamples,
         confidence=section.confidence,
-        seed=0,
         keys=aligned.keys,
+        sources=aligned.sources,
         lead_unit=aligned.lead_unit,
         device=place,
     )
@@ -95,6 +99,23 @@ def score(
         inputs |= {f"baseline {name}": _title(given) for name, given in (baselines or {}).items()}
         _write(out, aligned, found, inputs)
     return found
+
+
+def rows_of(baselines: Sequence[Path]) -> dict[str, Path]:
+    """A name for each, by which its rows are known: the file's, with its folder's where needed.
+
+    Raises:
+        ConfigError: For two of one name in folders of one name.
+    """
+    stems = [path.resolve().stem for path in baselines]
+    named: dict[str, Path] = {}
+    for path, stem in zip(baselines, stems, strict=True):
+        clear = stems.count(stem) == 1 and stem not in ("model", "truth")
+        name = stem if clear else f"{path.resolve().parent.name}/{stem}"
+        if name in named:
+            raise ConfigError(f"--baseline {path}: {named[name]} is called {name}, too; rename one")
+        named[name] = path
+    return named
 
 
 def _device(word: str) -> str | None:
@@ -115,6 +136,13 @@ def named(text: str) -> Score:
         ConfigError: For an unknown word, key or value.
     """
     word, *options = text.split(":")
+    for option in options:
+        key, _, value = option.partition("=")
+        if not key.strip() or not value.strip():
+            raise ConfigError(
+                f"--scores {text}: {option or 'an option'} has no value; write KEY=VALUE after "
+                "the colon, such as brier:threshold=280"
+            )
     try:
         kind = families.load("scores", word)
     except ConfigError as error:

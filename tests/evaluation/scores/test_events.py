@@ -175,7 +175,7 @@ def test_thresholds_are_quantiles_of_the_training_set_in_each_cell():
     )
     for kind in (Brier, Fractions):
         assert value(kind(quantile=0.8), pairs) == value(kind(threshold=0.0), shifted)
-    with pytest.raises(ConfigError, match="brier: needs the training set.*give `threshold`"):
+    with pytest.raises(ConfigError, match="brier: needs a training set.*brier:threshold=280"):
         Brier().statistics(Pairs(members=pairs.members, truth=pairs.truth, weights=pairs.weights))
     with pytest.raises(ConfigError, match="quantile: got 1.5, expected a share"):
         Brier(quantile=1.5)

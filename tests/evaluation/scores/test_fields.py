@@ -144,7 +144,7 @@ def test_the_table_has_one_row_of_a_time_in_the_unit_of_leads():
     found = results(line(), leads=(6.0, 12.0))
     made = evaluate(
         found.forecasts, found.truth, channels=found.channels, grid=found.grid, leads=found.leads,
-        scores=[CorrelationTime(), Correlation()], resamples=10, confidence=0.9, seed=0,
+        scores=[CorrelationTime(), Correlation()], resamples=10, confidence=0.9,
         lead_unit="h",
     )  # fmt: skip
     rows = [row for row in made.rows if row.score == "correlation_time"]

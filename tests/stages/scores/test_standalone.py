@@ -9,11 +9,11 @@ import xarray as xr
 from click.testing import CliRunner
 
 from diffsci.cli import main
-from diffsci.errors import DataError, StorageError
+from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.evaluation.blocks import whole
 from diffsci.evaluation.scores.crps import crps
 from diffsci.stages.scores.aligning import align
-from diffsci.stages.scores.standalone import score
+from diffsci.stages.scores.standalone import rows_of, score
 
 HOUR = np.timedelta64(1, "h")
 LATITUDE, LONGITUDE = np.array([50.0, 51.0, 52.0]), np.array([-2.0, -1.0, 0.0, 1.0])
@@ -273,8 +273,8 @@ def test_a_lead_without_values_is_named_and_can_be_left_out(files):
     made = ensemble(truth)
     spoiled(made, made.prediction_timedelta == HOUR).to_netcdf(folder / "made.nc")
     done = asked(folder)
-    assert done.exit_code == 4
-    assert "2m_temperature has 180 values that are not finite" in done.stderr
+    assert done.exit_code == 3
+    assert f"model ({folder / 'made.nc'}): 2m_temperature has 180 values that are" in done.stderr
     assert "of lead 1 there is none: leave it out with `--leads`" in done.stderr
     assert not (folder / "out").exists()
     found = score(folder / "made.nc", folder / "truth.nc", leads=[6.0, 12.0], scores=["crps"])
@@ -293,7 +293,7 @@ def test_gaps_of_the_truth_are_refused_unless_they_are_declared(files):
     spoiled(truth, sea).to_netcdf(folder / "truth.nc")
     done = asked(folder)
     assert done.exit_code == 3
-    assert "truth: 2m_temperature has 36 values that are not finite" in done.stderr
+    assert f"truth ({folder / 'truth.nc'}): 2m_temperature has 36 values that are" in done.stderr
     assert "declare them: `--missing`" in done.stderr
     # The forecast has values there, or has none: they count alike, which is not at all.
     one = score(folder / "made.nc", folder / "truth.nc", scores=["crps"], missing="static")
@@ -312,9 +312,10 @@ def test_a_forecast_with_gaps_that_the_truth_has_not_is_refused_with_their_numbe
     folder, truth = files
     spoiled(ensemble(truth), truth.latitude > 51.5).to_netcdf(folder / "made.nc")
     done = asked(folder, "--missing", "static")
-    assert done.exit_code == 4
+    assert done.exit_code == 3
     # 3 cases, 5 members, 3 leads, 4 cells.
-    assert "model: 2m_temperature has 180 values that are not finite" in done.stderr
+    assert "made.nc): 2m_temperature has 180 values that are not finite" in done.stderr
+    assert "make the forecast again, or, where the gaps are meant, leave these" in done.stderr
 
 
 def test_one_member_has_no_spread_and_that_is_said(files, caplog):
@@ -366,7 +367,7 @@ def test_scores_have_options_on_the_command_line(files):
     for option, told in (
         ("brier:treshold=280", "did you mean 'threshold'?"),
         ("brier:quantile=2", "got 2.0, expected a share between 0 and 1"),
-        ("brier", "brier compares with training data, and there is none"),
+        ("brier", "brier: needs a training set for its quantile 0.9, and there is none"),
     ):
         done = CliRunner().invoke(main, ["score", str(folder / "made.nc"), "--truth",
                                          str(folder / "truth.nc"), "--scores", option])  # fmt: skip
@@ -395,3 +396,61 @@ def test_data_sets_are_scored_from_python_as_files_are(files):
                 scores=["crps", "spectrum"])  # fmt: skip
     assert one.rows == two.rows and one.forecasts == ("model", "other")
     assert one.skill("other")[0].value == pytest.approx(0, abs=0.3)
+
+
+def test_a_forecast_without_units_that_cannot_be_in_the_truths_is_refused(files, caplog):
+    folder, truth = files
+    made = ensemble(truth)
+    cold = made.copy(deep=True)
+    cold["2m_temperature"] = cold["2m_temperature"].drop_attrs() - 273.15
+    cold.to_netcdf(folder / "made.nc")
+    done = asked(folder)
+    assert done.exit_code == 3 and not (folder / "out").exists()
+    assert "do not both say their units" in done.stderr and "as degC they would fit" in done.stderr
+    assert "ds['2m_temperature'].attrs['units'] = 'degC'" in done.stderr
+    # Where both say one unit a warning is all; values are never changed by a guess.
+    said = cold["2m_temperature"].assign_attrs(units="K")
+    found = score(cold.assign({"2m_temperature": said}), truth, scores=["bias"])
+    assert "2m_temperature is far from the truth" in caplog.text
+    value = found.row("model", "2m_temperature", "bias").value
+    usual = score(made, truth, scores=["bias"]).row("model", "2m_temperature", "bias").value
+    assert value == pytest.approx(usual - 273.15, abs=1e-4)
+
+
+def test_scores_that_are_there_are_not_written_over(files):
+    folder, truth = files
+    ensemble(truth).to_netcdf(folder / "made.nc")
+    assert asked(folder).exit_code == 0
+    before = (folder / "out" / "scores.csv").read_bytes()
+    done = asked(folder, "--leads", "6")
+    assert done.exit_code == 5 and "has scores already" in done.stderr and "--out" in done.stderr
+    assert (folder / "out" / "scores.csv").read_bytes() == before
+
+
+def test_baselines_of_one_name_and_one_named_model_have_rows_of_their_own(tmp_path):
+    paths = [tmp_path / "a" / "forecast.nc", tmp_path / "b" / "forecast.nc", tmp_path / "model.nc"]
+    named = rows_of(paths)
+    assert list(named) == ["a/forecast", "b/forecast", f"{tmp_path.name}/model"]
+    assert list(rows_of([tmp_path / "ifs.nc"])) == ["ifs"]
+    with pytest.raises(ConfigError, match="is called a/forecast, too; rename one"):
+        rows_of([paths[0], tmp_path / "c" / ".." / "a" / "forecast.zarr", paths[1]])
+    with pytest.raises(ConfigError, match="model is the name of another row"):
+        align(ensemble(analysis()), analysis(), {"model": ensemble(analysis())})
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "told"),
+    [
+        ("brier", "--scores brier:threshold=280"),
+        ("threshold_crps", "--scores threshold_crps:threshold=280"),
+        ("brier:threshold=", "threshold= has no value; .*brier:threshold=280"),
+        ("brier:280", "280 has no value; write KEY=VALUE"),
+    ],
+)
+def test_a_threshold_that_is_lacking_is_told_with_how_to_write_it(files, asked_for, told):
+    _, truth = files
+    with pytest.raises(ConfigError, match=told):
+        score(ensemble(truth), truth, scores=[asked_for])
+    # What the message says works.
+    made = score(ensemble(truth), truth, scores=["brier:threshold=280"])
+    assert 0 <= made.row("model", "2m_temperature", "brier").value < 0.1

@@ -34,7 +34,6 @@ def told(request, tmp_path_factory):
         scores=(Crps(), Rmse(), SpreadSkill(), Spectrum()),
         resamples=3,
         confidence=0.9,
-        seed=0,
         keys=prepared.evaluation.cases.keys,
     )
     return request.param, loaded.pipeline, prepared, scores

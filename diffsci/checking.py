@@ -92,6 +92,11 @@ def prepare(source: str, options: Preparing, roots: tuple[Path, ...] = ()) -> Pa
         options: Where to, and how.
         roots: Folders that may hold a `data_catalog`.
     """
+    from diffsci.data.prepared import processes
+
+    if options.workers > 1 and options.dask is None and not options.out.exists():
+        # Before anything else is imported here, so that both are done at once.
+        processes.begin([f"diffsci.data.domains.{options.domain or 'weather'}"])
     from diffsci import families
     from diffsci.data import reader
     from diffsci.data.checks import preflight

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data import files, generated, reader
+from diffsci.data import files, reader
 from diffsci.data.canonical import axes, places
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.checks import layout, streaming
@@ -125,9 +125,11 @@ def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
 def _opened(entry: Entry, problems: list[Problem]) -> xr.Dataset | None:
     """The raw data; every broken file is a problem of its own, and the whole is then not read."""
     try:
-        made = entry.source.generator is None or generated.store_path(generated.solver(entry))
-        if isinstance(made, Path) and not made.exists():
-            return None  # Its parameters are in order; making the data is left to the run.
+        if entry.source.generator is not None:
+            from diffsci.data import generated  # Solvers need torch, and files do not.
+
+            if not generated.store_path(generated.solver(entry)).exists():
+                return None  # Its parameters are in order; making the data is left to the run.
         return reader.open_raw(entry)
     except files.BrokenFiles as broken:
         problems += [_problem("unreadable", str(path), error) for path, error in broken.faults]

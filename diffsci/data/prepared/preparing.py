@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from diffsci.data import opening, reader, stacking
 from diffsci.data.checks import streaming
 from diffsci.data.checks.problems import Report
 from diffsci.data.checks.scanning import Scan
-from diffsci.data.prepared import blocks
+from diffsci.data.prepared import blocks, processes
 from diffsci.data.prepared.blocks import LEADS, NOTES, Box, Plan, boxes_of, closed, write_block
 from diffsci.data.recognising import ORDER
 from diffsci.data.sums import Sums
@@ -50,11 +49,7 @@ def prepare(plan: Plan) -> Path:
     if plan.target.exists():
         return _known(plan)
     if plan.workers > 1 and plan.dask is None:
-        # The server of processes imports what they need while this one opens the source.
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            [blocks.__name__, type(plan.domain).__module__]
-        )
-        forkserver.ensure_running()
+        processes.begin([type(plan.domain).__module__])
     raw = reader.open_raw(plan.entry)
     try:
         canonical = plan.domain.canonical(raw, plan.entry, None, plan.variables)

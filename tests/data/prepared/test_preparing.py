@@ -175,3 +175,31 @@ def test_the_command(tmp_path):
     assert told["statistics"]["t2m"]["count"] == 8 * 63
     with xr.open_zarr(tmp_path / "b.zarr", consolidated=False) as ds:
         assert ds["t2m"].attrs["units"] == "K"
+
+
+_ALONE = """
+import json, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from diffsci import checking
+def loaded(names):
+    return [name for name in names if name in sys.modules]
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    checking.prepare(str(folder / "a.nc"), checking.Preparing(out=folder / "a.zarr", workers=2))
+    with ProcessPoolExecutor(1, get_context("forkserver")) as pool:
+        there = pool.submit(loaded, ["torch", "h5py", "dask.array"]).result()
+    print(json.dumps([loaded(["torch"]), there]))
+"""
+
+
+def test_files_are_prepared_without_torch(tmp_path):
+    """It takes longer to import than 1 GiB to prepare; what workers need, their server imports."""
+    makers.weather().to_netcdf(tmp_path / "a.nc")
+    (tmp_path / "alone.py").write_text(_ALONE)
+    command = [sys.executable, str(tmp_path / "alone.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=os.getcwd(),
+                          env=os.environ | {"PYTHONPATH": os.getcwd()})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], ["h5py", "dask.array"]]

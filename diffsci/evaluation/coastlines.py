@@ -37,7 +37,8 @@ def coastlines() -> tuple[Float[np.ndarray, "point 2"], ...]:
             except (OSError, ValueError) as error:
                 log.warning("%s: cannot be read (%s); maps have no coastlines", path, error)
                 return ()
-    log.info("maps have no coastlines: there are none in %s", folders()[0])
+    wanted = folders()[0] / "shapefiles" / "natural_earth" / "physical"
+    log.info("maps have no coastlines: put Natural Earth's files ne_110m_coastline in %s", wanted)
     return ()
 
 

@@ -149,7 +149,7 @@ def test_coastlines_come_from_the_disk(coast):
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (None, "maps have no coastlines: there are none in"),
+        (None, "maps have no coastlines: put Natural Earth.s files ne_110m_coastline in"),
         (b"PK" + bytes(200), "cannot be read .not a shapefile.; maps have no coastlines"),
         ((9994).to_bytes(4, "big") + bytes(96) + polyline(LINES)[:-8], "ends in the middle"),
     ],

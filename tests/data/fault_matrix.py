@@ -295,6 +295,7 @@ FAULTS = {
     "a variable of NaN alone": ("nan", ways(lambda ds, r: ds.assign(t2m=ds.t2m * np.nan + 0))),
     "-9999 for missing values": ("sentinel", ways(spot(-9999.0, 5))),
     "1e20 for missing values": ("sentinel", ways(spot(1e20, 5))),
+    "9999 for missing values": ("sentinel", ways(spot(9999.0, 5))),
     "-32768 left of packing": ("sentinel", ways(spot(-32768.0, 3))),
     "a constant variable": ("constant", ways(lambda ds, r: ds.assign(t2m=ds.t2m * 0 + 5))),
     "no units anywhere": ("units-missing", ways(lambda ds, r: ds.drop_attrs())),

@@ -212,7 +212,11 @@ LARGE = np.linspace(1, 9, 8 * 7 * 9).reshape(8, 7, 9)
         (np.where(LARGE > 8.5, 9.96921e36, LARGE * 1e15), "9.96921e\\+36"),
         (np.where(LARGE > 8.5, -1e30, LARGE), "-1e\\+30"),
         (np.where(LARGE > 8.5, -999.9, LARGE), "-999.9"),
+        (np.where(LARGE > 8.5, -1000, LARGE), "-1000"),
+        (np.where(LARGE > 8.5, 9999, LARGE), "9999"),
+        (np.where(LARGE > 8.5, 32767, LARGE), "32767"),
         (np.where(LARGE > 8.5, -9999, LARGE * -1500), None),
+        (np.where(LARGE > 8.5, 9999, LARGE * 1150), None),
     ],
 )
 def test_huge_data_is_no_fill_value_and_a_huge_fill_value_is(values, fill, tmp_path):
@@ -224,6 +228,22 @@ def test_huge_data_is_no_fill_value_and_a_huge_fill_value_is(values, fill, tmp_p
     else:
         with pytest.raises(DataError, match=f"{fill}, which looks like a fill value"):
             reader.read(path, Weather(), ALL)
+
+
+@pytest.mark.parametrize("huge", [-1000.0, -9999.0, 9999.0, 1e20])
+def test_a_fill_value_is_told_in_the_units_of_its_file(huge, tmp_path):
+    """-1000 degC are -726.85 K, which is no usual fill value."""
+    ds = makers.weather()
+    ds["t2m"] = (ds["t2m"] - 273.15).assign_attrs(units="degC")
+    ds["t2m"][2, 3, 4] = huge
+    with pytest.raises(DataError, match="looks like a fill value") as told:
+        read_as(tmp_path, ds, "variables: {t2m: {units: K}}")
+    assert f"1 of 504 values are {huge:g}, " in str(told.value)
+    assert f"`variables: {{t2m: {{fill: {huge:g}, missing: static}}}}` in" in str(told.value)
+    found = read_as(
+        tmp_path, ds, f"variables: {{t2m: {{units: K, fill: {huge!r}, missing: moving}}}}"
+    )
+    assert np.isnan(found.values).sum() == 1
 
 
 # Boundaries ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,15 @@ from diffsci.data.canonical import times as stamps
 from diffsci.data.checks.problems import Report
 from diffsci.data.ranges import WITHIN
 
-_FILLS = {float(np.float32(v)) for v in (-9999, -999, -99999, -32768, -32767, -999.9)}
+_FILLS = (-9999, -999, -99999, -32768, -32767, -999.9, -1000, 9999, 99999, 32766, 32767)
 _HUGE = 1e15
+
+
+@cache
+def _fills(conversion: tuple[float, float]) -> dict[float, float]:
+    """Usual fill values of a file, by what they are in the units that its values come to."""
+    scale, offset = conversion
+    return {float(np.float32(np.float32(v) * scale + offset)): float(v) for v in _FILLS}
 
 
 @dataclass
@@ -31,12 +39,14 @@ class Scan:
         missing: What a NaN of it means.
         unit: Of its values.
         valid: The range outside of which the file says that values are missing, in words.
+        conversion: Factor and offset from the file's units to `unit`.
     """
 
     name: str
     missing: str = "forbidden"
     unit: str = "1"
     valid: str = ""
+    conversion: tuple[float, float] = (1.0, 0.0)
     size: int = 0
     bad: int = 0
     first: str = ""
@@ -57,6 +67,7 @@ class Scan:
             name=name,
             missing=str(attributes.get("missing", "forbidden")),
             unit=str(attributes.get("units", "1")),
+            conversion=tuple(attributes.get("conversion", (1.0, 0.0))),
             valid="" if valid is None else f"{valid[0]:g} to {valid[1]:g}",
         )
 
@@ -86,7 +97,8 @@ class Scan:
                 if not values.size:
                     return
                 low, high = float(values.min()), float(values.max())
-        odd = {value for value in (low, high) if value in _FILLS or abs(value) >= _HUGE}
+        fills = _fills(self.conversion)
+        odd = {value for value in (low, high) if value in fills or abs(value) >= _HUGE}
         for value in odd:
             hits = values == value
             count, where = self.suspects.get(value, (0, ""))
@@ -148,11 +160,14 @@ class Scan:
             )
         for value, (count, where) in self.suspects.items():
             if self._is_fill(value):
+                scale, offset = self.conversion
+                written = _fills(self.conversion).get(value, (value - offset) / scale)
                 report.add(
                     "sentinel",
-                    f"{count} of {self.size} values are {value:g}, which looks like a fill value"
+                    f"{count} of {self.size} values are {written:g}, which looks like a fill value"
                     + (f", the first at {where}" if where else ""),
-                    "declare it as `_FillValue` in the file, and say `missing:` in the entry",
+                    f"say `variables: {{{self.name}: {{fill: {written:g}, missing: static}}}}` in "
+                    "the entry, or `missing: moving`, or declare it as `_FillValue` in the file",
                     variable=self.name,
                 )
                 return
@@ -191,7 +206,7 @@ class Scan:
     def merged(cls, name: str, parts: list[dict[str, Any]]) -> Scan:
         """The scan of blocks that `to_dict` told, in their order."""
         first = {key: parts[0][key] for key in ("missing", "unit", "valid")}
-        whole = cls(name=name, **first)
+        whole = cls(name=name, conversion=tuple(parts[0]["conversion"]), **first)
         for part in parts:
             whole.size += part["size"]
             whole.bad += part["bad"]
@@ -224,8 +239,9 @@ class Scan:
         """
         if self.low > self.high:
             return False
-        if extreme in _FILLS:
-            return self.low - extreme > 0.5 * (self.high - self.low)
+        if extreme in _fills(self.conversion):
+            apart = max(self.low - extreme, extreme - self.high)
+            return apart > 0.5 * (self.high - self.low)
         return abs(extreme) >= _HUGE and abs(extreme) >= 1e4 * max(abs(self.low), abs(self.high))
 
 

@@ -1,5 +1,6 @@
 """Laws that every score keeps, whichever it is."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,37 @@ def test_a_change_of_unit_changes_the_value_as_its_unit_says(score):
     np.testing.assert_allclose(
         value(score, pairs(unit=4.0)), factor * value(score, pairs()), rtol=1e-9, atol=1e-13
     )
+
+
+def of_kind(kind, seed):
+    """Random members: of the truth's law, turned over, far above it or below, or it itself."""
+    given, random = pairs(), np.random.default_rng(seed)
+    truth = random.normal(size=given.truth.shape)
+    noise = random.normal(size=given.members.shape)
+    members = {
+        "alike": noise,
+        "turned": 0.1 * noise - truth[:, None],
+        "above": 30 + 5 * noise,
+        "below": 0.1 * noise - 30,
+        "perfect": np.broadcast_to(truth[:, None], noise.shape),
+    }
+    return replace(given, members=members[kind], truth=truth)
+
+
+@pytest.mark.parametrize("kind", ["alike", "turned", "above", "below", "perfect"])
+def test_values_lie_within_the_bounds(score, kind):
+    """Between which the ends of its interval lie, too."""
+    low, high = score.bounds
+    if families.name_of(score) == "mmd" and kind in ("alike", "perfect"):
+        low = -math.inf  # an unbiased estimate of 0; its interval knows that (`intervals.py`)
+    # A perfect score is a difference of equal numbers of size 1: rounding may leave it below 0.
+    slack = 1e-12
+    for seed in range(3):
+        statistics = score.along(score.statistics(of_kind(kind, seed))[None], (6.0,))[0]
+        weights = np.random.default_rng(seed).dirichlet(np.ones(CASES), size=20)
+        found = score.value(np.concatenate([statistics.mean(axis=0)[None], weights @ statistics]))
+        inside = (found >= low - slack) & (found <= high + slack)
+        assert (inside | np.isnan(found)).all(), (seed, found[~inside])
 
 
 def test_value_works_on_many_resamples_at_once(score):

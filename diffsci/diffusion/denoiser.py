@@ -7,7 +7,7 @@ exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -33,6 +33,7 @@ class Denoiser(nn.Module):
         shaping: What makes its noise of white noise, in training and sampling alike; none for
             white noise.
         random: Length of the random vector that `direct` takes; 0 for none.
+        networks: Networks in `network`, of which each member of a forecast takes one.
 
     Attributes:
         autocast: Dtype in which the network computes where that is safe; none: as it is called. All
@@ -52,6 +53,7 @@ class Denoiser(nn.Module):
         learned: LearnedVariance | None = None,
         shaping: Shaping | None = None,
         random: int = 0,
+        networks: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
@@ -60,6 +62,7 @@ class Denoiser(nn.Module):
         self.learned = learned
         self._shaping = shaping
         self.random = random
+        self.networks = networks
 
     @property
     def noise_is_white(self) -> bool:
@@ -71,6 +74,21 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "batch channel *space"]:
         """The noise that white noise stands for."""
         return white if self._shaping is None else self._shaping(white)
+
+    def of_members(
+        self, scalars: Float[Tensor, "batch parameter"] | None, members: Sequence[int], like: Tensor
+    ) -> Float[Tensor, "batch number"] | None:
+        """Scalars by which each member of a forecast is made by its own network, if any has one.
+
+        Args:
+            scalars: Numbers the model is given.
+            members: Number of each row's member.
+            like: Of the dtype and on the device that the model is called with.
+        """
+        if self.networks == 1:
+            return scalars
+        turn = like.new_tensor([1 + number % self.networks for number in members])[:, None]
+        return turn if scalars is None else torch.cat([scalars, turn], dim=1)
 
     def forward(
         self,

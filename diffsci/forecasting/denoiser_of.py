@@ -55,4 +55,5 @@ def denoiser_of(pipeline: Pipeline, ports: Ports) -> Denoiser:
         learned=None if train is None else train.objective.learned(ports.target, ports.grid),
         shaping=None if white else model.noise.shaping(ports.grid),
         random=ports.noise,
+        networks=model.network.networks,
     )

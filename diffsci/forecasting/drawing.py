@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,8 @@ class Drawing:
         engine = self.engine
         count = engine.channels * engine.task.emits
         like = torch.empty(len(rows), count, *engine.grid.sizes, device=engine.device.name)
+        scalars = engine.denoiser.of_members(seen.scalars, rows.members, like)
+        seen = replace(seen, scalars=scalars)
         if engine.sampler is None:
             return self._at_once(seen, member_noise, like)
         whole: ConditionalDenoise = self._estimate

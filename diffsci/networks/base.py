@@ -62,9 +62,11 @@ class Module(nn.Module):
     Attributes:
         checkpointing: Whether blocks are computed again on the way back, so that training holds
             their inputs alone: less memory for about a third more time, and the same bits.
+        shares: Parts into which the rows of a batch are cut in training.
     """
 
     checkpointing: bool = False
+    shares: int = 1
 
     def forward(
         self,
@@ -100,6 +102,11 @@ class Module(nn.Module):
 
 class Network(ABC):
     """A family member: frozen dataclass of hyper-parameters."""
+
+    @property
+    def networks(self) -> int:
+        """Networks that it builds, of which each member of a forecast takes one."""
+        return 1
 
     @abstractmethod
     def check(self, ports: Ports) -> None:

@@ -152,8 +152,12 @@ def _measured(
         for parameter in parameters:
             parameter.grad = torch.empty_like(parameter)
         held = [*network.parameters(), *network.buffers()]
-        batch = _batch(ports, sizes, held)
-        live = _Live(batch, [*held, *(p.grad for p in parameters if p.grad is not None)])
+        # Of rows shared out among networks, what is held of a share grows with the batch too.
+        share = _batch(ports, sizes, held)
+        batch = share * network.shares
+        live = _Live(
+            batch, [*held, *(p.grad for p in parameters if p.grad is not None)], share=share
+        )
         inputs = _inputs(ports, sizes, batch)
         stack.enter_context(torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bf16"))
         stack.enter_context(live)
@@ -216,13 +220,14 @@ class _Live(TorchDispatchMode):
     libraries lay fields out in their own way.
 
     Args:
-        batch: Storages of a multiple of so many bytes grow with the batch.
+        batch: Rows that go through the network.
         elsewhere: These are counted elsewhere; they must outlive this mode.
+        share: Storages of a multiple of so many bytes grow with the batch.
     """
 
-    def __init__(self, batch: int, elsewhere: Iterable[Tensor]) -> None:
+    def __init__(self, batch: int, elsewhere: Iterable[Tensor], *, share: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.batch = batch
+        self.batch, self.share = batch, share
         self.flop = self.peak_each = self.peak_fixed = 0
         self._each = self._fixed = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in elsewhere}
@@ -246,7 +251,7 @@ class _Live(TorchDispatchMode):
         work = []
         if func in _CONVOLUTIONS:
             work = [value for value in args if isinstance(value, Tensor)] + found
-        each = sum(value.nbytes for value in work if value.nbytes % self.batch == 0)
+        each = sum(value.nbytes for value in work if value.nbytes % self.share == 0)
         rest = sum(value.nbytes for value in work) - each
         self.peak_each = max(self.peak_each, (self._each + each) // self.batch)
         self.peak_fixed = max(self.peak_fixed, self._fixed + rest)
@@ -265,7 +270,7 @@ class _Live(TorchDispatchMode):
         self._add(-size)
 
     def _add(self, size: int) -> None:
-        if size % self.batch == 0:
+        if size % self.share == 0:
             self._each += size
         else:
             self._fixed += size

@@ -86,17 +86,18 @@ class Judge:
         rows = torch.arange(len(batch), device=batch.target.device).repeat_interleave(count)
         given = batch.take(rows)
         noise = self._noise_of(first, len(batch))
+        own = denoiser.of_members(given.scalars, [*range(count)] * len(batch), given.target)
         if self.sampler is None:
             width = denoiser.random
             random = noise(given.target.new_empty(len(rows), width), 0) if width else None
-            made = denoiser.direct(given.target, given.condition, given.scalars, random)
+            made = denoiser.direct(given.target, given.condition, own, random)
         else:
 
             def shaped(like: Tensor, index: int) -> Tensor:
                 return denoiser.shaped(noise(like, index))
 
             def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-                estimate: Tensor = denoiser(x_t, t, given.condition, given.scalars)
+                estimate: Tensor = denoiser(x_t, t, given.condition, own)
                 return estimate
 
             schedule = denoiser.schedule

@@ -7,11 +7,13 @@ import torch
 from diffsci import families
 from diffsci.grid import Grid
 from diffsci.networks.base import Ports
+from diffsci.networks.mlp import MLP
 
 SMALL = {
     "unet": {"channels": (8, 16), "attention": (1,)},
     "dit": {"width": 24, "depth": 2, "heads": 2},
     "mlp": {"width": 24, "depth": 2},
+    "deep_ensemble": {"of": MLP(width=24, depth=2), "count": 2},
 }
 PORTS = Ports(
     target=2,

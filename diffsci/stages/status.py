@@ -86,7 +86,7 @@ class Status:
                 ("validation", self.validation, self.validation_step),
             ):
                 of = "" if step in (None, self.step) else f" at step {step}"
-                parts += [] if value is None else [f"{word} {value:.4f}{of}"]
+                parts += [] if value is None else [f"{word} {value:#.4g}{of}"]
             told.append(f"  training  {', '.join(parts)}")
         if self.chosen is not None:
             told.append(f"  model     the average {self.chosen}")

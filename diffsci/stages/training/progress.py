@@ -102,9 +102,9 @@ class Progress:
             | {f"train/loss_by_level/{centre:.3g}": loss for centre, loss in by_level.items()},
             step.step,
         )
-        loss = "no loss" if self.loss is None else f"loss {self.loss:.4f}"
-        valid = "" if self.validation is None else f", validation {self.validation:.4f}"
-        valid += "" if self.crps is None else f", CRPS {self.crps:.4f}"
+        loss = "no loss" if self.loss is None else f"loss {self.loss:#.4g}"
+        valid = "" if self.validation is None else f", validation {self.validation:#.4g}"
+        valid += "" if self.crps is None else f", CRPS {self.crps:#.4g}"
         speed = f"{samples:.4g} samples/s, {wait:.0%} waiting for data"
         self.bar.set_postfix_str(f"{loss}{valid}, {speed}")
         if self.bar.disable:

@@ -52,6 +52,13 @@ def test_a_validation_is_told_in_the_first_line_after_it_alone(caplog):
     assert told == ["", "0.2500", "", "0.5000"]
 
 
+def test_a_small_loss_is_told_with_the_digits_that_it_has(caplog):
+    caplog.set_level("INFO")
+    progress = Progress(0, Train(steps=9, log_every=1), NullTracker())
+    progress.show(replace(step(1), loss=1.2345e-5, validation=0.0))
+    assert "loss 1.234e-05, validation 0.000, " in caplog.text
+
+
 @pytest.mark.parametrize(
     ("at", "why", "told"),
     [(4, "patience", True), (4, "hours", True), (9, "steps", False), (4, None, False)],

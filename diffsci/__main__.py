@@ -1,5 +1,15 @@
-"""`python -m diffsci`: the command line, as `torchrun -m diffsci` starts it."""
+"""The program, as `diffsci`, `python -m diffsci` and `torchrun -m diffsci` start it."""
 
-from diffsci.cli import main
+from diffsci import stopping
 
-main(prog_name="diffsci")
+
+def main() -> None:
+    """Run the command line; signals are heard before it is imported, which may take a second."""
+    stopping.at_start()
+    from diffsci.cli import main as command
+
+    command(prog_name="diffsci")
+
+
+if __name__ == "__main__":
+    main()

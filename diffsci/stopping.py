@@ -6,8 +6,9 @@
 A boundary is a training step, whose checkpoint is then saved, or a block of the forecast store.
 Outside of such work a signal ends at once: every file is whole or absent anyway (`files.py`).
 
-Handlers are installed by `listening`, which the command line alone calls. Under `diffsci.pipeline`
-called from Python there are none, `wanted` is always 0, and signals do what the program says.
+Handlers are installed by `listening`, and before it by `at_start`, which the command line alone
+calls. Under `diffsci.pipeline` called from Python there are none, `wanted` is always 0, and signals
+do what the program says.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
 RESUME_ME = 75
 """Exit code of a run that was asked to end and goes on by the same command (EX_TEMPFAIL)."""
@@ -29,6 +32,9 @@ INTERRUPTED = 130
 
 AT_ONCE = "stopped at once; the work in hand is not saved, and all that was saved before it stays"
 """What is true outside of `patiently`: while data is read, or a whole product is made."""
+
+_AGAIN_SECONDS = 0.05
+"""After which an end that Python has dropped is asked for again."""
 
 _ECHO_SECONDS = 2.0
 """A launcher of several processes hands on the Ctrl-C that its terminal gave to all of them."""
@@ -120,23 +126,64 @@ def listening(*, alone: bool = True) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kinds = [signal.SIGTERM, signal.SIGINT]
-    kinds += [] if sys.platform == "win32" else [signal.SIGUSR1]
-    # A shell without job control starts what is put in the background with SIGINT ignored, so that
-    # Ctrl-C reaches the foreground alone; that stays so.
-    kinds = [kind for kind in kinds if _heard(kind)]
     _wish.code, _wish.patient, _wish.alone, _wish.failing = 0, 0, alone, False
-    before = {kind: signal.signal(kind, _handle) for kind in kinds}
+    before = {kind: signal.signal(kind, _handle) for kind in _kinds()}
+    hook, sys.unraisablehook = sys.unraisablehook, partial(_dropped, sys.unraisablehook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for kind, handler in before.items():
             signal.signal(kind, _leave if _wish.code else handler)
         _wish.code = 0
 
 
+def at_start() -> None:
+    """Until a command has begun, a signal ends the process at once, by one line and its code."""
+    for kind in _kinds():
+        signal.signal(kind, _at_once)
+
+
+def begun() -> None:
+    """A command has begun: Ctrl-C is an exception again, until `listening`."""
+    if signal.getsignal(signal.SIGINT) is _at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _kinds() -> list[signal.Signals]:
+    kinds = [signal.SIGTERM, signal.SIGINT]
+    kinds += [] if sys.platform == "win32" else [signal.SIGUSR1]
+    # A shell without job control starts what is put in the background with SIGINT ignored, so that
+    # Ctrl-C reaches the foreground alone; that stays so.
+    return [kind for kind in kinds if _heard(kind)]
+
+
 def _heard(kind: signal.Signals) -> bool:
     return kind != signal.SIGINT or signal.getsignal(kind) is not signal.SIG_IGN
+
+
+def _at_once(number: int, _: FrameType | None) -> None:
+    _say(f"\n{signal.Signals(number).name}: ended at once, before any work was begun\n")
+    os._exit(_code_of(number))
+
+
+def _code_of(number: int) -> int:
+    return INTERRUPTED if number == signal.SIGINT else RESUME_ME
+
+
+def _dropped(before: Callable[[Any], object], told: Any) -> None:  # noqa: ANN401  as Python's
+    """Ask again for an end that came in the middle of a finaliser, whose exceptions Python drops.
+
+    By a signal and not here: what is raised here is dropped too.
+    """
+    if not isinstance(told.exc_value, Stopped):
+        before(told)
+        return
+    kind = signal.SIGINT if told.exc_value.code == INTERRUPTED else signal.SIGTERM
+    _wish.code = 0
+    again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), kind))
+    again.daemon = True
+    again.start()
 
 
 def _handle(number: int, _: FrameType | None) -> None:
@@ -146,7 +193,7 @@ def _handle(number: int, _: FrameType | None) -> None:
         os._exit(INTERRUPTED)
     if again:
         return
-    _wish.code = INTERRUPTED if number == signal.SIGINT else RESUME_ME
+    _wish.code = _code_of(number)
     _wish.since = now
     name = signal.Signals(number).name
     if _wish.failing:

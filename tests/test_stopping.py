@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -46,6 +47,54 @@ def test_outside_of_patient_work_it_ends_at_once():
     with pytest.raises(Stopped, match=told), listening():
         send(signal.SIGTERM)
         pytest.fail("went on")
+
+
+class Finalised:
+    """Sends a signal where Python drops exceptions."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __del__(self):
+        send(self.kind)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_an_end_that_a_finaliser_drops_is_asked_for_again(kind, code, capfd):
+    hook = sys.unraisablehook
+    with pytest.raises(Stopped) as stopped, listening():
+        Finalised(kind)
+        time.sleep(20.0)
+        pytest.fail("went on")
+    assert stopped.value.code == code
+    assert sys.unraisablehook is hook and "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_before_any_command_has_begun_ends_by_one_line(kind, code):
+    code_of_it = f"""
+import os, signal, time
+from diffsci import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)
+stopping.at_start()
+os.kill(os.getpid(), {int(kind)})
+time.sleep(20)
+"""
+    ended = subprocess.run([sys.executable, "-c", code_of_it], capture_output=True, text=True)
+    assert ended.returncode == code
+    told = f"{signal.Signals(kind).name}: ended at once, before any work was begun"
+    assert ended.stderr.strip() == told
+
+
+def test_once_a_command_has_begun_ctrl_c_is_an_exception():
+    stopping.at_start()
+    stopping.begun()
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
+        time.sleep(20.0)
 
 
 def test_while_the_cause_of_an_error_is_looked_for_a_signal_waits_and_says_nothing(capfd):

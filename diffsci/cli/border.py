@@ -94,6 +94,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  click says so
         """Run the command, and end with the exit code of what went wrong."""
+        stopping.begun()
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

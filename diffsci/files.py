@@ -158,19 +158,20 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replace_folder(folder: Path, needed: int = 0) -> Iterator[Path]:
+def replace_folder(folder: Path, needed: int = 0, *, parents: bool = True) -> Iterator[Path]:
     """An empty folder to fill, which takes the name `folder` when the block ends without an error.
 
     Args:
         folder: The final name; a folder already there is retired only when the new one is whole.
         needed: Bytes that will be written; refused at once where they do not fit.
+        parents: Whether folders above that of `folder` are made too.
 
     Raises:
         StorageError: When something cannot be written; what was there before stays.
     """
     fresh = _temporary(folder, _FRESH)
     with storage_errors(folder, needed):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=parents, exist_ok=True)
         require_space(folder.parent, needed)
         fresh.mkdir()
         try:

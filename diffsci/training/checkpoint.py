@@ -231,7 +231,8 @@ def _write(place: Path, copy: Copy) -> None:
     array: Any = copy.tensors.numpy()  # whose stubs do not say that it is a buffer
     files = {TENSORS: memoryview(array), NUMBERS: memoryview(as_json(copy.numbers))}
     needed = sum(content.nbytes for content in files.values()) + 1024
-    with replace_folder(place, needed=needed) as fresh:
+    # A run folder that was removed while this was on its way is not brought back by it.
+    with replace_folder(place, needed=needed, parents=False) as fresh:
         (fresh / TENSORS).write_bytes(files[TENSORS])
         failpoint("checkpoint.tensors")
         (fresh / NUMBERS).write_bytes(files[NUMBERS])

@@ -76,6 +76,7 @@ class Writer:
             self._thread = None
         error, self._error = self._error, None
         if error is not None:
+            locking.require_there(self._folder.parent)  # else it is the cause
             raise error
 
     def __enter__(self) -> Writer:

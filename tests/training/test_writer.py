@@ -1,11 +1,13 @@
 """Checkpoints written by a thread: the same bytes, one at a time, and no error that gets lost."""
 
+import shutil
 import threading
 
 import pytest
 import safetensors.torch
 import torch
 
+from diffsci import locking
 from diffsci.errors import StorageError
 from diffsci.training import checkpoint, writer
 from diffsci.training.packing import packed
@@ -126,3 +128,21 @@ def test_memory_is_used_again(tmp_path):
             saving.save(state(step))
             places.add(saving._blocks["step"].data_ptr())
     assert len(places) == 1
+
+
+def test_a_run_folder_that_is_removed_during_a_save_does_not_come_back(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    write = checkpoint.write
+
+    def slowly(folder, copy, *, keep):
+        shutil.rmtree(run)
+        return write(folder, copy, keep=keep)
+
+    monkeypatch.setattr(checkpoint, "write", slowly)
+    with locking.lock(run), Writer(run / "checkpoints", keep=2) as thread:
+        thread.save(state(1))
+        with pytest.raises(
+            StorageError, match="was removed or replaced while"
+        ):
+            thread.wait()
+    assert not run.exists()

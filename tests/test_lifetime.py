@@ -1,0 +1,34 @@
+"""When a run last showed that it was alive."""
+
+import os
+
+import pytest
+
+from diffsci.journal import NAME, Line
+from diffsci.lifetime import last_sign, of_call
+
+
+def folder_of(path, *, line, file, checkpoint):
+    """A run folder: when its last line was made, and the times of its journal and checkpoint."""
+    place = path / "checkpoints" / "step-00000010"
+    place.mkdir(parents=True)
+    told = Line(time=int(1000 * line), step=10, values={"train/loss": 1.0})
+    (path / NAME).write_bytes(told.to_json())
+    os.utime(path / NAME, (file, file))
+    os.utime(place, (checkpoint, checkpoint))
+    return path
+
+
+def test_a_checkpoint_after_the_last_line_is_a_sign(tmp_path):
+    assert last_sign(folder_of(tmp_path, line=1e9, file=1e9 + 1, checkpoint=1e9 + 20)) == 1e9 + 20
+
+
+def test_the_times_of_a_copy_are_not_the_runs(tmp_path):
+    copied = 1e9 + 5000
+    assert last_sign(folder_of(tmp_path, line=1e9, file=copied, checkpoint=copied)) == 1e9
+
+
+def test_seconds_are_those_from_the_beginning_of_a_call(tmp_path):
+    assert last_sign(tmp_path) is None and of_call({"begun": 3.0}, None) == 0.0
+    assert of_call({"begun": 3.0}, 10.0) == pytest.approx(7.0)
+    assert of_call({}, 10.0) == 0.0

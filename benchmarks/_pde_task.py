@@ -72,7 +72,7 @@ def task_of(folder: Path) -> Task:
         word=word,
         problem=problem,
         prepared=prepared,
-        truth=prepared.evaluation.truth,
+        truth=prepared.evaluation.truth.read(),
         leads=tuple(leads),
     )
 

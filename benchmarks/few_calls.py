@@ -146,7 +146,7 @@ def study(run: Path, cases: int, members: int) -> list[dict]:
         known=None if evaluation.given is None else evaluation.given[chosen],
         scalars=None if evaluation.scalars is None else evaluation.scalars[chosen],
     )
-    every = np.asarray(evaluation.truth)
+    every = evaluation.truth.read()
     scores: dict[str, Score] = {"fair CRPS": lambda drawn: fair_crps(drawn, every[chosen])}
     if model.pipeline.data.task.condition_channels(1) == 0:
         scores["squared MMD to the test samples"] = lambda drawn: squared_mmd(

@@ -76,7 +76,7 @@ class Given:
         """The test cases, with observations of their truth where these are asked for."""
         observed = None
         if observing is not None:
-            observed = of_truth(observing, evaluation.truth, evaluation.cases)
+            observed = _of_blocks(observing, evaluation)
         return cls(
             cases=evaluation.cases,
             known=evaluation.given,
@@ -85,6 +85,16 @@ class Given:
             kept=evaluation.kept,
             edges=evaluation.edges,
         )
+
+
+def _of_blocks(observing: Observing, evaluation: Evaluation) -> Observations:
+    """Observations of all cases, whose truth is read some cases at a time."""
+    cases = evaluation.cases
+    parts = [
+        of_truth(observing, block, replace(cases, keys=cases.keys[part]))
+        for part, block in evaluation.truth.blocks()
+    ]
+    return replace(parts[0], values=torch.cat([part.values for part in parts]))
 
 
 def together(parts: Sequence[Given]) -> Given:

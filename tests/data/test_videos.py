@@ -56,7 +56,7 @@ def test_frames_are_forecast_and_never_cross_videos(colour, tmp_path):
     assert len(Examples(fields, task, statistics)) == 6 * 4
     found = cases_given(fields, task, Image(), statistics, leads=3)
     assert len(found) == 6 * 2 and found.cases.keys[0] == "sample=0,time=1"
-    ds = Image().label(found.truth[:, None], found.cases, fields.channels, fields.grid, None)
+    ds = Image().label(found.truth.read()[:, None], found.cases, fields.channels, fields.grid, None)
     assert ds["intensity"].dims == ("sample", "time", "y", "x", *(("channel",) if colour else ()))
     assert np.array_equal(ds["time"], [1, 2, 3])
 
@@ -118,7 +118,7 @@ def test_volumes_go_through_tasks_in_three_dims(domain, task):
     batch = Examples(fields, task, statistics).batch(np.arange(2))
     assert batch.target.shape == (2, 1, 6, 7, 8)
     found = cases_given(fields, task, domain, statistics)
-    truth = found.truth[:, None]
+    truth = found.truth.read()[:, None]
     ds = domain.label(truth, found.cases, fields.channels, fields.grid, np.arange(1))
     assert ds["phase"].dims[-3:] == ("z", "y", "x")
     back = domain.unlabel(ds, fields.channels, fields.grid)

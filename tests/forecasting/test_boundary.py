@@ -59,7 +59,7 @@ def test_the_rim_of_every_member_is_the_given_one(kind):
     # A float32 of 280 is right to 3e-5 K.
     assert np.abs(truth - exact).max() < 4e-5
     # What is given is not asked for.
-    assert np.array_equal(evaluation.truth, np.where(there, np.nan, exact), equal_nan=True)
+    assert np.array_equal(evaluation.truth.read(), np.where(there, np.nan, exact), equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", TASKS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
+from diffsci.data.examples.truth import Truth
 from diffsci.data.fields import Cases
 from diffsci.data.tasks.base import Task
 from diffsci.errors import DataError
@@ -17,30 +18,33 @@ def steps_of(task: Task, leads: int) -> tuple[int, ...]:
     return tuple(task.step * n for n in range(1, leads + 1)) if task.has_leads else ()
 
 
-def asked(
-    truth: np.ndarray, cells: Bool[np.ndarray, "case channel *space"], cases: Cases, source: str
-) -> tuple[np.ndarray, np.ndarray, Cases]:
-    """Truth where it is asked for, what is kept elsewhere, and cases that say which is which.
+def kept_of(
+    truth: Truth, known: Bool[np.ndarray, "case channel *space"], keys: tuple[str, ...]
+) -> Float32[np.ndarray, "case channel *space"]:
+    """The values that are given as they are, NaN elsewhere.
 
     Args:
-        truth: Physical units, `[case, lead, channel, *space]`.
-        cells: Those that are given as they are.
-        cases: Labels.
-        source: For messages.
+        truth: All values, of a task without leads.
+        known: Which of them are given.
+        keys: Names of the cases.
 
     Raises:
         DataError: For a case of which nothing is asked.
     """
-    wanted = ~cells & np.isfinite(truth[:, 0])
-    empty = np.argwhere(~wanted.any(axis=tuple(range(2, wanted.ndim))))
-    if len(empty):
-        raise DataError(
-            f"{source}: nothing is asked of channel {empty[0, 1]} in case "
-            f"{cases.keys[empty[0, 0]]}: every value that it has is given; hide more of it, or "
-            "leave it out of data.split.test"
-        )
-    kept = np.where(cells, truth[:, 0], np.float32(np.nan))
-    return np.where(wanted[:, None], truth, np.float32(np.nan)), kept, with_known(cases, cells)
+    kept = np.full(known.shape, np.nan, dtype=np.float32)
+    for cases, block in truth.blocks():
+        values, given = block[:, 0], known[cases]
+        wanted = ~given & np.isfinite(values)
+        empty = np.argwhere(~wanted.any(axis=tuple(range(2, wanted.ndim))))
+        if len(empty):
+            case, channel = (int(number) for number in empty[0])
+            raise DataError(
+                f"{truth.fields.source}: nothing is asked of channel {channel} in case "
+                f"{keys[cases.start + case]}: every value that it has is given; hide more of it, "
+                "or leave it out of data.split.test"
+            )
+        np.copyto(kept[cases], values, where=given)
+    return kept
 
 
 def with_known(cases: Cases, cells: Bool[np.ndarray, "case channel *space"]) -> Cases:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from diffsci.data.domains.base import Domain
-from diffsci.data.examples.asking import asked, nameless, steps_of
+from diffsci.data.examples.asking import kept_of, nameless, steps_of, with_known
 from diffsci.data.examples.rims import rim, taken
 from diffsci.data.examples.seeing import Seeing, number_of
+from diffsci.data.examples.truth import Truth
 from diffsci.data.examples.windows import scalars_of
 from diffsci.data.fields import Cases, Fields
 from diffsci.data.statistics import Statistics
@@ -72,7 +73,7 @@ class Evaluation:
     cases: Cases
     given: Float[Tensor, "case ..."] | None
     scalars: Float[Tensor, "case parameter"] | None
-    truth: Float32[np.ndarray, "case lead channel *space"]
+    truth: Truth
     kept: Float32[np.ndarray, "case channel *space"] | None = None
     edges: Float[Tensor, "case lead channel cell"] | None = None
 
@@ -108,14 +109,17 @@ def cases_given(
     scalars = scalars_of(fields, statistics)
     ahead = np.array(steps or (0,), dtype=np.int64)
     given = _given(fields, task, statistics, rows, chosen.keys)
-    truth, kept = fields.values[rows[:, :1], rows[:, 1:] + ahead], None
+    truth, kept, edges = Truth(fields=fields, rows=rows, ahead=ahead), None, None
     cells = task.kept(given, len(fields.channels)) if given is not None else None
     if cells is not None:
-        truth, kept, chosen = asked(truth, cells.numpy(), chosen, fields.source)
-    edges = None
+        known = cells.numpy()
+        kept, chosen = kept_of(truth, known, chosen.keys), with_known(chosen, known)
+        truth = replace(truth, known=known)
     if task.boundary:
-        edges = taken(torch.from_numpy(statistics.encode(truth)), fields.grid, task.boundary)
-        truth = np.where(rim(fields.grid, task.boundary).numpy(), np.float32(np.nan), truth)
+        # Of each block the rims are kept alone, which are far smaller.
+        parts = (torch.from_numpy(statistics.encode(block)) for _, block in truth.blocks())
+        edges = torch.cat([taken(block, fields.grid, task.boundary) for block in parts])
+        truth = replace(truth, rim=rim(fields.grid, task.boundary).numpy())
     return Evaluation(
         cases=chosen,
         given=given,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -106,9 +106,14 @@ def encoding_of(
 
 
 def write_whole(
-    path: Path, dataset: xr.Dataset, case_dim: str, cases: int, zarr_format: Format = 3
+    path: Path,
+    dataset: xr.Dataset,
+    case_dim: str,
+    cases: int,
+    zarr_format: Format = 3,
+    parts: Iterable[tuple[slice, xr.Dataset]] | None = None,
 ) -> None:
-    """Write a data set that is in memory, replacing what stood there.
+    """Write a data set, replacing what stood there.
 
     Args:
         path: The store.
@@ -116,6 +121,8 @@ def write_whole(
         case_dim: Name of the cases' dimension.
         cases: How many of them lie in one chunk.
         zarr_format: Of the store.
+        parts: Cases and their values, in whole chunks, where the data set's own are none (dask
+            arrays that are not computed); none writes those of the data set, which are in memory.
 
     Raises:
         StorageError: When it cannot be written; what was there before stays.
@@ -124,14 +131,20 @@ def write_whole(
     chunks = {str(n): chunks_of(v, case_dim, cases) for n, v in dataset.data_vars.items()}
     with storage_errors(path, dataset.nbytes), quiet():
         shutil.rmtree(fresh, ignore_errors=True)
-        dataset.to_zarr(
+        dataset.to_zarr(  # type: ignore[call-overload]  # knows True and False, no bool
             fresh,
             mode="w",
             consolidated=True,
             zarr_format=zarr_format,
             encoding=encoding_of(dataset, chunks, zarr_format),
             write_empty_chunks=True,
+            compute=parts is None,
         )
+        for chosen, part in parts or ():
+            values = part.drop_vars(list(part.coords))
+            values.to_zarr(
+                fresh, region={case_dim: chosen}, consolidated=True, zarr_format=zarr_format
+            )
         put_in_place(fresh, path)
         sync(path.parent)
 

@@ -158,7 +158,8 @@ def chosen(evaluation: Evaluation, keys: Collection[str]) -> Evaluation:
         ),
         given=None if evaluation.given is None else evaluation.given[index],
         scalars=None if evaluation.scalars is None else evaluation.scalars[index],
-        truth=evaluation.truth[index],
+        truth=evaluation.truth.part(index),
+        kept=None if evaluation.kept is None else evaluation.kept[index],
         edges=None if evaluation.edges is None else evaluation.edges[index],
     )
 

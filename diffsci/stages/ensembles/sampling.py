@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from diffsci.data.examples.truth import Truth
 from diffsci.data.fields import Cases
 from diffsci.errors import NumericsError, StorageError
 from diffsci.forecasting.calibration.calibrated import recalibration
@@ -17,7 +16,7 @@ from diffsci.forecasting.failing import Failure
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.disk import require_name, write_whole
 from diffsci.forecasting.store.places import Place
-from diffsci.forecasting.store.template import Template
+from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.tiles import Tiling
@@ -205,25 +204,31 @@ def _say_tiles(tiling: Tiling | None) -> None:
         log.warning("%s", tiling.warning)
 
 
-def write_truth(
-    model: Surrogate, cases: Cases, truth: np.ndarray, store: Path, *, members: int
-) -> None:
+def write_truth(model: Surrogate, cases: Cases, truth: Truth, store: Path, *, members: int) -> None:
     """What the ensemble is scored against, in the same layout without `number`.
 
     Args:
         model: Labels it.
         cases: What the case axis is.
-        truth: Physical units, `[case, lead, channel, *space]`.
+        truth: Of these cases; it is read some cases at a time.
         store: Its place.
         members: Of the ensemble, whose chunks along the cases it shares.
     """
-    labelled = model.label(truth[:, None], cases, None)
+    storing = model.pipeline.sample.store if model.pipeline.sample else Storing()
+    template = Template(
+        model=model,
+        cases=cases,
+        members=members,
+        storing=replace(storing, accuracy={}, precision="float32"),
+    )
+    labelled = template.dataset(()).isel(number=0, drop=True)
     of_the_model = ("diffsci_sampler", "diffsci_seed", "diffsci_seed_scheme", "diffsci_model")
     kept = {name: value for name, value in labelled.attrs.items() if name not in of_the_model}
     kept["title"] = f"{model.pipeline.name}: truth that the ensemble is scored against"
-    storing = model.pipeline.sample.store if model.pipeline.sample else Storing()
-    template = Template(
-        model=model, cases=cases, members=members, storing=replace(storing, accuracy={})
+    chunk = template.cases_in_chunk
+    parts = (
+        (part, model.label(block[:, None], part_of(cases, part), None))
+        for part, block in truth.blocks(chunk)
     )
     told = labelled.drop_attrs(deep=False).assign_attrs(kept)
-    write_whole(store, told, template.case_dim, template.cases_in_chunk, storing.format)
+    write_whole(store, told, template.case_dim, chunk, storing.format, parts)

@@ -139,6 +139,7 @@ def _measured(
     """What each rung scores; those of the record are not computed again."""
     record = _record(run, digest)
     given, section = Given.of_tests(evaluation, None), model.pipeline.sample
+    truth = evaluation.truth.read()
     assert section is not None
     todo = [rung for rung in rungs if rung.key not in record["rungs"]]
     count = len(evaluation) * asked.members
@@ -155,7 +156,7 @@ def _measured(
             started = time.monotonic()
             values = model.values(engine, given, range(asked.members), section.seed)
             seconds = time.monotonic() - started
-            made = ladder.scored(rung, values, evaluation.truth, model.grid, seconds)
+            made = ladder.scored(rung, values, truth, model.grid, seconds)
             record["rungs"][rung.key] = {
                 "sampler": rung.plain, "calls": rung.calls, "crps": made.mean,
                 "spread_skill": made.spread_skill, "seconds": seconds,

@@ -98,7 +98,7 @@ def _blocks(
         for low in range(0, leads, window):
             part = slice(low, min(low + window, leads))
             of = ds.isel({dims[2]: part}) if evaluation.cases.leads else ds
-            yield domain.unlabel(of, model.channels, model.grid), evaluation.truth[:, part]
+            yield domain.unlabel(of, model.channels, model.grid), evaluation.truth.read(leads=part)
 
 
 def _joined(parts: list[Recalibration]) -> Recalibration:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from diffsci.data.examples.truth import Truth
 from diffsci.evaluation import blocks
 from diffsci.evaluation.baselines.base import Baseline, Problem
 from diffsci.evaluation.blocks import Lazy, Values
@@ -68,6 +69,24 @@ def made(baseline: Baseline, problem: Problem, prepared: Prepared) -> Values:
     if 4 * int(np.prod(shape)) <= blocks.BLOCK_BYTES:
         return blocks.of(of_cases(slice(0, cases)))
     shape = (cases, *of_cases(slice(0, 1)).shape[1:])
+    return Lazy(shape=shape, reads=reads)
+
+
+def verifying(truth: Truth) -> Values:
+    """The truth as a single member, of which a block is read once for all channels."""
+    held: dict[tuple[int, ...], np.ndarray] = {}
+
+    def reads(cases: slice, leads: slice, channel: int) -> np.ndarray:
+        size = (cases.stop - cases.start) * (leads.stop - leads.start) * int(np.prod(shape[3:]))
+        if 4 * size > blocks.BLOCK_BYTES:
+            return truth.read(cases, leads, channel)[:, None]
+        key = (cases.start, cases.stop, leads.start, leads.stop)
+        if key not in held:
+            held.clear()
+            held[key] = truth.read(cases, leads)
+        return held[key][:, None, :, channel]
+
+    shape = (len(truth), 1, *truth.shape[1:])
     return Lazy(shape=shape, reads=reads)
 
 

@@ -26,7 +26,13 @@ from diffsci.evaluation.scores.base import USUAL, Score
 from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Pipeline
 from diffsci.stages.prepare import Prepared
-from diffsci.stages.scores.referring import made, problem_of, windows_of, with_gaps
+from diffsci.stages.scores.referring import (
+    made,
+    problem_of,
+    verifying,
+    windows_of,
+    with_gaps,
+)
 from diffsci.stages.scores.telling import cost, summary
 
 log = logging.getLogger(__name__)
@@ -86,7 +92,7 @@ def score(
         log.info("evaluate: baseline %s", name)
         forecasts[name] = made(baseline, problem, prepared)
     log.info("evaluate: scores of %s", ", ".join(forecasts))
-    truth = prepared.evaluation.truth
+    truth = verifying(prepared.evaluation.truth)
     cases = prepared.evaluation.cases
     scores = evaluate(
         forecasts,
@@ -108,7 +114,7 @@ def score(
         found = conformal.rows(
             before.ends,
             before.levels,
-            blocks.of(truth[:, None]),
+            truth,
             scores,
             prepared.train.channels,
             prepared.train.grid,
@@ -119,7 +125,7 @@ def score(
     log.info("evaluate: figures")
     results = Results(
         forecasts={},
-        truth=truth,
+        truth=np.empty((len(cases), 0, *truth.shape[3:]), np.float32),  # of no lead, so nothing
         given=None if problem.given is None else with_gaps(problem.given, prepared),
         channels=prepared.train.channels,
         grid=prepared.train.grid,
@@ -129,7 +135,7 @@ def score(
         keys=cases.keys,
         labels=prepared.labels(),
     )
-    drawn = pictured(forecasts, blocks.of(truth[:, None]), results)
+    drawn = pictured(forecasts, truth, results)
     return scores, figures(folder / "figures", drawn, scores)
 
 

@@ -159,13 +159,14 @@ def test_the_sun_stands_where_the_cells_are():
 def test_the_store_says_where_its_cells_lie(tmp_path):
     fields, domain, task = opened(dataset()), Weather(), Forecast()
     found = cases_given(fields, task, domain, fit_statistics(fields, task), leads=2)
-    ds = domain.label(found.truth[:, None], found.cases, fields.channels, fields.grid, None)
+    ds = domain.label(found.truth.read()[:, None], found.cases, fields.channels, fields.grid, None)
     ds.to_zarr(tmp_path / "a.zarr", consolidated=False, zarr_format=3)
     back = xr.open_zarr(tmp_path / "a.zarr", consolidated=False, chunks=None)
     assert back["latitude"].dims == ("y", "x") and "longitude" in back.coords
     assert back["latitude"].attrs["standard_name"] == "latitude"
     assert back["crs"].attrs["grid_mapping_name"] == "polar_stereographic"
-    assert np.array_equal(domain.unlabel(back, fields.channels, fields.grid)[:, 0], found.truth)
+    values = domain.unlabel(back, fields.channels, fields.grid)[:, 0]
+    assert np.array_equal(values, found.truth.read())
     again = Grid.from_dict(fields.grid.to_dict())
     assert again == fields.grid and hash(again) == hash(fields.grid)
 

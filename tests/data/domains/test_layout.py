@@ -28,10 +28,10 @@ def opened(domain, raw):
 def labelled(domain, task, raw, members=3, leads=2):
     fields = opened(domain, raw)
     found = cases_given(fields, task, domain, fit_statistics(fields, task), leads=leads)
-    values = np.repeat(found.truth[:, None], members, axis=1)
+    values = np.repeat(found.truth.read()[:, None], members, axis=1)
     args = (found.cases, fields.channels, fields.grid)
     ensemble = domain.label(values, *args, np.arange(members), fields.time_unit)
-    truth = domain.label(found.truth[:, None], *args, None, fields.time_unit)
+    truth = domain.label(found.truth.read()[:, None], *args, None, fields.time_unit)
     return ensemble, truth, fields
 
 
@@ -162,7 +162,7 @@ def test_valid_times_of_calendar_months_are_those_of_the_truth(calendar, freq, s
         assert np.array_equal(store["valid_time"].values, fields.times[rows])
     # Beyond the data months are counted on, as a trained model does from one frame.
     alone = replace(found.cases, stamps=None)
-    labels = domain.label(found.truth[:, None], alone, fields.channels, fields.grid, None)
+    labels = domain.label(found.truth.read()[:, None], alone, fields.channels, fields.grid, None)
     assert np.array_equal(labels["valid_time"].values, fields.times[rows])
     leads = ensemble["prediction_timedelta"].values
     # Leads are multiples of a mean step: never further off than a month and its mean are.

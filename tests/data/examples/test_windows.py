@@ -55,7 +55,7 @@ def test_cases_hold_what_is_given_and_what_is_true():
     assert found.cases.leads == (2, 4) and found.cases.step == 0.5
     given = statistics.encode(fields.values[1, [2, 4]])
     assert np.array_equal(found.given[3].numpy(), given)
-    assert np.array_equal(found.truth[3], fields.values[1, [6, 8]])
+    assert np.array_equal(found.truth.read()[3], fields.values[1, [6, 8]])
 
 
 def test_every_counts_within_each_trajectory():

@@ -109,7 +109,7 @@ def test_training_has_the_same_bits(both):
         index = np.arange(len(examples))[::-1].copy()
         batch, evaluation = examples.batch(index), cases_given(fields, task, domain, statistics)
         batches.append((batch.target, batch.condition, batch.scalars, evaluation.given))
-        found.append((statistics.state_std, statistics.target_std, evaluation.truth))
+        found.append((statistics.state_std, statistics.target_std, evaluation.truth.read()))
     for one, two in zip(*found, strict=True):
         assert np.array_equal(one, two)
     for one, two in zip(*batches, strict=True):

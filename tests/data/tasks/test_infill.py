@@ -85,10 +85,10 @@ def test_what_is_known_is_kept_bit_for_bit_and_the_rest_is_asked():
     task, data = Infill(share=(0.4, 0.4)), fields()
     found = cases_given(data, task, Pde(), fit_statistics(data, task))
     values = data.values[:, 0]
-    known = ~np.isnan(found.kept)
-    assert np.array_equal(known, np.isnan(found.truth[:, 0]))
+    known, truth = ~np.isnan(found.kept), found.truth.read()[:, 0]
+    assert np.array_equal(known, np.isnan(truth))
     assert np.array_equal(found.kept[known], values[known])
-    assert np.array_equal(found.truth[:, 0][~known], values[~known])
+    assert np.array_equal(truth[~known], values[~known])
     assert np.array_equal(found.cases.labels["known"], known.all(axis=1).astype("i1"))
     grid = data.grid
     condition = task.condition(found.given, grid)
@@ -116,7 +116,7 @@ def test_gaps_of_the_data_are_neither_given_nor_asked_for():
     statistics = fit_statistics(data, task)
     found = cases_given(data, task, Pde(), statistics)
     assert (found.given[:, 0, :3] == 0).all() and (found.given[:, 2, :3] == 0).all()
-    assert np.isnan(found.truth[:, 0, 0, :3]).all() and np.isnan(found.kept[:, 0, :3]).all()
+    assert np.isnan(found.truth.read()[:, 0, 0, :3]).all() and np.isnan(found.kept[:, 0, :3]).all()
     batch = Examples(data, task, statistics).batch(np.arange(4))
     assert not batch.mask[:, 0, :3].any() and batch.mask[:, 0, 3:].all() and batch.mask[:, 1].all()
 

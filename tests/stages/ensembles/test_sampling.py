@@ -12,8 +12,11 @@ import xarray as xr
 import zarr
 
 from diffsci import config, families
+from diffsci.data.examples import truth
+from diffsci.data.examples.cases import cases_given
 from diffsci.errors import ConfigError, DataError, StorageError
 from diffsci.forecasting.given import Given
+from diffsci.forecasting.store import disk
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
@@ -388,3 +391,21 @@ def test_what_is_held_does_not_grow_with_leads_or_members(tmp_path, monkeypatch)
         largest.append(max(sizes))
     assert max(largest) <= 2000
     assert min(largest) > 1000  # and no smaller than need be
+
+
+@pytest.mark.parametrize("made_by", ["forecasting", "downscaling"])
+def test_the_truth_is_written_in_parts_as_at_once(made_by, tmp_path, monkeypatch):
+    fields = makers.ring_fields() if made_by == "forecasting" else makers.weather_fields(times=11)
+    model = getattr(makers, made_by)()
+    data, leads = model.pipeline.data, model.pipeline.sample.leads
+    found = cases_given(fields, data.task, data.domain, model.statistics, leads=leads)
+    monkeypatch.setattr(disk, "CHUNK_BYTES", 3 * 4 * found.truth.read()[0].nbytes)  # of 4 members
+    monkeypatch.setattr(truth, "_BLOCK_BYTES", 2 * found.truth.read()[0].nbytes)
+    sampling.write_truth(model, found.cases, found.truth, tmp_path / "truth.zarr", members=4)
+    wanted = model.label(found.truth.read()[:, None], found.cases, None)
+    with open_store(tmp_path / "truth.zarr") as stored:
+        xr.testing.assert_equal(stored.load(), wanted)
+        name = next(iter(wanted.data_vars))
+        assert stored[name].attrs == wanted[name].attrs
+        assert stored.attrs["title"] == "made: truth that the ensemble is scored against"
+        assert stored[name].encoding["chunks"][0] == 3  # those of the ensemble

@@ -23,7 +23,7 @@ def told(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     loaded = config.load(tiny_runs.make(folder, request.param))
     prepared = prepare(loaded.pipeline, loaded.roots)
-    truth = prepared.evaluation.truth
+    truth = prepared.evaluation.truth.read()
     noise = np.random.default_rng(0).standard_normal((4, *truth.shape)).astype("f4")
     scores = evaluate(
         {"model": np.moveaxis(truth + noise, 0, 1), "persistence": truth[:, None] + 1},

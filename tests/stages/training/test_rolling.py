@@ -106,7 +106,7 @@ def test_the_errors_of_a_rollout_are_those_of_the_engine(task):
     given = cases_given(fields, task, Pde(), statistics, leads=leads)
     rows = Rows(given=given.given[:1], scalars=None, cases=("a",), members=(0,))
     states = engine.states(rows, leads, seed=0)[0]
-    truth = torch.from_numpy(statistics.encode(given.truth[0]))
+    truth = torch.from_numpy(statistics.encode(given.truth.read()[0]))
     std = torch.as_tensor(statistics.target_std)
     errors = (states - truth).reshape(leads, channels, -1) / std.reshape(1, channels, -1)
     batch = examples.batch(np.array([0]))

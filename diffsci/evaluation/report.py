@@ -24,10 +24,11 @@ from diffsci.evaluation.page import (
     table,
     value_cell,
 )
-from diffsci.evaluation.rows import Row, by_place, conformal_level
+from diffsci.evaluation.rows import CONSTRAINT, Row, by_place, conformal_level
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.table import Scores
 from diffsci.files import write_text
+from diffsci.messages import counted
 
 CAPTIONS = {
     "sample_maps.png": (
@@ -161,6 +162,15 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
             "within, which should be near to what is promised; in brackets again the "
             f"{share} interval of the bootstrap.</p>"
         )
+    if constraints := _constraints(scores, None):
+        yield "<h3>Constraints</h3>"
+        yield constraints
+        yield (
+            '<p class="soft">How far states are from what they are to meet '
+            "(<code>sample.constraints</code>): the root mean square of what would have to be "
+            "changed, in standard deviations of what is sampled; <b>model_free</b> are "
+            f"{_free(scores)} drawn without constraints.</p>"
+        )
     skill = [row for name in scores.forecasts[1:] for row in _skill(scores, name)]
     if skill:
         yield "<h3>Skill of the model against the baselines</h3>"
@@ -188,6 +198,8 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
         for lead in scores.leads:
             if intervals := _conformal(scores, lead):
                 content += f"<h3>Calibrated intervals, lead {lead:g}{unit}</h3>{intervals}"
+            if constraints := _constraints(scores, lead):
+                content += f"<h3>Constraints, lead {lead:g}{unit}</h3>{constraints}"
         yield folded("Scores of every lead", content)
 
 
@@ -205,6 +217,26 @@ def _conformal(scores: Scores, lead: float | None) -> str:
         cells = (escape(row.variable), promised, value_cell(row, False), value_cell(width, False))
         lines.append((*cells, escape(unit)))
     return table(("variable", "promised", "covers", "width", "unit"), lines) if lines else ""
+
+
+def _constraints(scores: Scores, lead: float | None) -> str:
+    """How far each forecast is from each constraint; empty without any."""
+    rows = [row for row in scores.rows if row.score == CONSTRAINT and row.lead == lead]
+    places, names = by_place(rows), tuple(dict.fromkeys(row.forecast for row in rows))
+    lines = [
+        (
+            f"<b>{escape(word)}</b>",
+            *(value_cell(places.get((name, word, CONSTRAINT, lead)), False) for name in names),
+        )
+        for word in dict.fromkeys(row.variable for row in rows)
+    ]
+    return table(("constraint", *names), lines) if lines else ""
+
+
+def _free(scores: Scores) -> str:
+    """How many states were drawn without constraints."""
+    row = next(row for row in scores.rows if row.score == CONSTRAINT and row.forecast != "model")
+    return counted(row.count, "case")
 
 
 def _drawn(scores: Scores) -> str:

@@ -52,6 +52,10 @@ CONFORMAL = "conformal"
 """How the names of scores of conformal intervals begin; the level in percent follows."""
 
 
+CONSTRAINT = "constraint"
+"""The score of how far states are from a constraint, whose name stands as the variable."""
+
+
 def conformal_level(score: str) -> float | None:
     """The level of a coverage row by its name, such as 0.9 of `conformal_90`; none for others."""
     head, _, rest = score.partition("_")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffsci import config
-from diffsci.evaluation.blocks import whole
 from diffsci.evaluation.table import Scores
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.surrogate import Surrogate
@@ -52,7 +51,7 @@ def scored(
         scores, drawn = scoring.score(pipeline, prepared, values, folder, before, place)
         if pipeline.sample and pipeline.sample.constraints:
             engine = model.engine(device)
-            scores = with_constraints(scores, prepared, model, engine, whole(values))
+            scores = with_constraints(scores, prepared, model, engine, values)
             scores.write(folder)
     return Made(scores=scores, drawn=drawn)
 

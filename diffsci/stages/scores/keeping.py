@@ -17,7 +17,9 @@ from jaxtyping import Float
 
 from diffsci import families
 from diffsci.constraints._projection import Projection
-from diffsci.evaluation.rows import Row
+from diffsci.evaluation import blocks
+from diffsci.evaluation.blocks import Values
+from diffsci.evaluation.rows import CONSTRAINT, Row
 from diffsci.evaluation.table import Scores
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.constraining import setting_of
@@ -39,7 +41,7 @@ def with_constraints(
     prepared: Prepared,
     model: Surrogate,
     engine: Engine,
-    values: Float[np.ndarray, "case member lead channel *space"],
+    values: Values,
 ) -> Scores:
     """The scores, and for each constraint how far states are from it.
 
@@ -48,7 +50,7 @@ def with_constraints(
         prepared: Its data.
         model: Its model.
         engine: Where that computes.
-        values: What was sampled, physical units.
+        values: What was sampled, physical units; read case by case.
     """
     section = model.pipeline.sample
     assert section is not None
@@ -62,7 +64,7 @@ def with_constraints(
         range(1),
         section.seed,
     )
-    made = {"model": values, FREE: free}
+    made = {"model": values, FREE: blocks.of(free)}
     rows = list(scores.rows)
     setting = setting_of(model.channels, model.grid, model.statistics)
     for constraint in section.constraints:
@@ -70,7 +72,9 @@ def with_constraints(
         projection = Projection.of([constraint], setting)
         told = {}
         for name, states in made.items():
-            found = _rows(name, word, distances(projection, states, given), scores.leads)
+            found = _rows(
+                name, word, states.shape[1], distances(projection, states, given), scores.leads
+            )
             told[name] = found[0].value
             rows += found
         log.info(
@@ -84,7 +88,7 @@ def with_constraints(
 
 def distances(
     projection: Projection,
-    states: Float[np.ndarray, "case member lead channel *space"],
+    states: Values,
     given: Float[np.ndarray, "case channel *space"] | None,
 ) -> Float[np.ndarray, "lead case"]:
     """Root mean square over members of how far states are from meeting it, in std.
@@ -94,10 +98,12 @@ def distances(
         states: Physical.
         given: The last given frame of each case, or of more.
     """
-    cases, members, leads = states.shape[:3]
+    cases, members, leads, channels = states.shape[:4]
     far = np.empty((leads, cases))
     for case in range(cases):
-        flat = torch.from_numpy(np.ascontiguousarray(states[case])).flatten(0, 1)
+        here = (slice(case, case + 1), slice(0, leads))
+        fields = np.stack([states.read(*here, channel)[0] for channel in range(channels)], axis=2)
+        flat = torch.from_numpy(fields).flatten(0, 1)
         start = None
         if projection.needs_given:
             assert given is not None
@@ -118,7 +124,11 @@ def _last_frames(prepared: Prepared) -> Float[np.ndarray, "case channel *space"]
 
 
 def _rows(
-    forecast: str, word: str, far: Float[np.ndarray, "lead case"], leads: tuple[float, ...] | None
+    forecast: str,
+    word: str,
+    members: int,
+    far: Float[np.ndarray, "lead case"],
+    leads: tuple[float, ...] | None,
 ) -> list[Row]:
     """Over all leads, then of each; without an interval."""
     sets: dict[float | None, np.ndarray] = {None: far}
@@ -127,13 +137,13 @@ def _rows(
         Row(
             forecast=forecast,
             variable=word,
-            score="constraint",
+            score=CONSTRAINT,
             lead=lead,
             value=float(np.sqrt((found**2).mean())),
             low=math.nan,
             high=math.nan,
             unit="1",
-            members=1,
+            members=members,
             count=far.shape[1],
         )
         for lead, found in sets.items()

@@ -3,6 +3,7 @@
 import pytest
 
 from diffsci.errors import ConfigError
+from diffsci.evaluation.page import number
 from diffsci.evaluation.rows import read_rows
 from tests import tiny_runs
 
@@ -20,7 +21,19 @@ def test_scores_say_how_far_states_are_from_what_they_are_to_meet(tmp_path):
     assert set(rows) == {(f, v) for f in ("model", "model_free") for v in ("mean", "bounds")}
     for word in ("mean", "bounds"):
         assert rows["model", word].value < 1e-6 < 1e-3 < rows["model_free", word].value
+    assert rows["model", "mean"].members == 3 and rows["model_free", "mean"].members == 1
     assert rows["model", "mean"].count == rows["model_free", "mean"].count == 4
+    # The report has them by constraint, over all leads and at each.
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert report.count("<h3>Constraints") == 1 + 3
+    part = report.partition("<h3>Constraints</h3>")[2].partition("</table>")[0]
+    for name in ("model", "model_free"):
+        assert f'<th scope="col">{name}</th>' in part
+    for word in ("mean", "bounds"):
+        line = part.partition(f"<b>{word}</b>")[2].partition("</tr>")[0]
+        for name in ("model", "model_free"):
+            assert f">{number(rows[name, word].value)}<" in line
+    assert "4 cases drawn without constraints" in report
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,17 @@ def check_finite(
         leads = where[3]
         whole = ", ".join(f"{leads[where[1] + n]:g}" for n in np.flatnonzero(empty))
         advice = f"; of lead {whole} there is none: leave it out with `--leads`"
+    elif name == "truth" and bad[case, :, lead].all():
+        advice = (
+            "; there is nothing at all at that time: take it out of the truth, as "
+            "`truth.drop_sel(time=...)`, and the cases that need it are left out"
+        )
     elif name == "truth":
         advice = "; where gaps are meant, declare them: `--missing`, or `missing:` of an entry"
+    elif source and bad[:, member].all() and bad.shape[1] > 1:
+        advice = f"; of member {member} there is none: leave it out of the file"
+    elif source and bad[case].all():
+        advice = "; of that case there is none: leave it out of the file"
     elif source:
         advice = (
             "; the truth has values there: make the forecast again, or, where the gaps are meant, "

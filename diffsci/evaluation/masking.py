@@ -41,7 +41,7 @@ def allowed(
         case, lead = (int(number) for number in empty[0])
         raise DataError(
             f"truth: {channel.name} has no value at all in {place(where, case, lead)}; leave that "
-            "time out of data.split.test"
+            "time out of the truth (of a run: out of data.split.test)"
         )
     return gaps
 

@@ -223,7 +223,7 @@ def _labels(
 
 
 def _cases(stores: Mapping[str, xr.Dataset], case_dim: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Those that all forecasts have, in the order of the first, and what is left out."""
+    """Those that all forecasts have, by date or in the order of the first, and what is left out."""
     first = stores["model"][case_dim].values
     shared = np.ones(len(first), dtype=bool)
     told: tuple[str, ...] = ()
@@ -235,7 +235,8 @@ def _cases(stores: Mapping[str, xr.Dataset], case_dim: str) -> tuple[np.ndarray,
         shared &= has
     if not shared.any():
         raise DataError("no case is in all forecasts; give forecasts of the same starts")
-    return np.asarray(first[shared]), told
+    # Blocks of neighbouring cases are drawn for intervals: neighbours must follow in time.
+    return np.sort(first[shared]) if case_dim == "time" else np.asarray(first[shared]), told
 
 
 def _verifying(

@@ -17,6 +17,7 @@ from diffsci.data.canonical import units
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
 from diffsci.forecasting.store.names import renaming
+from diffsci.stages.scores import axis_labels
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
         source: For messages.
 
     Raises:
-        DataError: Where an axis is not there, or leads are plain numbers.
+        DataError: Where an axis is not there, leads are plain numbers, starts are no dates, or a
+            start or lead is there twice.
     """
     if "batch" in ds.dims:
         ds = _with_starts_of_batches(ds, source)
@@ -65,11 +67,7 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     ds = ds.rename(new)
     if "time" not in ds.dims:
         ds = _with_init(ds, source)
-    if LEAD in ds.dims and not _is_difference(ds, LEAD):
-        raise DataError(
-            f"{source}: its leads ({lead}) are plain numbers; give them units, such as "
-            "`ds['lead'].attrs['units'] = 'hours'`, and save it again"
-        )
+    ds = axis_labels.labelled(ds, LEAD, source)
     # Stores of earth2studio say no units: the name is enough here, and `conversions` warns.
     known, _ = renaming(ds, "wb2", unit_absent=None)
     return ds.rename(known)
@@ -156,7 +154,7 @@ def beyond(known: xr.Dataset, whole: xr.Dataset, space: tuple[str, ...]) -> tupl
 def require_same(
     store: xr.Dataset, names: list[str], channels: tuple[Channel, ...], source: str
 ) -> None:
-    """Refuse a forecast without one of the variables or levels that are scored.
+    """Refuse a forecast that lacks variables or levels which are scored; tell further levels.
 
     Raises:
         DataError: Naming what it lacks.
@@ -169,11 +167,19 @@ def require_same(
             continue
         levels = store["level"].values.astype(float) if "level" in store.coords else np.zeros(0)
         if channel.level not in levels:
-            there = ", ".join(f"{level:g}" for level in levels) or "none"
+            there = ", ".join(f"{level:g}" for level in levels)
+            fix = f"score against those alone, as `truth.sel(level=[{there}])`"
+            if channel.level in levels / 100:
+                fix = "these are Pa: write them as hPa, as `ds.assign_coords(level=ds.level / 100)`"
             raise DataError(
                 f"{source}: {channel.variable} has no level {channel.level:g}, which the truth "
-                f"has; it has {there}: select those of the truth"
+                f"has; it has {there or 'none'}: {fix}"
             )
+    known = {channel.level for channel in channels}
+    if "level" in store.dims and known != {None}:
+        left = [f"{level:g}" for level in store["level"].values.astype(float) if level not in known]
+        if left:
+            log.warning("%s: the truth has no level %s: not scored", source, ", ".join(left))
 
 
 def conversions(
@@ -240,6 +246,13 @@ def places(
     Raises:
         DataError: Where a cell of the forecast is not one of the truth's.
     """
+    for dim in ("latitude", "longitude", "z", "y", "x"):
+        if (dim in forecast.dims) != (dim in truth.dims):
+            where = "the truth" if dim in forecast.dims else "the forecast"
+            raise DataError(
+                f"{source}: {where} has no dim {dim}, which the other has; where a single cell was "
+                f"selected, select it as a list, as `ds.isel({dim}=[0])`"
+            )
     ours: dict[str, np.ndarray] = {}
     theirs: dict[str, np.ndarray] = {}
     for dim in space:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from diffsci.evaluation.scores.base import USUAL, Score
 from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Runtime
 from diffsci.stages.scores.aligning import Aligned, align
+from diffsci.stages.scores.counted import Counted
 from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
@@ -80,9 +82,10 @@ def score(
     place = _device(device)
     aligned = align(forecast, truth, baselines, leads=leads, missing=missing)
     _tell_single(aligned, measures)
+    true = Counted.of(aligned.truth)
     found = evaluate(
         aligned.forecasts,
-        aligned.truth,
+        true,
         channels=aligned.channels,
         grid=aligned.grid,
         leads=aligned.leads,
@@ -94,6 +97,7 @@ def score(
         lead_unit=aligned.lead_unit,
         device=place,
     )
+    aligned = replace(aligned, left_out=(*aligned.left_out, *true.told(aligned.channels)))
     if out is not None:
         inputs = {"forecast": _title(forecast), "truth": _title(truth)}
         inputs |= {f"baseline {name}": _title(given) for name, given in (baselines or {}).items()}

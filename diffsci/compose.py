@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -133,8 +133,12 @@ class Composer:
         relative = os.path.relpath(path)
         return self.file(path if relative.startswith("..") else Path(relative)).child(section)
 
-    def overrides(self, texts: Sequence[str]) -> Node:
+    def overrides(self, texts: Sequence[str], written: Mapping[str, str] | None = None) -> Node:
         """The tree of all `KEY=VALUE` texts together.
+
+        Args:
+            texts: In order; the last of a key wins.
+            written: Where keys are written that are not of the command line, but of a sweep.
 
         Raises:
             ConfigError: For what is no `KEY=VALUE`, and for one that would undo an earlier one.
@@ -144,22 +148,23 @@ class Composer:
         seen: dict[str, str] = {}
         for text in texts:
             key, equals, value = (part.strip() for part in text.partition("="))
-            name = f"{COMMAND_LINE}: {key}"
+            place = (written or {}).get(key, COMMAND_LINE)
+            name = f"{place}: {key}"
             if not equals or not all(key.split(".")) or re.search(r"[\[\]\\]", key):
                 wanted = "expected KEY=VALUE, such as train.steps=100"
-                raise ConfigError(f"{COMMAND_LINE}: got {text!r}, {wanted}")
+                raise ConfigError(f"{place}: got {text!r}, {wanted}")
             if key.split(".")[0] == "extends":
                 raise ConfigError(f"{name}: belongs in a file")
             undone = next((old for old in seen if old.startswith(f"{key}.")), None)
             if undone is not None:
                 former = f"{text!r} would undo {seen[undone]!r}"
-                raise ConfigError(f"{COMMAND_LINE}: {former}: put the former first")
+                raise ConfigError(f"{place}: {former}: put the former first")
             seen[key] = text
             if value == "":
                 raise ConfigError(f"{name}: has no value; write null to mean none")
             read = yamltext.read(value, name, lines=False)
             keys = [*_make_way(tree, key), *(join(key, each) for each in read.places)]
-            places |= dict.fromkeys(keys, COMMAND_LINE)
+            places |= dict.fromkeys(keys, place)
             if key in _sections() and isinstance(read.value, str):
                 read = self.fragment(Node(read.value, places, key))
                 places |= {**read.places, "": COMMAND_LINE}

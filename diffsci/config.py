@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diffsci import __version__, build, families, sections, yamltext
@@ -30,6 +30,7 @@ class Loaded:
         roots: Folders to look for `data_catalog/` and `configs/` in, nearest first.
         points: Of a sweep; empty for a single run.
         overrides: That were given.
+        written: Where those are written that are a sweep's, by key.
     """
 
     pipeline: sections.Pipeline
@@ -38,6 +39,7 @@ class Loaded:
     roots: tuple[Path, ...]
     points: tuple[Point, ...] = ()
     overrides: tuple[str, ...] = ()
+    written: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, point: Point) -> Loaded:
         """The run of one point of the sweep.
@@ -47,19 +49,26 @@ class Loaded:
         """
         named = (f"name={json.dumps(f'{self.pipeline.name}-{point.name}')}",)
         try:
-            found = load(self.origin, (*self.overrides, *point.overrides, *named), self.roots)
+            texts = (*self.overrides, *point.overrides, *named)
+            found = load(self.origin, texts, self.roots, point.places)
         except ConfigError as error:
             raise ConfigError(f"sweep point {point.name}: {error}") from error
         return replace(found, points=())
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] = ()) -> Loaded:
+def load(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    roots: Sequence[Path] = (),
+    written: Mapping[str, str] | None = None,
+) -> Loaded:
     """A pipeline file (or the `config.yaml` of a run or model folder), checked and built.
 
     Args:
         path: The file; a relative one is looked for here, then among the shipped ones.
         overrides: `KEY=VALUE` texts, such as `train.lr=1e-3` or `sample.sampler=ddim`.
         roots: Folders to look in before the usual ones.
+        written: Where overrides are written that are a sweep's, by key.
 
     Raises:
         ConfigError: For all that can be wrong without reading data: place, full key, value, what
@@ -68,7 +77,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] 
     origin = find(Path(path))
     all_roots = _unique([*roots, *roots_of(origin)])
     composer = Composer(all_roots)
-    whole = merge(composer.file(origin), composer.overrides(overrides))
+    whole = merge(composer.file(origin), composer.overrides(overrides, written))
     tree, points = taken_out(whole)
     pipeline = build.finish(build.fill(sections.Pipeline, tree))
     _check_within_files(pipeline, tree)
@@ -79,6 +88,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), roots: Sequence[Path] 
         roots=all_roots,
         points=points,
         overrides=tuple(overrides),
+        written=dict(written or {}),
     )
 
 
@@ -99,7 +109,8 @@ def placed(loaded: Loaded, error: ConfigError) -> ConfigError:
         return error
     composer = Composer(loaded.roots)
     try:
-        whole = merge(composer.file(loaded.origin), composer.overrides(loaded.overrides))
+        given = composer.overrides(loaded.overrides, loaded.written)
+        whole = merge(composer.file(loaded.origin), given)
         where = taken_out(whole)[0].nearest(key).where
     except ConfigError:  # the file was changed meanwhile
         return error

@@ -19,8 +19,9 @@ from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
 from diffsci.locking import lock
-from diffsci.run_folder import STAGES, RunFolder, digest_of, flatten, roots_of_run
+from diffsci.run_folder import STAGES, RunFolder, digest_of, roots_of_run
 from diffsci.sections import Pipeline
+from diffsci.stages.owning import owned
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -82,13 +83,11 @@ def _run(
     pipeline = loaded.pipeline
     for name in pipeline.data.entries:
         load_entry(name, loaded.roots)
-    _check_allowed(allow, loaded.plain)
+    found = owned(loaded, folder, allow)
     if dry_run:
-        RunFolder.owner_check(folder, loaded.plain, allow)
         _check_source(loaded, folder)
         _say_plan(pipeline, folder)
         return
-    found = RunFolder.owner_check(folder, loaded.plain, allow)
     digests = _digests(loaded.plain)
     wanted = [stage for stage in STAGES if getattr(pipeline, stage) is not None]
     if (
@@ -122,22 +121,6 @@ def _check_source(loaded: config.Loaded, folder: Path) -> None:
     from diffsci.stages.training import starting
 
     starting.Start.of(train.from_, loaded.roots)
-
-
-def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:
-    """Refuse a key that no pipeline has: it would allow nothing, and nobody would notice."""
-    known = {"code", *(key for key in plain)}
-    for flat in flatten(plain):
-        parts = flat.split(".")
-        known |= {".".join(parts[: n + 1]) for n in range(len(parts))}
-    for word in allow:
-        # Options of a member that was used before are not in the pipeline any more.
-        if word not in known and f"{word.rpartition('.')[0]}.use" not in known:
-            deeper = [repr(key) for key in sorted(known) if key.endswith(f".{word}")][:3]
-            near = families.did_you_mean(word, known)
-            near = f"; did you mean {' or '.join(deeper)}?" if deeper else near
-            expected = "a key such as train.lr, a section such as train, `data` or `code`"
-            raise ConfigError(f"--allow: got {word!r}, which is no key{near}; expected {expected}")
 
 
 def _several() -> bool:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from diffsci.errors import shown
 from diffsci.messages import fault, show
@@ -33,10 +33,12 @@ class Point:
     Args:
         name: Of its folder within the sweep's.
         overrides: `KEY=VALUE` texts that make it differ.
+        places: Where each of their keys is written, such as `pipelines/ks.yaml:12`.
     """
 
     name: str
     overrides: tuple[str, ...]
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def told(overrides: Iterable[str]) -> str:
@@ -86,7 +88,8 @@ def _product(node: Node) -> Iterator[Point]:
     for values in itertools.product(*(node.value[key] for key in keys)):
         chosen = dict(zip(keys, values, strict=True))
         varied = {key: value for key, value in chosen.items() if len(node.value[key]) > 1}
-        yield Point(name=_name_of(varied or chosen), overrides=_texts(chosen))
+        places = {key: Node(None, node.places, f"sweep.{key}").where for key in keys}
+        yield Point(name=_name_of(varied or chosen), overrides=_texts(chosen), places=places)
 
 
 def _listed(node: Node) -> Iterator[Point]:
@@ -105,7 +108,8 @@ def _listed(node: Node) -> Iterator[Point]:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             wanted = "a name of up to 60 letters, digits, - _ and ., a letter or digit first"
             raise fault(item, f"got name {show(name)}, expected {wanted}")
-        yield Point(name=name, overrides=_texts(chosen))
+        places = {key: item.child(key).where for key in chosen}
+        yield Point(name=name, overrides=_texts(chosen), places=places)
 
 
 def _check_key(node: Node, key: str) -> None:

@@ -16,6 +16,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from diffsci import config, families, pipeline, tracking
 from diffsci.errors import ConfigError, DiffsciError, StorageError, line_of
 from diffsci.evaluation import compare as comparison
 from diffsci.files import write_text
+from diffsci.locking import lock
 from diffsci.messages import counted
 from diffsci.points import Point
 from diffsci.points import told as told_of
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
+from diffsci.stages.owning import owned
 from diffsci.stages.sweep_status import PAGE, RECORD, TABLE
 from diffsci.sweep_table import SweepTable
 from diffsci.tracker import Tracker
@@ -73,8 +76,27 @@ def run(
         for point, child in children:
             pipeline.run(child, folder / point.name, dry_run=True)
         return folder
+    _recorded(folder, loaded)
+    _require_own(children, folder, allow)
+    # A point that is run alone, by hand or by --jobs, leaves the folder to others beside it.
+    alone = bool(only) or os.environ.get("RANK", "0") != "0"
+    with nullcontext() if alone else lock(folder, loaded.pipeline.name):
+        _run(loaded, children, folder, allow, jobs, command)
+    return folder
+
+
+def _run(
+    loaded: config.Loaded,
+    children: Sequence[tuple[Point, config.Loaded]],
+    folder: Path,
+    allow: Sequence[str],
+    jobs: int,
+    command: Callable[[Path, str], Sequence[str]] | None,
+) -> None:
+    """The points, one after another or several at once, and what is written of all of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = _record(folder, loaded)
+    record = _recorded(folder, loaded)
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
     tracker = _tracker(loaded, record)
     table = SweepTable(folder, loaded, record)
     table.write()  # its MLflow run, too, which those of the points are nested in
@@ -94,20 +116,24 @@ def run(
         raise
     tracker.finish("FAILED" if table.failed else "FINISHED")
     _raise(table, len(children))
-    return folder
 
 
 def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: SweepTable) -> None:
     """Tell and write down what became of each point, as it ends, and of all at the end."""
     for ended, (name, error) in enumerate(ends, start=1):
         if error is None:
-            log.info("sweep: %s is done, %d of %d points have ended", name, ended, count)
+            log.info("sweep: %s is done, %d of %s ended", name, ended, _have(count))
         else:
             table.failed[name] = error
             log.error("sweep: %s failed: %s", name, error)
         table.write()
-    for line in table.lines():
-        log.info("%s", line)
+    if count > 1 or len(table.points) == 1:  # of a point alone, the others may be half-way
+        for line in table.lines():
+            log.info("%s", line)
+
+
+def _have(count: int) -> str:
+    return f"{counted(count, 'point')} {'has' if count == 1 else 'have'}"
 
 
 def _raise(table: SweepTable, count: int) -> None:
@@ -121,10 +147,41 @@ def _raise(table: SweepTable, count: int) -> None:
     told = [f"{len(failed)} of {counted(count, 'point')} of the sweep failed:"]
     for point in table.points:
         if point.name in failed:
-            differs = f" ({told_of(point.overrides)})" if point.overrides else ""
-            where = table.folder / point.name
-            told.append(f"  {point.name}{differs} in {where}: {line_of(failed[point.name])}")
+            told.append(_line(point, table.folder, failed[point.name]))
     told.append("mend what failed; the same command tries these points again, and no others")
+    raise jobs_of.kind_of(first.exit_code)("\n".join(told))
+
+
+def _line(point: Point, folder: Path, error: DiffsciError) -> str:
+    """A point, what makes it differ, its folder, which the error may name itself, and the error."""
+    differs = f" ({told_of(point.overrides)})" if point.overrides else ""
+    where, text = folder / point.name, line_of(error)
+    named = "" if text.startswith((f"{where}:", f"{where} ")) else f" in {where}"
+    return f"  {point.name}{differs}{named}: {text}"
+
+
+def _require_own(
+    children: Sequence[tuple[Point, config.Loaded]], folder: Path, allow: Sequence[str]
+) -> None:
+    """Refuse a sweep with a point whose folder holds another run, before anything is written.
+
+    Raises:
+        DiffsciError: The first one's kind of error, naming all.
+    """
+    refused: dict[Point, DiffsciError] = {}
+    for point, child in children:
+        try:
+            owned(child, folder / point.name, allow)
+        except DiffsciError as error:
+            refused[point] = error
+    if not refused:
+        return
+    first = next(iter(refused.values()))
+    if len(children) == 1 or isinstance(first, ConfigError):  # what is asked for is wrong for all
+        raise first
+    told = [f"{len(refused)} of {counted(len(children), 'point')} of the sweep cannot go on:"]
+    told += [_line(point, folder, error) for point, error in refused.items()]
+    told.append("nothing was changed, and no point was begun")
     raise jobs_of.kind_of(first.exit_code)("\n".join(told))
 
 
@@ -178,8 +235,12 @@ def _chosen(points: tuple[Point, ...], only: Sequence[str]) -> tuple[Point, ...]
     return tuple(point for point in points if not only or point.name in only)
 
 
-def _record(folder: Path, loaded: config.Loaded) -> dict[str, Any]:
-    """What is kept of the sweep itself."""
+def _recorded(folder: Path, loaded: config.Loaded) -> dict[str, Any]:
+    """What is kept of the sweep itself; only reads.
+
+    Raises:
+        StorageError: For a record that cannot be read, or of another sweep.
+    """
     file = folder / RECORD
     try:
         before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -188,9 +249,7 @@ def _record(folder: Path, loaded: config.Loaded) -> dict[str, Any]:
     name = before.get("name", loaded.pipeline.name)
     if name != loaded.pipeline.name:
         raise StorageError(f"{folder}: holds the sweep {name!r}; choose another folder with --out")
-    record = {"key": secrets.token_hex(8), **before, "name": name}
-    write_text(file, json.dumps(record, indent=2) + "\n")
-    return record
+    return {"key": secrets.token_hex(8), **before, "name": name}
 
 
 def _tracker(loaded: config.Loaded, record: dict[str, Any]) -> Tracker:

@@ -103,3 +103,25 @@ def test_a_faulty_point_is_named(tmp_path):
         ConfigError, match=r"^sweep point bad: .*train\.stepps: unknown key; did you mean"
     ):
         loaded.at(loaded.points[0])
+
+
+def test_what_a_point_has_wrong_is_told_with_its_line(tmp_path):
+    file = swept(tmp_path, "sweep:\n  - {name: good}\n  - {name: bad,\n     train.lrr: 1}")
+    line = len(file.read_text().splitlines())
+    loaded = config.load(file)
+    with pytest.raises(ConfigError) as error:
+        loaded.at(loaded.points[1])
+    told = f"sweep point bad: {file}:{line}: train.lrr: unknown key; did you mean 'lr'"
+    assert str(error.value).startswith(told)
+    loaded = config.load(file, ["sweep={sample.leads: [1], train.stepz.x: [2]}"])
+    with pytest.raises(ConfigError, match=r"^sweep point .*: command line: train.stepz: unknown"):
+        loaded.at(loaded.points[0])
+    # What contradicts another section is placed, too, and so is what shows when data is read.
+    file = swept(tmp_path, "sweep: {sample.sampler: [null], train.batch_size: [3]}")
+    line, loaded = len(file.read_text().splitlines()), config.load(file)
+    with pytest.raises(ConfigError, match=rf"{file}:{line}: sample.sampler: got null, expected"):
+        loaded.at(loaded.points[0])
+    loaded = config.load(swept(tmp_path, "sweep: {train.batch_size: [3]}"))
+    found = loaded.at(loaded.points[0])
+    fault = config.placed(found, ConfigError("train.batch_size: got 3, expected less"))
+    assert str(fault) == f"{file}:{line}: train.batch_size: got 3, expected less"

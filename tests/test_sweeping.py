@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from diffsci import cli, config, pipeline, sweeping
 from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
+from diffsci.locking import lock
 from diffsci.stages.sweep_status import status_of_sweep
 from diffsci.sweep_table import SweepTable
 from tests import tiny_runs
@@ -149,11 +150,16 @@ def test_a_key_that_a_point_leaves_alone_has_the_value_of_the_file(tmp_path, cap
         "sweep: a failed: no such file",
     ]
     assert told[2:] == ["point  status", "a      failed", "b      waiting"]
+    caplog.clear()
+    with caplog.at_level("INFO"):  # of one point by its name: the other may be half-way
+        sweeping._follow(iter([("b", None)]), 1, table)
+    (only,) = [each.getMessage() for each in caplog.records]
+    assert only == "sweep: b is done, 1 of 1 point has ended"
 
 
 def test_a_faulty_point_stops_the_sweep_before_it_begins(tmp_path):
     file = swept(tmp_path, "sweep: {train.steps: [3, 0]}")
-    with pytest.raises(ConfigError, match=r"sweep point steps-0: .*train\.steps"):
+    with pytest.raises(ConfigError, match=rf"sweep point steps-0: {file}:\d+: train\.steps: got"):
         sweeping.run(config.load(file), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -173,6 +179,47 @@ def test_folders_of_something_else_are_refused(done, tmp_path):
         sweeping.run(loaded, folder / "seed-3")
     with pytest.raises(StorageError, match="holds the sweep 'tiny'"):
         sweeping.run(config.load(file, ["name=other"]), folder)
+    with pytest.raises(StorageError, match=r"out: is the folder of a sweep .*`name=` or --out"):
+        pipeline.run(config.load(file, ["sweep=null"]), folder)
+
+
+def test_a_sweep_that_is_refused_leaves_the_finished_one_as_it_is(done):
+    file, folder = done
+    before = {name: (folder / name).read_bytes() for name in ("sweep.csv", "sweep.json")}
+    changed = config.load(file, ["train.lr=0.01"])
+    with pytest.raises(StorageError) as caught:
+        sweeping.run(changed, folder)
+    first, *points, last = str(caught.value).splitlines()
+    assert first == "2 of 2 points of the sweep cannot go on:"
+    assert last == "nothing was changed, and no point was begun"
+    for line, seed in zip(points, (3, 4), strict=True):
+        place = folder / f"seed-{seed}"  # named once
+        assert line.startswith(f"  seed-{seed} (seed={seed}): {place}: holds another run (")
+        assert line.count(str(place)) == 1 and "train.lr: 0.001 -> 0.01" in line
+    with pytest.raises(StorageError, match=r"^\S*seed-4: holds another run"):
+        sweeping.run(changed, folder, only=("seed-4",))
+    with pytest.raises(ConfigError, match="^--allow: got 'train.lrr', which is no key"):
+        sweeping.run(changed, folder, allow=("train.lrr",))
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_a_sweep_goes_on_while_none_of_its_points_does(done, tmp_path):
+    """Between two points, each of them is done or waiting."""
+    folder = tmp_path / "out"
+    shutil.copytree(done[1], folder)
+    shutil.rmtree(folder / "seed-4")
+    record = json.loads((folder / "sweep.json").read_text())
+    record["points"]["seed-4"]["status"] = "waiting"
+    (folder / "sweep.json").write_text(json.dumps(record))
+    assert status_of_sweep(folder).status == "stopped"
+    with lock(folder, "tiny"):
+        found = status_of_sweep(folder)
+        assert found.status == "running" and found.todo == "nothing; it is being written"
+        told = (folder / ".lock").read_text()
+        with pytest.raises(StorageError, match="is being written by the run 'tiny'"):
+            sweeping.run(config.load(done[0]), folder)
+    (folder / ".lock").write_text(told)  # as a process leaves it that was killed
+    assert status_of_sweep(folder).status == "killed"
 
 
 def test_runs_are_nested_in_mlflow(tmp_path, monkeypatch):

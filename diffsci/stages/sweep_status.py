@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffsci.locking import holder
 from diffsci.stages.status import Status, status_of
 
 RECORD, PAGE, TABLE = "sweep.json", "compare.html", "sweep.csv"
@@ -36,16 +37,22 @@ def status_of_sweep(folder: Path) -> Status:
     runs = {point: _run(folder / point) for point in told}
     points = {point: _point(entry, runs[point]) for point, entry in told.items()}
     found = [entry["status"] for entry in points.values()]
+    held = holder(folder)
     state = next((each for each in _ORDER if each in found), "stopped")
-    if all(each in ("waiting", "new") for each in found):
+    if held is not None and held.alive:
+        state = "running"  # also while the next point has not written anything yet
+    elif all(each in ("waiting", "new") for each in found):
         state = "new"
     elif all(each == "done" for each in found):
         state = "done"
+    elif held is not None and state == "stopped":
+        state = "killed"
     return Status(
         folder=str(folder),
         name=name,
         status=state,
         points=points,
+        holder=held,
         last=max((run.last for run in runs.values() if run and run.last), default=None),
         todo=_todo(state, folder, points),
     )

@@ -38,7 +38,7 @@ class Holder:
 
 
 @contextmanager
-def lock(folder: Path, run: str = "") -> Iterator[None]:
+def lock(folder: Path, run: str = "", *, elsewhere: bool = True) -> Iterator[None]:
     """Be the only writer of `folder` until the block ends or the process dies, however it dies.
 
     The lock is the operating system's (`flock` on `.lock`), so nothing stale can remain; the file's
@@ -47,14 +47,13 @@ def lock(folder: Path, run: str = "") -> Iterator[None]:
     Args:
         folder: The folder.
         run: Name by which others are told who holds it.
+        elsewhere: Whether the work could be done in another folder.
 
     Raises:
         StorageError: When another process holds it, naming its run, process id and host.
     """
-    advice = (
-        f"wait until it ends (`diffsci status {folder}` tells how far it is), stop it, or choose "
-        "another folder with --out"
-    )
+    advice = f"wait until it ends (`diffsci status {folder}` tells how far it is)"
+    advice += ", stop it, or choose another folder with --out" if elsewhere else " or stop it"
     descriptor = _locked(folder / ".lock", folder, run, advice)
     try:
         _held[folder.absolute()] = descriptor

@@ -114,9 +114,15 @@ def status(runs: tuple[Path, ...], as_json: bool) -> None:
 
     for each in runs:
         require_run(each)
-    from diffsci.stages.status import status_of
+    from diffsci.errors import StorageError
+    from diffsci.stages.status import is_run, status_of
     from diffsci.stages.sweep_status import is_sweep, status_of_sweep
 
+    for each in runs:
+        if not (is_run(each) or is_sweep(each)):
+            raise StorageError(
+                f"{each}: is no run's folder, it has no run.json; give one that `diffsci run` made"
+            )
     found = [status_of_sweep(each) if is_sweep(each) else status_of(each) for each in runs]
     if as_json:
         click.echo(json.dumps([told.to_dict() for told in found], indent=2))

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import journal
-from diffsci.errors import DiffsciError
+from diffsci.errors import DiffsciError, StorageError
 from diffsci.lifetime import last_sign, of_call
 from diffsci.locking import Holder, holder
 from diffsci.points import told as told_of
 from diffsci.run_folder import STAGES, RunFolder
 from diffsci.stages.training.chosen import CHOSEN, described
-from diffsci.training.damage import NUMBERS, damage_of
+from diffsci.training.damage import NUMBERS, damage_of, numbers_of, refuse_pickle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,11 @@ def _seconds(stage: Mapping[str, Any]) -> str:
     return f"{total:.0f} s" + (f", {last:.0f} s of them in the last call" if last < total else "")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, of which the record may be lost."""
+    return any((path / name).exists() for name in ("run.json", journal.NAME, "checkpoints"))
+
+
 def status_of(path: Path) -> Status:
     """Read one run folder; a faulty one is told, never raised."""
     held = holder(path)
@@ -158,8 +163,23 @@ def status_of(path: Path) -> Status:
         steps=(plain.get("train") or {}).get("steps"),
         damaged=damaged,
         processes=processes,
-        todo=_todo(state, path, held, processes, untrained=_untrained(found, stages)),
+        todo=_refused(path / "checkpoints", newest, state)
+        or _todo(state, path, held, processes, untrained=_untrained(found, stages)),
     )
+
+
+def _refused(folder: Path, newest: Path | None, state: str) -> str | None:
+    """Why a run that is not done would not go on from its checkpoints."""
+    if state in ("done", "running"):
+        return None
+    try:
+        refuse_pickle(folder)
+        if newest is not None:
+            refuse_pickle(newest)
+            numbers_of(newest)
+    except (StorageError, OSError, ValueError, KeyError, TypeError) as error:
+        return f"it would not go on: {error}"
+    return None
 
 
 def _stage(entry: dict[str, Any] | None, state: str, until: float | None) -> dict[str, Any]:

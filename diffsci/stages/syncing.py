@@ -33,7 +33,7 @@ def sync(run: Path, to: str | None = None) -> int:
         ConfigError: For an address that is none.
         StorageError: When the run is being written, or MLflow cannot be reached.
     """
-    with lock(run):
+    with lock(run, elsewhere=False):
         folder = RunFolder.read(run)
         told = folder.record.get("tracked")
         section = _section(run, to)

@@ -16,7 +16,6 @@ while training goes on.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -28,17 +27,22 @@ from torch import Tensor
 
 from diffsci.errors import StorageError
 from diffsci.files import failpoint, replace_folder
-from diffsci.training.damage import MANIFEST, NUMBERS, TENSORS, as_json, is_pickle, refuse_pickle
+from diffsci.training.damage import (
+    FORMAT,
+    MANIFEST,
+    NUMBERS,
+    TENSORS,
+    as_json,
+    is_pickle,
+    refuse_pickle,
+)
 from diffsci.training.damage import damage_of as damage_of
+from diffsci.training.damage import numbers_of as numbers_of
 from diffsci.training.ema import Weights
 from diffsci.training.packing import packed
 from diffsci.training.places import all_of, best_of, folder_of, prune, snapshot_of
 from diffsci.training.scaler import Scaler
 from diffsci.training.state import RunState
-
-FORMAT = 4
-"""1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end;
-3 had no averages by powers of the step and no scores. What is not there begins anew."""
 
 _GROUPS = ("weights", "ema", "optimiser")
 _SEVERAL = ("ema_others", "powers")
@@ -243,22 +247,6 @@ def _write(place: Path, copy: Copy) -> None:
 
 def _entry(content: memoryview) -> dict[str, Any]:
     return {"bytes": content.nbytes, "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def numbers_of(place: Path) -> dict[str, Any]:
-    """All of a whole checkpoint but its tensors, as it is stored.
-
-    Raises:
-        StorageError: When it has a newer format.
-    """
-    numbers: dict[str, Any] = json.loads((place / NUMBERS).read_bytes())
-    version = numbers.pop("format")
-    if version not in range(1, FORMAT + 1):
-        raise StorageError(
-            f"checkpoint {place} has format {version}, this diffsci reads 1 to {FORMAT}: "
-            "use the version that wrote it (run.json names it)"
-        )
-    return numbers
 
 
 def read(place: Path) -> RunState:

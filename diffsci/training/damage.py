@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint's files: bytes that changed, and files that could run code."""
+"""What is wrong with a checkpoint's files: bytes that changed, a newer format, code in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 
 from diffsci.errors import StorageError
 from diffsci.files import sha256_of
+
+FORMAT = 4
+"""1 had no loss by level; 2 had one average, and no scale, skipped batches, recent losses or end;
+3 had no averages by powers of the step and no scores. What is not there begins anew."""
 
 TENSORS, NUMBERS, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 
@@ -34,6 +38,22 @@ def damage_of(place: Path) -> str | None:
     except (ValueError, KeyError, TypeError):
         return f"{MANIFEST} cannot be read"
     return None
+
+
+def numbers_of(place: Path) -> dict[str, Any]:
+    """All of a whole checkpoint but its tensors, as it is stored.
+
+    Raises:
+        StorageError: When it has a newer format.
+    """
+    numbers: dict[str, Any] = json.loads((place / NUMBERS).read_bytes())
+    version = numbers.pop("format")
+    if version not in range(1, FORMAT + 1):
+        raise StorageError(
+            f"checkpoint {place} has format {version}, this diffsci reads 1 to {FORMAT}: "
+            "use the version that wrote it (run.json names it)"
+        )
+    return numbers
 
 
 def refuse_pickle(folder: Path) -> None:

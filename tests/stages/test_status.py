@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from diffsci import cli, config, journal, pipeline, tracking
+from diffsci.files import sha256_of
 from diffsci.locking import lock
 from diffsci.stages.status import status_of
+from diffsci.training import damage
 from tests import tiny_runs
 
 QUICK = ("evaluate=null", "sample.cases=1")
@@ -93,6 +95,22 @@ def test_what_is_to_be_done_next_can_be_done(folder):
     )
 
 
+def test_a_run_that_would_be_refused_is_not_told_to_go_on(folder):
+    changed(folder, status="stopped")
+    foreign = folder / "checkpoints" / "model.pt"
+    foreign.write_bytes(b"PK\x03\x04")
+    assert status_of(folder).todo.startswith(f"it would not go on: {foreign}: is a pickle")
+    foreign.unlink()
+    assert status_of(folder).todo.endswith(" goes on")
+    newest = folder / "checkpoints" / "step-00000006"
+    numbers, manifest = newest / "state.json", newest / "manifest.json"
+    numbers.write_bytes(damage.as_json(json.loads(numbers.read_bytes()) | {"format": 99}))
+    listed = json.loads(manifest.read_bytes())
+    entry = {"bytes": numbers.stat().st_size, "sha256": sha256_of(numbers)}
+    manifest.write_bytes(damage.as_json(listed | {numbers.name: entry}))
+    assert f"it would not go on: checkpoint {newest} has format 99" in status_of(folder).todo
+
+
 def test_the_journal_tells_of_steps_after_the_checkpoint(folder):
     file = folder / journal.NAME
     shutil.rmtree(folder / "checkpoints" / "step-00000006")
@@ -138,6 +156,10 @@ def test_the_command_tells_lines_or_json_and_refuses_what_is_not_there(folder, t
     assert told.exit_code == 0
     assert told.stdout.splitlines()[0] == f"{folder}: done"
     told = CliRunner().invoke(cli.main, ["status", str(folder), str(tmp_path), "--json"])
+    assert told.exit_code == 5 and f"{tmp_path}: is no run's folder" in told.stderr
+    lost = tmp_path / "lost"
+    (lost / "checkpoints").mkdir(parents=True)
+    told = CliRunner().invoke(cli.main, ["status", str(folder), str(lost), "--json"])
     assert [each["status"] for each in json.loads(told.stdout)] == ["done", "damaged"]
     assert CliRunner().invoke(cli.main, ["status", str(tmp_path / "no")]).exit_code == 2
 

@@ -16,6 +16,7 @@ from diffsci import __version__, build, families, sections, yamltext
 from diffsci.compose import Composer, find, merge, shipped_root
 from diffsci.errors import ConfigError
 from diffsci.points import Point, taken_out
+from diffsci.sections.rolling import rolled_leads
 from diffsci.yamltext import Node, Plain
 
 
@@ -147,6 +148,7 @@ def cross_check(pipeline: sections.Pipeline) -> None:
             f"data.domain.forcings: got {list(forcings)}, expected none: they are of a time, and a "
             f"sample of the task {task} belongs to none"
         )
+    rolled_leads(pipeline)
     _check_objective(pipeline)
     _check_guidance(pipeline)
     _check_sampler(pipeline)

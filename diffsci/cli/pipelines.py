@@ -70,7 +70,7 @@ def _run(
         from diffsci import sweeping
 
         if jobs > 1 and rank():
-            raise click.UsageError("--jobs is for one process; torchrun shares out each point")
+            raise ConfigError(f"--jobs: got {jobs}, expected 1: torchrun shares out each point")
 
         def one(folder: Path, name: str) -> list[str]:
             """Python's arguments for a point of this sweep."""
@@ -80,7 +80,7 @@ def _run(
         return sweeping.run(loaded, out, dry_run, points, allow, jobs, one)
     if points or jobs > 1:
         word = "--point" if points else "--jobs"
-        raise click.UsageError(f"{word} is for sweeps; {pipeline} has no key `sweep`")
+        raise ConfigError(f"{word}: is for sweeps, and {pipeline} has no key `sweep`; leave it out")
     from diffsci import pipeline as stages
 
     return stages.run(loaded, out, dry_run, allow=allow)

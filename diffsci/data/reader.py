@@ -116,6 +116,7 @@ def understood(
         DataError: For what nothing can be read after; without a report for any fault.
     """
     canonical = domain.canonical(raw, entry, report, variables)
+    report = report or Report(entry.location)
     return domain.fields(select(canonical, part, entry), entry.name, report)
 
 

@@ -21,9 +21,9 @@ from diffsci.data.statistics import Statistics
 from diffsci.forecasting.denoiser_of import ports_of
 from diffsci.networks.base import Ports
 from diffsci.sections import Part, Pipeline, Runtime
+from diffsci.sections.rolling import rolled_leads
 from diffsci.solvers.base import Solver
 from diffsci.stages.alike import Known, require_alike
-from diffsci.stages.training.rolling import rolled_leads
 from diffsci.training import memory
 
 log = logging.getLogger(__name__)

@@ -27,18 +27,26 @@ def assign(module: nn.Module, weights: Weights) -> None:
     """Copy values by name into a module, into a sharded one its parts.
 
     Raises:
-        ValueError: When the names or shapes are not the module's.
+        ValueError: When the names or shapes are not the module's, with the first that differ.
     """
     live = named(module)
     shapes = {name: tuple(value.shape) for name, value in live.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     wrong = sorted(name for name in shapes.keys() | found if shapes.get(name) != found.get(name))
     if wrong:
-        listed = ", ".join(f"{n}: {found.get(n)} -> {shapes.get(n)}" for n in wrong[:5])
-        raise ValueError(f"{len(wrong)} weights do not fit the network (saved -> built): {listed}")
+        listed = ", ".join(_differs(n, found.get(n), shapes.get(n)) for n in wrong[:3])
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{len(wrong)} weights do not fit the network: {listed}{more}")
     with torch.no_grad():
         for name, value in live.items():
             own(value).copy_(part_of(weights[name], value))
+
+
+def _differs(name: str, saved: Sequence[int] | None, built: Sequence[int] | None) -> str:
+    """What is other of one weight, in words."""
+    if saved is None or built is None:
+        return f"{name} is {'not saved' if saved is None else 'saved alone'}"
+    return f"{name} is saved as {list(saved)}, not {list(built)}"
 
 
 class Ema:

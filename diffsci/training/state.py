@@ -25,6 +25,11 @@ from diffsci.training.optimiser import DECAYED
 from diffsci.training.scaler import Scaler
 from diffsci.training.sharding import as_part, is_part
 
+
+class OtherNetworkError(ConfigError):
+    """The weights of a checkpoint are not those of this network."""
+
+
 LossRow = tuple[int, float, float, float]
 """Step, loss, gradient norm, learning rate."""
 
@@ -194,12 +199,12 @@ def restore(state: RunState, module: nn.Module, ema: Ema, optimiser: torch.optim
     """Put a saved state into the live objects.
 
     Raises:
-        ConfigError: When its weights are not those of this network.
+        OtherNetworkError: When its weights are not those of this network.
     """
     try:
         assign(module, state.weights)
     except ValueError as error:
-        raise ConfigError(
+        raise OtherNetworkError(
             f"the checkpoint is of another network: {error}; go on with the diffsci that wrote it "
             "(run.json names its version), or train anew in another folder"
         ) from error

@@ -62,7 +62,8 @@ def test_declared_gaps_stay_nan_and_undeclared_ones_are_refused(kind, tmp_path):
     assert found.channels[0].missing == kind and found.gappy
     assert preflight.check_entry(entry(tmp_path / "a.nc", missing=kind), Weather()) == []
     with pytest.raises(
-        DataError, match=r"variable t2m: .* are NaN or infinite, the first at time="
+        DataError,
+        match=r"a\.nc: variable t2m: .* are NaN or infinite, the first at time=.*data describe",
     ):
         read(ocean(kind), tmp_path)
     with pytest.raises(DataError, match="a.nc|sea"):

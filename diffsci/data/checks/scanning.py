@@ -189,10 +189,10 @@ class Scan:
             kind = "`missing: moving`: they are not the same cells at all times"
         else:
             kind = "`missing: static` (land, say): they are the same cells at all times"
-        declared = f"`variables: {{{self.name}: {{...}}}}`"
+        declared = f"`variables: {{{self.name}: {{...}}}}` in the entry"
         return (
             f"fill or cut them out of the file, or declare them under {declared} as {kind}"
-            + self._better()
+            f"{self._better()}; `diffsci data describe` writes a catalog entry for a bare path"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def held(
         first = _first(canonical, chosen)
         size = streaming.size(chosen)
         if memory is None or size <= memory or entry.source.data is not None:
-            fields = domain.fields(chosen, entry.name)
+            fields = domain.fields(chosen, entry.name, Report(entry.location))
         else:
             fields = _on_disk(raw, canonical, chosen, entry, domain, variables)
         measured = _measured(raw, canonical, chosen, first, fields.channels)
@@ -95,7 +95,7 @@ def _on_disk(
     """The fields with values that stay on disk, each of them seen once where no preparation did."""
     ours = "prepared_from" in raw.attrs
     if ours:
-        labels = domain.fields(streaming.hollow(chosen), entry.name)
+        labels = domain.fields(streaming.hollow(chosen), entry.name, Report(entry.location))
     else:
         streaming.scanned(chosen, domain, entry.location, Report(entry.location))
         labels = domain.fields(streaming.hollow(chosen), entry.name, Report(entry.location, []))

@@ -179,7 +179,8 @@ class Stored:
             raise DataError(
                 f"{self.source}: variable {piece.name} at {self._place(row)}: {int(bad.sum())} "
                 "values are NaN or infinite; mend the file, or declare what they mean by "
-                "`missing:` under `variables:`"
+                "`missing:` under `variables:` in its catalog entry (`diffsci data describe` "
+                "writes one)"
             )
 
     def _told(self, piece: Piece, error: DamagedError) -> DataError:

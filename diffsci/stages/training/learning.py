@@ -24,6 +24,7 @@ from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Train
 from diffsci.stages.training.choosing import choose, judge_of
 from diffsci.stages.training.deciding import agreed, decided
+from diffsci.stages.training.other_network import told_by_key
 from diffsci.stages.training.progress import Progress
 from diffsci.stages.training.rolling import stepper_of
 from diffsci.tracker import Tracker
@@ -141,23 +142,8 @@ def _learn(training: Training) -> Denoiser:
     begun = 0 if state is None else state.step
     training.tracker.go_on_from(begun)
     _say_what(state, section, denoiser, len(training.examples), device)
-    steps = train(
-        denoiser,
-        training.examples,
-        section,
-        objective=section.objective,
-        seed=pipeline.seed,
-        device=device,
-        grid=ports.grid,
-        stepper=stepper_of(pipeline, training.examples),
-        valid=training.valid,
-        judge=judge_of(pipeline, training.valid),
-        resume=state,
-        allow=_allowed(training.allow),
-        names=training.names,
-        wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
-        workers=pipeline.runtime.workers if training.examples.on_disk else 0,
-    )
+    with told_by_key(training.allow):
+        steps = _steps(training, denoiser, section, device, state)
     if training.ready is not None:
         training.ready()
     if not ranks.is_first:
@@ -170,6 +156,34 @@ def _learn(training: Training) -> Denoiser:
         denoiser = device.laid_out(build(pipeline, ports))
     choose(denoiser, last, section, folder, training.valid, pipeline.seed)
     return Device().laid_out(denoiser).eval()
+
+
+def _steps(
+    training: Training,
+    denoiser: Denoiser,
+    section: Train,
+    device: Device,
+    state: RunState | None,
+) -> Iterator[Step]:
+    """The steps that are left."""
+    pipeline, ranks = training.pipeline, distributed.current()
+    return train(
+        denoiser,
+        training.examples,
+        section,
+        objective=section.objective,
+        seed=pipeline.seed,
+        device=device,
+        grid=training.ports.grid,
+        stepper=stepper_of(pipeline, training.examples),
+        valid=training.valid,
+        judge=judge_of(pipeline, training.valid),
+        resume=state,
+        allow=_allowed(training.allow),
+        names=training.names,
+        wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
+        workers=pipeline.runtime.workers if training.examples.on_disk else 0,
+    )
 
 
 def _say_what(

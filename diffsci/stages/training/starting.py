@@ -31,6 +31,8 @@ from diffsci.networks.base import Ports
 from diffsci.run_folder import RunFolder
 from diffsci.sections import Data, Pipeline
 from diffsci.stages.prepare import Prepared
+from diffsci.stages.status import status_of
+from diffsci.stages.sweep_status import is_sweep
 from diffsci.training.ema import weights_of
 from diffsci.training.frozen import freeze
 from diffsci.training.transfer import Names, Taken, blocks_of, take
@@ -194,10 +196,22 @@ def find(asked: str, roots: Sequence[Path]) -> Path:
         for folder in (root / given / "model", root / given):
             if (folder / MANIFEST).is_file():
                 return folder
-    raise ConfigError(
-        f"train.from: got {asked!r}, expected the folder of a run whose training is done, such as "
-        f"runs/quickstart{near_path(given, '*')}"
-    )
+    there = next((root / given for root in (Path(), *roots) if (root / given).exists()), None)
+    expected = "expected the folder of a run whose training is done, such as runs/quickstart"
+    if there is not None:
+        raise ConfigError(f"train.from: got {asked!r}, {_lacks(there)}; {expected}")
+    raise ConfigError(f"train.from: got {asked!r}, {expected}{near_path(given, '*')}")
+
+
+def _lacks(folder: Path) -> str:
+    """Why what is there is no model to begin from, and what to do."""
+    if is_sweep(folder):
+        return "which is a sweep: name the folder of one of its points"
+    if not (folder / "run.json").is_file():
+        return "which is no run's folder (it has no run.json)"
+    found = status_of(folder)
+    steps = "" if found.step is None else f" (step {found.step} of {found.steps})"
+    return f"whose training is not done{steps}: finish it first"
 
 
 def names_of(data: Data, channels: tuple[str, ...], scalars: tuple[str, ...]) -> Names:

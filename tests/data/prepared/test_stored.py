@@ -10,7 +10,8 @@ import torch
 import xarray as xr
 
 from diffsci.data import reader
-from diffsci.data.catalog import Entry, Source, Variable
+from diffsci.data.catalog import Entry, Source, Variable, load_entry
+from diffsci.data.checks import preflight
 from diffsci.data.checks.leaks import assert_no_leak
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
@@ -180,6 +181,10 @@ def test_an_undeclared_nan_is_told_before_training_and_a_later_one_by_its_time(t
         found.values[0, 12:15]
     with pytest.raises(DataError, match=r"a.zarr: variable t2m: 1 of 1260 values.*2001-01-04T06"):
         held(entry, Weather(), Part(), memory=0)
+    (same,) = preflight.check_entry(str(tmp_path / "a.zarr"), Weather())
+    with pytest.raises(DataError) as told:  # in memory, and in the words of a check
+        held(load_entry(str(tmp_path / "a.zarr")), Weather(), Part())
+    assert str(told.value) == str(same)
 
 
 @pytest.mark.parametrize("way", ["zarr", "prepared"])

@@ -15,7 +15,7 @@ from diffsci.data.tasks.forecast import Forecast
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.diffusion.schedules.edm import EDM
-from diffsci.errors import DataError, FieldError
+from diffsci.errors import ConfigError, DataError, FieldError
 from diffsci.forecasting.ensemble import Engine, Rows
 from diffsci.networks.base import Module
 from diffsci.runtime import Device
@@ -149,6 +149,9 @@ def test_what_makes_no_rollout_is_refused(loaded, tmp_path):
         prepare(each, loaded.roots)
     with pytest.raises(FieldError, match=r"train\.rollout: .*edm trains a diffusion model"):
         prepare(rolling(loaded, loaded.pipeline.train.objective, leads=2), loaded.roots)
+    file = tiny_runs.make(tmp_path, "pde")
+    with pytest.raises(ConfigError, match=r"^command line: train\.rollout: got .*edm trains"):
+        config.load(file, ["train.rollout.leads=4"])  # without a look at the data
     images = config.load(tiny_runs.make(tmp_path, "image"))
     with pytest.raises(FieldError, match=r"train\.rollout: .*the task generate makes no forecast"):
         prepare(rolling(images, leads=2), images.roots)

@@ -168,6 +168,20 @@ def test_where_a_source_is_found(made, tmp_path, monkeypatch):
         find("sorce", ())
 
 
+def test_what_is_there_and_no_source_is_told_as_what_it_is(made, tmp_path):
+    half = tmp_path / "half"
+    shutil.copytree(made.parent / "source", half)
+    shutil.rmtree(half / "model")
+    with pytest.raises(ConfigError, match=r"half', whose training is not done \(step \d+ of \d+\)"):
+        find("half", (tmp_path,))
+    (half / "run.json").unlink()
+    with pytest.raises(ConfigError, match=r"which is no run's folder \(it has no run.json\); exp"):
+        find(str(half), ())
+    (half / "sweep.json").write_text("{}")
+    with pytest.raises(ConfigError, match="which is a sweep: name the folder of one of its points"):
+        find(str(half), ())
+
+
 def test_from_a_diffusion_model_to_members_of_one_call(made, caplog):
     """All but the random vector's layers, which are new; that the output has another meaning."""
     direct = ("train.objective=crps", "model.schedule=edm", "train.steps=2")

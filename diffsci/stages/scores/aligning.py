@@ -93,12 +93,11 @@ def align(
     first = stores["model"] = _with_leads(first, lead_dim, leads, source)
     domain: Domain = families.load("domains", "pde" if case_dim == "sample" else "weather")()
     known = _truth(truth, domain, lead_dim)
-    names = foreign.shared_variables(first, known, source)
+    names, unscored = foreign.shared_variables(first, known, source)
     known = _declared(known[names], missing)
     space = tuple(d for d in ("latitude", "longitude", "z", "y", "x") if d in first[names[0]].dims)
     _, theirs = foreign.places(first, known, space, source)
-    whole = known
-    known = known.isel({dim: foreign.span(order) for dim, order in theirs.items()})
+    known, whole = known.isel({dim: foreign.span(at) for dim, at in theirs.items()}), known
     beyond = foreign.beyond(known, whole, space)
     channels, grid = _labels(known, domain, case_dim, lead_dim)
     layout = Layout(
@@ -106,10 +105,11 @@ def align(
     )
     cases, left_out = _cases(stores, case_dim)
     true, cases, unverified = _verifying(known, first, cases, layout)
-    left_out += unverified + beyond
+    left_out += unscored + unverified + beyond
     made = {}
     for name, store in stores.items():
-        foreign.require_same(store, names, channels, sources[name])
+        further = foreign.require_same(store, names, channels, sources[name])
+        left_out += further if name == "model" else ()
         cells, _ = foreign.places(store, known, space, sources[name])
         part = store[names].isel({dim: foreign.span(order) for dim, order in cells.items()})
         part = _taken(part, case_dim, cases, sources[name])

@@ -26,6 +26,7 @@ from diffsci.evaluation.plots import figures
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.scores.base import USUAL, Score
 from diffsci.evaluation.table import Scores, evaluate
+from diffsci.messages import counted
 from diffsci.sections import Evaluate, Runtime
 from diffsci.stages.scores.aligning import Aligned, align
 from diffsci.stages.scores.counted import Counted
@@ -33,7 +34,7 @@ from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
 
-_SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval", "reliability")
+_SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval")
 """Scores that one member has none of."""
 
 
@@ -191,15 +192,16 @@ def _write(out: Path, aligned: Aligned, found: Scores, inputs: Mapping[str, str]
     drawn = figures(out / "figures", pictured(aligned.forecasts, aligned.truth, results), found)
     cases, members = aligned.forecasts["model"].shape[:2]
     forecast, truth = (Path(inputs[word]).name for word in ("forecast", "truth"))
+    span = " to ".join(dict.fromkeys((aligned.keys[0], aligned.keys[-1])))
     write_report(
         out / "report.html",
         title=f"Scores of {forecast}",
-        summary=f"{members} members of {cases} cases, {aligned.keys[0]} to {aligned.keys[-1]}, "
+        summary=f"{counted(members, 'member')} of {counted(cases, 'case')}, {span}, "
         + "; ".join([f"against {truth}", *aligned.left_out])
         + ".",
         scores=found,
         figures=drawn,
-        config="\n".join(f"{key}: {value}" for key, value in inputs.items()),
+        config="",
         provenance={"Inputs": dict(inputs)},
         lead_unit=aligned.lead_unit,
     )

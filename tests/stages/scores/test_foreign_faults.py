@@ -104,12 +104,17 @@ def at_levels(ds, *levels):
     return made.assign({NAME: made[NAME].assign_attrs(units="K")})
 
 
-def test_levels_are_found_by_value_and_what_is_not_scored_is_told(caplog):
+def test_levels_are_found_by_value_and_what_is_not_scored_is_told(caplog, tmp_path):
     truth = at_levels(TRUTH, 500, 700).transpose("time", "level", ...)
     alone = {level: found(MADE + level, TRUTH + level).rows[0].value for level in (500, 700)}
     with caplog.at_level(logging.WARNING):
-        table = found(at_levels(MADE, 850, 700, 500), truth)
-    assert "the truth has no level 850: not scored" in caplog.text
+        made = at_levels(MADE, 850, 700, 500)
+        table = found(made.assign(wind=made[NAME]), truth, out=tmp_path / "out")
+    report = (tmp_path / "out" / "report.html").read_text()
+    for what in ("wind", "level 850"):
+        assert f"the truth has no {what}: not scored" in caplog.text
+        assert f"the truth has no {what}: not scored" in report
+    assert "5 members of 3 cases, 2021-03-01T03:00:00 to 2021-03-01T17:00:00, against" in report
     for level, wanted in alone.items():
         value = table.row("model", f"{NAME}@{level}", "crps").value
         assert value == pytest.approx(wanted, rel=1e-4)  # float32 of some 1000

@@ -30,6 +30,10 @@ Value = Callable[[np.ndarray], np.ndarray]
 
 ANYWHERE = (-math.inf, math.inf)
 
+_FARTHEST = 1.0
+"""Of an end, on the logarithm or the logit: a factor of e. Where a score is so little known, the
+scale, which a few resamples near a bound stretch, would tell more of itself than of the score."""
+
 _SEED = 0
 """Of all draws: two tables are compared by their numbers, not by their luck."""
 
@@ -102,8 +106,10 @@ class Bootstrap:
         wider, freedom = resampling.accuracy(series, length)
         reach = wider * float(stats.t.ppf((1 + self.confidence) / 2, freedom))
         least, most = bounds
+        half = math.inf
         if least < min(found, drawn.min()) and max(found, drawn.max()) < most:
             half = reach * float(np.std(_unbounded(drawn, bounds)))
+        if half <= _FARTHEST or bounds == ANYWHERE:
             sides = _unbounded(np.array([found]), bounds) + np.array([-half, half])
             low, high = _bounded(sides, bounds).tolist()
         else:

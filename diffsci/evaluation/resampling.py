@@ -91,10 +91,11 @@ def accuracy(series: Float[np.ndarray, " case"], length: int) -> tuple[float, fl
     r = np.array([(centred[: count - k] * centred[k:]).sum() / count for k in range(lags)])
     order, shock, total = _autoregression(r, count, most)
     total = min(total + (1 + 4 * total) / count, 0.98)
-    wanted = shock * count / (count - order - 1) / (1 - total) ** 2
+    # No more than if three cases were independent: a few cannot tell a long memory from chance.
+    wanted = min(shock * count / (count - order - 1) / (1 - total) ** 2, count / 3 * float(r[0]))
     k = np.arange(1, length)
     seen = max(r[0] + 2 * ((1 - k / length) * r[1:length]).sum(), 0.1 * r[0])
-    independent = min(count, max(3.0, count * r[0] / wanted))
+    independent = min(count, count * r[0] / wanted)
     return float(math.sqrt(wanted / seen)), max(2.0, float(independent - 1 - order))
 
 

@@ -35,6 +35,7 @@ class Coverage(Score):
 
     levels: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95)
     goal = "0"
+    bounds = (0.0, 1.0)
     scope = "cells"
     anywhere = True
 

@@ -2,7 +2,9 @@
 
 The first field of the forecast is laid beside its truth. Means that are further apart than ten of
 their spreads over space are those of other units: degrees Celsius beside kelvin lie 273 apart, and
-a field of temperature spreads by 3 over the British Isles, 21 over the globe. Values are never
+a field of temperature spreads by 3 over the British Isles, 21 over the globe. Where zero is in both
+units, as of rain in mm beside m, it is the spreads that lie apart, by more than thirty times, and a
+unit is at fault where in it both mean and spread would be those of the truth. Values are never
 changed by a guess: what has no units is refused, and where both say the same unit a warning is all.
 """
 
@@ -21,6 +23,12 @@ log = logging.getLogger(__name__)
 
 _APART = 10.0
 """Spreads between the means."""
+
+_LARGER = 30.0
+"""Of two spreads; those of fields of one unit are rarely ten times as large."""
+
+_NEAR = 3.0
+"""Times the mean and spread of the truth, or its share, in a unit that fits."""
 
 _UNITS = ("degC", "degF", "K", "hPa", "kPa", "Pa", "mm", "cm", "m", "km", "%", "g kg-1", "knot")
 """In which a forecast may be, where it is not in the truth's."""
@@ -48,10 +56,11 @@ def require_alike(
     first = (slice(0, 1), slice(0, 1))
     for number, channel in enumerate(channels):
         made, true = (_moments(values.read(*first, number)) for values in (forecast, truth))
-        if not _are_apart(made, true):
+        apart = _are_apart(made, true)
+        fitting = _fitting(made, true, channel.unit) if apart else _scaled(made, true, channel.unit)
+        if not apart and not fitting:
             continue
         unit = "" if channel.unit == "1" else f" {channel.unit}"
-        fitting = _fitting(made, true, channel.unit)
         means = f"mean {made[0]:.4g} beside {true[0]:.4g}{unit} of the truth"
         hint = f"; as {fitting} they would fit" if fitting else ""
         if channel.variable not in unstated:
@@ -74,6 +83,20 @@ def _moments(values: np.ndarray) -> tuple[float, float]:
 def _are_apart(made: tuple[float, float], true: tuple[float, float]) -> bool:
     # A field that is the same everywhere has no spread to measure by.
     return abs(made[0] - true[0]) > _APART * max(made[1], true[1]) and min(made[1], true[1]) > 0
+
+
+def _scaled(made: tuple[float, float], true: tuple[float, float], unit: str) -> str:
+    """The unit, other by a factor alone, in which mean and spread are like the truth's."""
+    if min(*made, *true) <= 0 or max(made[1], true[1]) < _LARGER * min(made[1], true[1]):
+        return ""
+    for other in _UNITS:
+        factors = conversion(other, unit)
+        if factors is None or factors[1] or not 0 < factors[0] != 1:
+            continue
+        ratios = [factors[0] * ours / theirs for ours, theirs in zip(made, true, strict=True)]
+        if all(1 / _NEAR < ratio < _NEAR for ratio in ratios):
+            return other
+    return ""
 
 
 def _fitting(made: tuple[float, float], true: tuple[float, float], unit: str) -> str:

@@ -7,11 +7,14 @@ lists old -> new. A key names itself and all below it: `train`, `train.lr`, `dat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from diffsci.errors import DiffsciError, StorageError, shown
+
+_DIGEST = re.compile("[0-9a-f]{32,}")
 
 SHOWN = 4
 """Changes that a message lists; the rest are counted."""
@@ -36,7 +39,14 @@ class Change:
     new: object
 
     def __str__(self) -> str:
-        return f"{self.key}: {shown(self.old)} -> {shown(self.new)}"
+        return f"{self.key}: {_short(self.old)} -> {_short(self.new)}"
+
+
+def _short(value: object) -> str:
+    """A value; of a digest, as many digits as tell it from another."""
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        value = value[:12]
+    return shown(value)
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

@@ -210,7 +210,7 @@ def _check_preparing(
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.checks.problems import problem_of
     from diffsci.stages import costs
-    from diffsci.stages.checks import check_constraints, faults, warnings
+    from diffsci.stages.checks import averages_warning, check_constraints, faults, warnings
     from diffsci.stages.prepare import prepare
     from diffsci.stages.training import starting
 
@@ -231,6 +231,8 @@ def _check_preparing(
     for fault in faulty:
         yield problem_of(path, _placed(loaded, fault))
     told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]
+    if (same := averages_warning(loaded.pipeline.train)) is not None:
+        told.append(("ema", same))
     if not faulty:
         told += costs.told(loaded.pipeline, prepared.ports, tell)
     for code, text in told:

@@ -72,6 +72,9 @@ def wrong(node: Node, hint: Hint) -> ConfigError:
         except ValueError:
             number = False
         text += " without quotes" if number else ""
+    whole = isinstance(node.value, float) and int in (hint, *get_args(hint))
+    if whole and node.value.is_integer() and abs(node.value) < 1e15:
+        text += f": write {int(node.value)}"
     if hint is str and isinstance(node.value, bool | int | float):
         text += " (put it in quotes)"
     return fault(node, text)

@@ -256,7 +256,10 @@ class _Reader:
             return text if node.style else scalar(text)
         except ValueError as error:
             subject = f"{key}: {shorten(text)}".strip() if key else shorten(text)
-            raise ConfigError(f"{where}: {subject} {error}") from None
+            # `{leads:2}` is a key `leads:2` without a value.
+            glued = None if text else re.search(r"([^.:]+):([^:]+)$", key)
+            hint = f" (or a space after the colon: `{glued[1]}: {glued[2]}`)" if glued else ""
+            raise ConfigError(f"{where}: {subject} {error}{hint}") from None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -41,6 +41,14 @@ def test_what_is_not_allowed_is_told_with_the_way_to_allow_it():
     assert refused([]) == ()
 
 
+def test_digests_are_told_by_their_first_digits():
+    """Which are many enough; what is recorded has all."""
+    found = Change(key="data.content.train", old="ab" * 32, new="cd" * 32)
+    assert str(found) == "data.content.train: 'abababababab' -> 'cdcdcdcdcdcd'"
+    assert found.old == "ab" * 32
+    assert str(Change(key="name", old="abc", new="abd")) == "name: 'abc' -> 'abd'"
+
+
 def test_many_are_counted_and_allowed_by_section_data_and_code_whole():
     many = [Change(key=f"a.k{n}", old=0, new=1) for n in range(6)]
     with pytest.raises(ChangedError, match=r"; and 2 more\).*recorded with --allow a$"):

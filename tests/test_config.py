@@ -322,6 +322,8 @@ def test_overrides_together_are_one_layer(write):
         ("=3", "expected KEY=VALUE"),
         ("train..steps=3", "expected KEY=VALUE"),
         ("train.steps=", "command line: train.steps: has no value"),
+        ("train.steps=1e3", "got 1000.0, expected a whole number: write 1000"),
+        ("train.rollout={leads:2}", "space after the colon: `leads: 2`"),
         ("train.steps=#3", "command line: train.steps: is empty"),
         ("train.steps=[1", "command line: train.steps: not valid YAML"),
         ("train.lr=.inf", "command line: train.lr: .inf is not finite"),

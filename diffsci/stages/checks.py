@@ -27,6 +27,7 @@ from diffsci.runtime import Device
 from diffsci.sections import Evaluate, Observing, Pipeline, Runtime, Sample, Train
 from diffsci.stages.prepare import Prepared
 from diffsci.training import augment
+from diffsci.training.ema import same_after
 
 
 def check(pipeline: Pipeline, ports: Ports, scalar_names: tuple[str, ...], examples: int) -> None:
@@ -105,6 +106,19 @@ def warnings(pipeline: Pipeline, examples: Examples, names: tuple[str, ...]) -> 
     )
     if found is not None:
         yield found
+
+
+def averages_warning(train: Train | None) -> str | None:
+    """That averages of `train.ema` cannot differ in so few steps; none where all do."""
+    if train is None or not (same := same_after(train.decays, train.steps)):
+        return None
+    largest = train.steps / (train.steps + 9)
+    listed = ", ".join(f"{decay:g}" for decay in same)
+    return (
+        f"train.ema: the averages with decays {listed} are one and the same after train.steps="
+        f"{train.steps}: their warm-up has come to {largest:.4g} by then; keep one of them, take "
+        "smaller decays, or train longer"
+    )
 
 
 def tiles_warning(pipeline: Pipeline, ports: Ports) -> str | None:

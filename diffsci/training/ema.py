@@ -49,6 +49,20 @@ def _differs(name: str, saved: Sequence[int] | None, built: Sequence[int] | None
     return f"{name} is saved as {list(saved)}, not {list(built)}"
 
 
+def _warm(updates: int) -> float:
+    """The largest decay of an update after so many others."""
+    return (1 + updates) / (10 + updates)
+
+
+def same_after(decays: Sequence[float], updates: int) -> tuple[float, ...]:
+    """Those decays whose averages are one and the same after so many updates.
+
+    Until the warm-up has come to the second largest, it alone says how fast they follow.
+    """
+    held = tuple(decay for decay in decays if decay >= _warm(max(updates, 1) - 1))
+    return held if len(held) > 1 else ()
+
+
 class Ema:
     """Averages of a module's parameters; of a buffer, the latest value.
 
@@ -77,7 +91,7 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Follow the weights once."""
-        warm = (1 + self.updates) / (10 + self.updates)
+        warm = _warm(self.updates)
         for decay, averages in zip(self.decays, self._averages, strict=True):
             torch._foreach_lerp_(averages, self._sources, 1 - min(decay, warm))
         for name in self._rest:

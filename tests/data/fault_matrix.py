@@ -478,7 +478,7 @@ Each case is seeded at random places, again and again, by property tests.
 |---|---|---|
 {rows}
 
-`gap`, `noise`, `chunks`, `memory`, `tiles`, `sigma-min`, `vector`, `seam` and `one-state` are warnings: a run goes on.
+`gap`, `noise`, `chunks`, `memory`, `tiles`, `sigma-min`, `vector`, `seam`, `one-state` and `ema` are warnings: a run goes on.
 
 The clean data are the layouts that must give equal bits (flipped, rolled, packed, other calendars, Zarr 2 and 3, GRIB, HDF5,
 globs, ...), calendars of models, levels, declared gaps, and values that look like fill values and are none.

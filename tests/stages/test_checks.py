@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from diffsci import config
+from diffsci import checking, config
 from diffsci.diffusion.smallest_scale import Scale
 from diffsci.errors import ConfigError, FieldError
 from diffsci.stages import checks
@@ -126,6 +126,15 @@ def test_a_network_for_other_dims_is_told_by_its_section(kinds):
     pipeline = config.load(file).pipeline
     told = [str(fault) for fault in faults(pipeline, four, (), 1000)]
     assert any(text.startswith("model.network: got 4, expected a grid of 1, 2") for text in told)
+
+
+def test_averages_that_cannot_differ_are_told_before_they_are_trained(kinds):
+    file, _ = kinds("downscale")
+    problems = checking.check((file,), None, ["train.ema=[0.9, 0.999]"])
+    (told,) = [problem for problem in problems if problem.code == "ema"]
+    assert told.warning and "0.9, 0.999 are one and the same after train.steps=6" in str(told)
+    assert "come to 0.4 by" in str(told)
+    assert checks.averages_warning(config.load(file).pipeline.train) is None
 
 
 def test_the_smallest_scale_is_looked_for_in_every_step_of_a_block(tmp_path, monkeypatch):

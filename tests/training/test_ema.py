@@ -1,10 +1,12 @@
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from diffsci.errors import ConfigError, FieldError
 from diffsci.training import checkpoint
-from diffsci.training.ema import Ema, assign, weights_of
+from diffsci.training.ema import Ema, assign, same_after, weights_of
 from tests.training.tiny import (
     TinyExamples,
     TinyNetwork,
@@ -57,9 +59,12 @@ def test_assign_names_what_does_not_fit():
     weights = dict(weights_of(TinyNetwork()))
     del weights["last.bias"]
     weights["new"] = torch.zeros(2)
-    with pytest.raises(
-        ValueError, match=r"2 weights .*last\.bias: None -> \(1,\), new: \(2,\) -> None"
-    ):
+    weights["first.weight"] = torch.zeros(2)
+    shape = list(TinyNetwork().first.weight.shape)
+    told = (
+        f"3 weights .*: first.weight is saved as [2], not {shape}, last.bias is not saved, new is"
+    )
+    with pytest.raises(ValueError, match=re.escape(told).replace(r"\.\*", ".*") + " saved alone"):
         assign(TinyNetwork(), weights)
 
 
@@ -78,6 +83,23 @@ def test_averages_side_by_side_are_those_that_each_would_be_alone():
         assert all(torch.equal(weights[name], value) for name, value in one.weights.items())
     with together.applied(1):
         assert torch.equal(module.first.weight, alone[1].weights["first.weight"])
+
+
+def test_averages_that_the_warm_up_alone_decides_are_the_same():
+    """To the bit as long as it is said, and no longer: 0.9 is the warm-up's decay after 80."""
+    net = nn.Linear(3, 2)
+    ema = Ema(net, (0.8, 0.9, 0.99))
+    for updates in range(1, 84):
+        with torch.no_grad():
+            for value in net.parameters():
+                value.normal_()
+        ema.update()
+        _, one, other = ema.all
+        equal = all(torch.equal(one[name], other[name]) for name in one)
+        same = same_after(ema.decays, updates)
+        assert equal == (len(same) > 1) == (updates <= 81)
+    assert same_after((0.9, 0.99, 0.999), 50) == (0.9, 0.99, 0.999)
+    assert same_after((0.999,), 50) == ()
 
 
 def test_the_average_that_validates_best_is_the_model():

@@ -18,7 +18,7 @@ from diffsci.errors import ConfigError, DataError, DiffsciError
 log = logging.getLogger(__name__)
 
 WARNINGS = (
-    "gap", "noise", "sigma-min", "memory", "tiles", "chunks", "vector", "seam", "one-state",
+    "gap", "noise", "sigma-min", "memory", "tiles", "chunks", "vector", "seam", "one-state", "ema",
 )  # fmt: skip
 """Codes that do not stop a run."""
 

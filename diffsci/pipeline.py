@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffsci import config, families
 from diffsci.changes import names
@@ -19,9 +19,9 @@ from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
 from diffsci.locking import lock
-from diffsci.run_folder import STAGES, RunFolder, digest_of, roots_of_run
+from diffsci.run_folder import STAGES, RunFolder, roots_of_run
 from diffsci.sections import Pipeline
-from diffsci.stages.owning import owned
+from diffsci.stages.owning import FREE, digests_of, of_today, owned
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -88,7 +88,7 @@ def _run(
         _check_source(loaded, folder)
         _say_plan(pipeline, folder)
         return
-    digests = _digests(loaded.plain)
+    digests = digests_of(loaded.plain)
     wanted = [stage for stage in STAGES if getattr(pipeline, stage) is not None]
     if (
         found is not None
@@ -105,7 +105,8 @@ def _run(
         for place in (folder, folder / "checkpoints", folder / "figures"):
             for name in sweep(place):
                 log.info("%s: cleared what an interrupted run left: %s", place, name)
-        record = RunFolder.open(folder, loaded.plain, config.to_yaml(loaded.plain), allow)
+        text = config.to_yaml(loaded.plain)
+        record = of_today(RunFolder.open(folder, loaded.plain, text, (*allow, *FREE)))
         roots = [str(root) for root in loaded.roots]
         record.record.update(status="running", roots=roots)
         record.record.pop("error", None)
@@ -240,21 +241,6 @@ def _trained(file: Path, overrides: Sequence[str] = (), tuned: bool = True) -> c
     from diffsci.stages.ensembles.trained import trained
 
     return trained(file, overrides, tuned=tuned)
-
-
-def _digests(plain: dict[str, Any]) -> dict[str, str]:
-    """What each stage is made from, as far as the pipeline file says it."""
-    learned = {key: plain[key] for key in ("data", "model", "train", "seed")}
-    sampled = {**learned, "sample": plain["sample"]}
-    if plain["calibrate"] is not None:
-        sampled["calibrate"] = plain["calibrate"]
-    scored = {**sampled, "evaluate": plain["evaluate"]}
-    return {
-        "train": digest_of(learned),
-        "calibrate": digest_of(sampled),
-        "sample": digest_of(sampled),
-        "evaluate": digest_of(scored),
-    }
 
 
 def _say_plan(pipeline: Pipeline, folder: Path) -> None:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import diffsci
 from diffsci import checking, cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
+from diffsci.stages import owning
 from diffsci.stages.status import status_of
 from tests import tiny_runs
 from tests.tiny_runs import HEAD, make, numbers, record, run, tree
@@ -307,6 +308,45 @@ def test_another_run_is_never_overwritten(made, change, told):
             run(file, change, out=folder, dry_run=dry_run)
         assert told in str(error.value)
     assert tree(folder) == before
+
+
+FREE = ("train.log_every=1", "train.checkpoint_every=3", "train.keep=1", "train.spike=null")
+
+
+def test_what_is_kept_and_told_on_the_way_may_change(copied, caplog):
+    file, folder = copied("pde")
+    before, weights = tree(folder), tree(folder / "model")["weights.safetensors"]
+    with caplog.at_level(logging.INFO):
+        run(file, *FREE, out=folder)
+    assert "nothing to do" in caplog.text and tree(folder) == before
+    for key in ("train.validate_every=2", "train.on_bad=skip"):
+        with pytest.raises(StorageError, match=f"holds another run .*--allow {key.split('=')[0]}"):
+            run(file, key, out=folder)
+    # A record of an older version, whose digests were of all keys.
+    told = record(folder)
+    old, new = (owning.digests_of(told["config"], free) for free in ((), owning.FREE))
+    assert {name: entry["digest"] for name, entry in told["stages"].items()} == {
+        name: new[name] for name in told["stages"]
+    }
+    for name, entry in told["stages"].items():
+        entry["digest"] = old[name]
+    (folder / "run.json").write_text(json.dumps(told))
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        run(file, out=folder)
+    assert "nothing to do" in caplog.text
+    # Half-way: the same model, from a change that is recorded.
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints" / "step-00000006")
+    told["status"] = told["stages"]["train"]["status"] = "stopped"
+    told["stages"] = {"train": told["stages"]["train"]}
+    (folder / "run.json").write_text(json.dumps(told))
+    with caplog.at_level(logging.INFO):
+        run(file, *FREE, QUICK, "sample=null", out=folder)
+    assert "steps 5 to 6" in caplog.text
+    assert tree(folder / "model")["weights.safetensors"] == weights
+    changed = [entry["key"] for entry in record(folder)["allowed"]]
+    assert changed == sorted(text.split("=")[0] for text in FREE)
 
 
 def test_foreign_folders_and_files_are_left_alone(tmp_path):

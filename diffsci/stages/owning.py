@@ -1,4 +1,4 @@
-"""Whether a folder is this pipeline's, asked before anything is written."""
+"""Whether a folder is this pipeline's, asked before anything is written, and of what it is made."""
 
 from __future__ import annotations
 
@@ -8,8 +8,50 @@ from typing import Any
 
 from diffsci import config, families
 from diffsci.errors import ConfigError, StorageError
-from diffsci.run_folder import RunFolder, flatten
+from diffsci.run_folder import RunFolder, digest_of, flatten
 from diffsci.stages.sweep_status import RECORD, is_sweep
+
+FREE = ("train.checkpoint_every", "train.keep", "train.log_every", "train.spike")
+"""What changes no bit of a model: what is kept and told on the way to it. It may always change.
+
+`validate_every` is none of them, since the best validation and patience are counted in it, nor is
+`on_bad`, which decides whether a step is made.
+"""
+
+
+def digests_of(plain: dict[str, Any], free: Sequence[str] = FREE) -> dict[str, str]:
+    """What each stage is made from, as far as the pipeline file says it.
+
+    Args:
+        plain: The resolved pipeline.
+        free: Keys that do not matter.
+    """
+    learned = {key: plain[key] for key in ("data", "model", "train", "seed")}
+    if plain["train"] is not None:
+        kept = {key: v for key, v in plain["train"].items() if f"train.{key}" not in free}
+        learned["train"] = kept
+    sampled = {**learned, "sample": plain["sample"]}
+    if plain["calibrate"] is not None:
+        sampled["calibrate"] = plain["calibrate"]
+    scored = {**sampled, "evaluate": plain["evaluate"]}
+    return {
+        "train": digest_of(learned),
+        "calibrate": digest_of(sampled),
+        "sample": digest_of(sampled),
+        "evaluate": digest_of(scored),
+    }
+
+
+def of_today(folder: RunFolder) -> RunFolder:
+    """The same with the digests of stages that an older version took of all keys, as of today's."""
+    plain, stages = folder.record.get("config"), folder.record["stages"]
+    if not plain or not {"data", "model", "train", "sample", "calibrate"} <= plain.keys():
+        return folder
+    old, new = digests_of(plain, free=()), digests_of(plain)
+    for name, entry in stages.items():
+        if entry.get("digest") == old.get(name):
+            entry["digest"] = new[name]
+    return folder
 
 
 def owned(loaded: config.Loaded, folder: Path, allow: Sequence[str] = ()) -> RunFolder | None:
@@ -31,7 +73,8 @@ def owned(loaded: config.Loaded, folder: Path, allow: Sequence[str] = ()) -> Run
             "their own; give this single run another `name=` or --out, or run one point of the "
             "sweep with --point NAME"
         )
-    return RunFolder.owner_check(folder, loaded.plain, allow)
+    found = RunFolder.owner_check(folder, loaded.plain, (*allow, *FREE))
+    return None if found is None else of_today(found)
 
 
 def _check_allowed(allow: Sequence[str], plain: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data.catalog import Entry, Source, load_entry
+from diffsci.data.catalog import DATA_SUFFIXES, MISSING, Entry, Source, load_entry
+from diffsci.data.checks.problems import Problem, ProblemError, Report
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel
 from diffsci.data.reader import open_raw
@@ -21,9 +22,10 @@ from diffsci.evaluation.blocks import Values
 from diffsci.forecasting.store.names import renaming
 from diffsci.forecasting.store.views import store_of
 from diffsci.grid import Grid
-from diffsci.stages.scores import forecast_files, foreign
+from diffsci.stages.scores import cells, forecast_files, foreign, matching, starts
 from diffsci.stages.scores.alike import require_alike
-from diffsci.stages.scores.foreign import LEAD
+from diffsci.stages.scores.forecast_files import Given, is_held
+from diffsci.stages.scores.starts import LEAD
 from diffsci.stages.scores.stored import Layout
 
 log = logging.getLogger(__name__)
@@ -57,9 +59,9 @@ class Aligned:
 
 
 def align(
-    forecast: Path | xr.Dataset,
-    truth: Path | str | xr.Dataset,
-    baselines: Mapping[str, Path | xr.Dataset] | None = None,
+    forecast: Given,
+    truth: Given | str,
+    baselines: Mapping[str, Given] | None = None,
     *,
     leads: Sequence[float] = (),
     missing: str = "forbidden",
@@ -74,18 +76,19 @@ def align(
         missing: What a NaN of the truth means, where its own attributes do not say.
 
     Raises:
-        ConfigError: For a baseline that is called as the forecast or the truth is.
+        ConfigError: For a path that is not there, or a baseline that is called as the forecast or
+            the truth is.
         DataError: For another grid, other units, or no case in common.
-        StorageError: When something is not there.
+        StorageError: When something cannot be opened.
     """
+    if missing not in MISSING:
+        raise ConfigError(f"missing: got {missing!r}, expected {', '.join(MISSING)}")
     for name in {"model", "truth"} & set(baselines or {}):
         raise ConfigError(f"baselines: {name} is the name of another row; give it one of its own")
     stores, sources = {}, {}
     for name, given in {"model": forecast, **(baselines or {})}.items():
         sources[name] = _source(name, given)
-        opened = forecast_files.opened(
-            given if isinstance(given, xr.Dataset) else Path(sources[name])
-        )
+        opened = forecast_files.opened(given if is_held(given) else Path(sources[name]))
         stores[name] = foreign.canonical(opened, sources[name])
     first, source = stores["model"], sources["model"]
     case_dim = "sample" if "sample" in first.dims else "time"
@@ -95,26 +98,37 @@ def align(
     known = _truth(truth, domain, lead_dim)
     names, unscored = foreign.shared_variables(first, known, source)
     known = _declared(known[names], missing)
-    space = tuple(d for d in ("latitude", "longitude", "z", "y", "x") if d in first[names[0]].dims)
-    _, theirs = foreign.places(first, known, space, source)
-    known, whole = known.isel({dim: foreign.span(at) for dim, at in theirs.items()}), known
-    beyond = foreign.beyond(known, whole, space)
+    space = tuple(dim for dim in cells.SPACE if dim in known[names[0]].dims)
+    dims = (case_dim, "number", lead_dim, *space)
+    whole = known = foreign.without_foreign_dims(known, known, dims, "the truth")
+    known = cells.taken(known, cells.within(first, known, space, source))
+    beyond = cells.beyond(known, whole, space)
     channels, grid = _labels(known, domain, case_dim, lead_dim)
     layout = Layout(
         domain=domain, case_dim=case_dim, lead_dim=lead_dim, channels=channels, grid=grid
     )
-    cases, left_out = _cases(stores, case_dim)
-    true, cases, unverified = _verifying(known, first, cases, layout)
+    if case_dim == "time":
+        matching.require_one_calendar({sources[name]: s for name, s in stores.items()}, known)
+    cases, left_out = matching.shared(stores, case_dim)
+    true, cases, unverified = matching.verifying(known, first, cases, layout)
+    beyond += _gaps(true, channels)
+    for each in beyond:
+        log.warning("%s: scored without the others", each)
     left_out += unscored + unverified + beyond
     made = {}
     for name, store in stores.items():
         further = foreign.require_same(store, names, channels, sources[name])
         left_out += further if name == "model" else ()
-        cells, _ = foreign.places(store, known, space, sources[name])
-        part = store[names].isel({dim: foreign.span(order) for dim, order in cells.items()})
-        part = _taken(part, case_dim, cases, sources[name])
+        part = foreign.without_foreign_dims(store, known, dims, sources[name])
+        part = cells.taken(part, cells.covering(store, known, space, sources[name]))
+        part = matching.taken(part, case_dim, cases, sources[name])
         if lead_dim in first.dims:
-            part = _taken(part, lead_dim, first[lead_dim].values, sources[name])
+            part = matching.taken(part, lead_dim, first[lead_dim].values, sources[name])
+        elif lead_dim in store.dims:
+            raise DataError(
+                f"{sources[name]}: has leads, and {source} has none: say which that is, as "
+                f"`ds.expand_dims({lead_dim}=[np.timedelta64(6, 'h')])`"
+            )
         conversions = foreign.conversions(store[names], known, sources[name])
         made[name] = layout.values(part, conversions)
     for name in made:
@@ -129,28 +143,33 @@ def align(
         leads=hours,
         lead_unit=unit,
         keys=tuple(_key(case) for case in cases),
-        sources=sources | {"truth": "truth" if isinstance(truth, xr.Dataset) else str(truth)},
+        sources=sources | {"truth": "truth" if is_held(truth) else str(truth)},
         left_out=left_out,
     )
 
 
-def _source(name: str, given: Path | str | xr.Dataset) -> str:
+def _source(name: str, given: Given | str) -> str:
     """Where a forecast lies; a file of any tool is taken as it is."""
-    if isinstance(given, xr.Dataset):
+    if isinstance(given, xr.Dataset | xr.DataArray):
         return name
     return str(given) if Path(given).is_file() else str(store_of(given))
 
 
-def _taken(ds: xr.Dataset, dim: str, wanted: np.ndarray, source: str) -> xr.Dataset:
-    """Those items of an axis, in their order."""
-    place = {value: number for number, value in enumerate(ds[dim].values.tolist())}
-    lacking = [value for value in wanted.tolist() if value not in place]
-    if lacking:
-        raise DataError(
-            f"{source}: lacks {len(lacking)} of {len(wanted)} items of {dim}; give one that has "
-            "them, or leave them out with `--leads`"
-        )
-    return ds.isel({dim: foreign.span(np.array([place[v] for v in wanted.tolist()]))})
+def _gaps(true: Values, channels: tuple[Channel, ...]) -> tuple[str, ...]:
+    """Cells without a truth at any time, as the first field that is scored tells.
+
+    `Counted` refuses others that lack more, or fewer.
+    """
+    found = []
+    first = (slice(0, 1), slice(0, 1))
+    for number, channel in enumerate(channels):
+        if channel.missing == "static":
+            empty = np.isnan(true.read(*first, number))
+            if empty.any():
+                found.append(
+                    f"{channel.name} has no truth in {int(empty.sum()):,} of {empty.size:,} cells"
+                )
+    return tuple(found)
 
 
 def _with_leads(ds: xr.Dataset, lead_dim: str, leads: Sequence[float], source: str) -> xr.Dataset:
@@ -165,7 +184,7 @@ def _with_leads(ds: xr.Dataset, lead_dim: str, leads: Sequence[float], source: s
             f"{source}: has no lead {', '.join(f'{lead:g}' for lead in lacking)}; "
             f"it has {known} {unit}".rstrip()
         )
-    return ds.isel({lead_dim: foreign.span(np.array([there.index(lead) for lead in leads]))})
+    return ds.isel({lead_dim: cells.span(np.array([there.index(lead) for lead in leads]))})
 
 
 def _declared(known: xr.Dataset, missing: str) -> xr.Dataset:
@@ -180,13 +199,11 @@ def _declared(known: xr.Dataset, missing: str) -> xr.Dataset:
     )
 
 
-def _truth(truth: Path | str | xr.Dataset, domain: Domain, lead_dim: str) -> xr.Dataset:
+def _truth(truth: Given | str, domain: Domain, lead_dim: str) -> xr.Dataset:
     """The truth under our names: by valid time, or laid out as a forecast."""
-    if isinstance(truth, xr.Dataset) or Path(truth).exists():
-        found = forecast_files.opened(truth if isinstance(truth, xr.Dataset) else Path(truth))
-        laid_out = any(
-            name in found.dims for name in (LEAD, "lead_time", "step", "forecast_period")
-        )
+    if isinstance(truth, xr.Dataset | xr.DataArray) or Path(truth).exists():
+        found = forecast_files.opened(truth if is_held(truth) else Path(truth))
+        laid_out = any(name in found.dims for name in starts.LEADS)
         if laid_out or (lead_dim == "time" and "sample" in found.dims):
             members = [str(dim) for dim in found.dims if dim in foreign.MEMBER]
             if any(found.sizes[dim] > 1 for dim in members):
@@ -195,11 +212,16 @@ def _truth(truth: Path | str | xr.Dataset, domain: Domain, lead_dim: str) -> xr.
                     "one field a time: select one of them, and save it again"
                 )
             return foreign.canonical(found, "truth") if laid_out else found
-        if isinstance(truth, xr.Dataset):
+        ahead = starts.at_valid_times(found)
+        if is_held(truth) or ahead is not None:
             entry = Entry(name="truth", source=Source(path="truth"))
-            read = domain.canonical(found, entry)
+            read = domain.canonical(found if ahead is None else ahead, entry)
             return read.rename(renaming(read, "wb2", unit_absent=None)[0])
         found.close()
+    elif not set(":*?[") & set(str(truth)) and (
+        "/" in str(truth) or Path(truth).suffix in DATA_SUFFIXES
+    ):
+        raise ConfigError(f"{truth}: no such truth; give a path that is there, or a catalog entry")
     entry = load_entry(str(truth), (Path.cwd(),))
     read = domain.canonical(open_raw(entry), entry)
     known, _ = renaming(read, "wb2", unit_absent=None)
@@ -217,72 +239,15 @@ def _labels(
     entry = Entry(name="truth", source=Source(path="truth"))
     attributes = {k: v for k, v in frame.attrs.items() if isinstance(v, str)}
     # Gaps are told where scores are made, with case and lead.
-    plain = domain.canonical(frame.load().fillna(0.0).assign_attrs(attributes), entry)
-    fields = domain.fields(plain, "truth")
+    problems: list[Problem] = []
+    report = Report("truth", problems)
+    plain = domain.canonical(frame.load().fillna(0.0).assign_attrs(attributes), entry, report)
+    fields = domain.fields(plain, "truth", report)
+    # That it is a single state, say, is no news of the user's file.
+    for problem in problems:
+        if not problem.warning:
+            raise ProblemError(problem)
     return fields.channels, fields.grid
-
-
-def _cases(stores: Mapping[str, xr.Dataset], case_dim: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Those that all forecasts have, by date or in the order of the first, and what is left out."""
-    first = stores["model"][case_dim].values
-    shared = np.ones(len(first), dtype=bool)
-    told: tuple[str, ...] = ()
-    for name, store in stores.items():
-        has = np.isin(first, store[case_dim].values)
-        if not has.all():
-            told += (f"{(~has).sum()} of {len(first)} cases are not there in {name}",)
-            log.warning("%s: %d of %d cases are not there", name, (~has).sum(), len(first))
-        shared &= has
-    if not shared.any():
-        raise DataError("no case is in all forecasts; give forecasts of the same starts")
-    # Blocks of neighbouring cases are drawn for intervals: neighbours must follow in time.
-    return np.sort(first[shared]) if case_dim == "time" else np.asarray(first[shared]), told
-
-
-def _verifying(
-    known: xr.Dataset, first: xr.Dataset, cases: np.ndarray, layout: Layout
-) -> tuple[Values, np.ndarray, tuple[str, ...]]:
-    """The truth of the cases that have one, those cases, and what is left out."""
-    case_dim, lead_dim = layout.case_dim, layout.lead_dim
-    laid_out = case_dim == "sample" or LEAD in known.dims
-    rows = np.zeros((len(cases), 1), dtype=np.int64)
-    if laid_out:
-        has = np.asarray(np.isin(cases, known[case_dim].values))
-        if lead_dim in first.dims:
-            there = np.isin(first[lead_dim].values, known[lead_dim].values)
-            if not there.all():
-                raise DataError(f"the truth lacks {int((~there).sum())} of {len(there)} leads")
-    else:
-        place = {stamp: number for number, stamp in enumerate(known["time"].values)}
-        valid = _valid(cases, first)
-        rows = np.array([[place.get(stamp, -1) for stamp in line] for line in valid])
-        has = np.asarray((rows >= 0).all(axis=1))
-    if not has.any():
-        raise DataError(
-            f"the truth has none of the valid times of the forecasts, which start at {cases[0]}; "
-            f"it reaches to {known['time'].values[-1]}"
-        )
-    told: tuple[str, ...] = ()
-    if not has.all():
-        told = (f"{(~has).sum()} of {len(has)} cases are left out, whose truth is not all there",)
-        log.warning("%s", told[0])
-    cases = cases[has]
-    if not laid_out:
-        return layout.by_valid_time(known, rows[has]), cases, told
-    part = _taken(known, case_dim, cases, "the truth")
-    if lead_dim in first.dims:
-        part = _taken(part, lead_dim, first[lead_dim].values, "the truth")
-    return layout.values(part), cases, told
-
-
-def _valid(cases: np.ndarray, first: xr.Dataset) -> np.ndarray:
-    """Valid time of each case and lead."""
-    if LEAD not in first.dims:
-        return cases[:, None]
-    leads = first[LEAD].values
-    # Dates of a calendar of their own are objects, which take differences of Python's.
-    leads = leads.astype("m8[us]").astype(object) if cases.dtype == "O" else leads
-    return np.asarray(cases[:, None] + leads)
 
 
 def _leads(first: xr.Dataset, lead_dim: str) -> tuple[tuple[float, ...] | None, str]:

@@ -25,19 +25,20 @@ _UNITS = {
 """Of leads that are numbers with an attribute, which xarray has not decoded."""
 
 
-def labelled(ds: xr.Dataset, lead: str, source: str) -> xr.Dataset:
+def labelled(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.Dataset:
     """The forecast with leads as differences of time.
 
     Args:
         ds: Under our names.
         lead: Name of the leads' axis; it may be absent.
+        named: What the file calls it.
         source: For messages.
 
     Raises:
         DataError: For leads without a unit, starts that are no dates, and labels that stand twice.
     """
     if lead in ds.dims:
-        ds = _with_differences(ds, lead, source)
+        ds = _with_differences(ds, lead, named, source)
     starts = ds["time"].values if "time" in ds.variables else np.zeros(0)
     if starts.dtype.kind == "O":
         dates = all(isinstance(each, cftime.datetime) for each in starts)
@@ -64,7 +65,12 @@ def labelled(ds: xr.Dataset, lead: str, source: str) -> xr.Dataset:
     return ds
 
 
-def _with_differences(ds: xr.Dataset, lead: str, source: str) -> xr.Dataset:
+def _with_differences(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.Dataset:
+    if lead not in ds.variables:
+        raise DataError(
+            f"{source}: nothing says what its {ds.sizes[lead]} leads ({named}) are; give them a "
+            f"coordinate, as `ds.assign_coords({named}=('{named}', [6, 12], {{'units': 'hours'}}))`"
+        )
     values = ds[lead].values
     if values.dtype.kind == "m":
         return ds
@@ -72,7 +78,7 @@ def _with_differences(ds: xr.Dataset, lead: str, source: str) -> xr.Dataset:
     if values.dtype.kind not in "iuf" or unit not in _UNITS:
         raise DataError(
             f"{source}: its leads are plain numbers{f' in {unit!r}' if unit else ''}; give them "
-            "units, such as `ds['lead'].attrs['units'] = 'hours'`, and save it again"
+            f"units, such as `ds['{named}'].attrs['units'] = 'hours'`, and save it again"
         )
     seconds = np.round(values * (_UNITS[unit] / np.timedelta64(1, "s")))
     return ds.assign_coords({lead: seconds.astype("m8[s]").astype("m8[ns]")})

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TypeGuard
 
 import xarray as xr
 
-from diffsci.errors import StorageError
-from diffsci.stages.scores.foreign import INIT
+from diffsci.errors import ConfigError, StorageError
+from diffsci.stages.scores.starts import INIT
+
+Given = Path | xr.Dataset | xr.DataArray
+"""A forecast or a truth: where it lies, or the data set itself."""
 
 
-def opened(path: Path | xr.Dataset) -> xr.Dataset:
-    """A Zarr store, NetCDF file, or folder or glob of such files, lazily; a data set as is.
+def is_held(given: Given | str) -> TypeGuard[xr.Dataset | xr.DataArray]:
+    """Whether it is in Python's hands, and no path."""
+    return isinstance(given, xr.Dataset | xr.DataArray)
+
+
+def opened(path: Given) -> xr.Dataset:
+    """A Zarr store, NetCDF file, or folder or glob of such files, lazily; a data set as it is.
 
     Leads are decoded where the file says how.
 
     Raises:
-        StorageError: When there is none, or it cannot be opened.
+        ConfigError: When there is none, or an array has no name.
+        StorageError: When it cannot be opened.
     """
+    if isinstance(path, xr.DataArray):
+        if path.name is None:
+            raise ConfigError(
+                "an array without a name is no variable; give it that of the other's, as "
+                "`array.rename('2m_temperature')`"
+            )
+        return path.to_dataset()
     if isinstance(path, xr.Dataset):
         return path
     files = files_of(path)
     if not path.exists() and not files:
-        raise StorageError(f"{path}: no such forecast")
+        raise ConfigError(f"{path}: no such file or store")
     if files:
         return _joined(path, files)
     try:

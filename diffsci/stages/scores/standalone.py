@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import xarray as xr
 
 from diffsci import build, families
 from diffsci.errors import ConfigError, StorageError
@@ -30,6 +29,7 @@ from diffsci.messages import counted
 from diffsci.sections import Evaluate, Runtime
 from diffsci.stages.scores.aligning import Aligned, align
 from diffsci.stages.scores.counted import Counted
+from diffsci.stages.scores.forecast_files import Given, is_held
 from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ _SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval", "reliabilit
 
 
 def score(
-    forecast: Path | xr.Dataset,
-    truth: Path | str | xr.Dataset,
+    forecast: Given,
+    truth: Given | str,
     out: Path | None = None,
     *,
-    baselines: Mapping[str, Path | xr.Dataset] | None = None,
+    baselines: Mapping[str, Given] | None = None,
     scores: Sequence[str | Score] = (),
     leads: Sequence[float] = (),
     missing: str = "forbidden",
@@ -64,10 +64,10 @@ def score(
             torch.
 
     Raises:
-        ConfigError: For an unknown score or option, or a device that is not there.
+        ConfigError: For an unknown score or option, or a path or device that is not there.
         DataError: For another grid, other units, no case in common, or values that are not finite
             and not declared to be gaps.
-        StorageError: When something is not there, or cannot be written.
+        StorageError: When something cannot be opened or written.
     """
     if out is not None and (out / "run.json").exists():
         raise StorageError(
@@ -83,7 +83,9 @@ def score(
     place = _device(device)
     aligned = align(forecast, truth, baselines, leads=leads, missing=missing)
     _tell_single(aligned, measures)
-    true = Counted.of(aligned.truth)
+    true = Counted.of(
+        aligned.truth, aligned.channels, aligned.keys, aligned.leads, aligned.lead_unit
+    )
     found = evaluate(
         aligned.forecasts,
         true,
@@ -170,8 +172,8 @@ def _tell_single(aligned: Aligned, measures: Sequence[Score]) -> None:
             )
 
 
-def _title(given: Path | str | xr.Dataset) -> str:
-    return "a data set in memory" if isinstance(given, xr.Dataset) else str(given)
+def _title(given: Given | str) -> str:
+    return "a data set in memory" if is_held(given) else str(given)
 
 
 def _write(out: Path, aligned: Aligned, found: Scores, inputs: Mapping[str, str]) -> None:

@@ -13,7 +13,8 @@ from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel
 from diffsci.evaluation.blocks import Lazy, Values
 from diffsci.grid import Grid
-from diffsci.stages.scores import foreign
+from diffsci.stages.scores import cells, foreign
+from diffsci.stages.scores.starts import LEAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Layout:
     ) -> Layout:
         """That of a store of our own."""
         samples = "sample" in ds.dims
-        lead = "time" if samples and foreign.LEAD not in ds.dims else foreign.LEAD
+        lead = "time" if samples and LEAD not in ds.dims else LEAD
         return cls(
             domain=domain,
             case_dim="sample" if samples else "time",
@@ -60,7 +61,9 @@ class Layout:
         """
 
         def reads(cases: slice, leads: slice, channel: int) -> np.ndarray:
-            part = ds[[self.channels[channel].variable]].isel({self.case_dim: cases})
+            part = ds[[self.channels[channel].variable]]
+            # An axis of a single item may be a coordinate alone.
+            part = part.isel({self.case_dim: cases}, missing_dims="ignore")
             if self.lead_dim in part.dims:
                 part = part.isel({self.lead_dim: leads})
             return self._taken(foreign.converted(part, conversions or {}), channel)
@@ -79,7 +82,7 @@ class Layout:
 
         def reads(cases: slice, leads: slice, channel: int) -> np.ndarray:
             needed, back = np.unique(rows[cases, leads], return_inverse=True)
-            part = ds[[self.channels[channel].variable]].isel(time=foreign.span(needed))
+            part = ds[[self.channels[channel].variable]].isel(time=cells.span(needed))
             found = self._taken(part, channel)[:, 0, 0]
             return found[back.reshape(rows[cases, leads].shape)][:, None]
 

@@ -46,7 +46,7 @@ def test_what_does_not_fit_together_is_named(folders, tmp_path):
     made.isel(time=[1], latitude=slice(2)).to_netcdf(tmp_path / "1.nc")
     with pytest.raises(StorageError, match="3 files do not fit together"):
         forecast_files.opened(tmp_path)
-    with pytest.raises(StorageError, match="no such forecast"):
+    with pytest.raises(ConfigError, match="no such file or store"):
         forecast_files.opened(tmp_path / "*.nc4")
 
 

@@ -87,15 +87,26 @@ def test_starts_are_scored_in_their_order():
     assert table.rows == found(MADE).rows
 
 
-@pytest.mark.parametrize("missing", ["static", "moving"])
-def test_gaps_that_move_are_counted(missing, caplog, tmp_path):
+def test_gaps_that_move_are_counted_and_are_not_static(caplog, tmp_path):
     """Three cells at row 9, which is case 3 at lead 6 alone."""
     truth = nothing(TRUTH, time=9, latitude=0, longitude=slice(0, 3))
     with caplog.at_level(logging.WARNING):
-        found(MADE, truth, missing=missing, out=tmp_path / missing)
+        found(MADE, truth, missing="moving", out=tmp_path / "out")
     text = f"{NAME} has no truth in 3 of 108 values"
-    assert text in caplog.text and text in (tmp_path / missing / "report.html").read_text()
-    assert ("declared static" in caplog.text) == (missing == "static")
+    assert text in caplog.text and text in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(
+        DataError,
+        match=r"static, and they change: 3 of 12 cells .*case 2021-03-01T03:00:00, lead 6 h, "
+        r"0 in the first, case 2021-03-01T03:00:00, lead 1 h.*--missing moving",
+    ):
+        found(MADE, truth, missing="static")
+
+
+def test_gaps_are_those_of_what_is_scored(caplog):
+    """Row 0 is scored nowhere: what it lacks is neither told nor left out."""
+    with caplog.at_level(logging.WARNING):
+        table = found(MADE, nothing(TRUTH, time=0, latitude=0), missing="static")
+    assert table.rows == found(MADE).rows and "no truth in" not in caplog.text
 
 
 def at_levels(ds, *levels):

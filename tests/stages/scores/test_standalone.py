@@ -252,8 +252,10 @@ def test_what_does_not_fit_is_named(files, case):
 
 def test_what_is_not_there_is_named(files):
     folder, _ = files
-    with pytest.raises(StorageError, match="none.zarr: no such forecast"):
+    with pytest.raises(ConfigError, match="none.zarr: no such file or store"):
         align(folder / "none.zarr", folder / "truth.nc")
+    with pytest.raises(ConfigError, match="none.zarr: no such truth"):
+        align(ensemble(analysis()), folder / "none.zarr")
 
 
 def asked(folder, *options):

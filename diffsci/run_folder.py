@@ -250,16 +250,23 @@ class RunFolder:
         whole = all((self.path / name).exists() for name in PRODUCTS[stage])
         return bool(whole and entry.get("status") == "done" and entry.get("digest") == digest)
 
-    def begin(self, stage: str, digest: str) -> None:
+    def begin(self, stage: str, digest: str, kept: float = 0.0) -> None:
         """Record that a stage has begun.
 
         Its `seconds` are those of all calls that made what is there: of one that was killed, until
         it told something last. They are kept where training goes on with what was allowed.
+
+        Args:
+            stage: Its name.
+            digest: Of what it is asked for.
+            kept: Share of what it made of other settings that it goes on with, such as raw members
+                of an ensemble that is calibrated now.
         """
         old = self.record["stages"].get(stage, {})
         goes_on = stage == "train" and any((self.path / "checkpoints").glob("step-*"))
         spent = 0.0
-        if goes_on or old.get("digest") == digest:
+        share = 1.0 if goes_on or old.get("digest") == digest else kept
+        if share:
             spent = old.get("seconds", 0.0)
             if old.get("status") == "running":
                 spent += of_call(old, last_sign(self.path))
@@ -267,7 +274,7 @@ class RunFolder:
             "status": "running",
             "digest": digest,
             "begun": round(time.time(), 3),
-            "seconds": round(spent, 3),
+            "seconds": round(share * spent, 3),
             "seconds_of_call": 0.0,
         }
         self.save()

@@ -154,10 +154,10 @@ class Sequence:
         tracker.artifact(self.path / "config.yaml")
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str, kept: float = 0.0) -> Iterator[None]:
         """Record a stage's beginning, seconds and end; one that was refused is left as it was."""
         before = self.folder.record["stages"].get(name)
-        self.folder.begin(name, self.digests[name])
+        self.folder.begin(name, self.digests[name], kept)
         started = time.monotonic()
         try:
             with memory.kept():
@@ -260,7 +260,7 @@ class Sequence:
         told = model.provenance | of_cases(prepared.digests["test"])
         model = replace(model, provenance=told)
         given, engine = Given.of_tests(evaluation, sample.observed), model.engine(device)
-        with self._stage("sample"):
+        with self._stage("sample", recalibrated.kept(model, engine, given, sample, store)):
             recalibrated.clear(model, engine, given, sample, store)
             write_truth(
                 model,

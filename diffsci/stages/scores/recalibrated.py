@@ -241,6 +241,28 @@ def settle(store: Path, calibrated: bool) -> None:
         raw.rename(store)
 
 
+def kept(model: Surrogate, engine: Engine, given: Given, sample: Sample, store: Path) -> float:
+    """Share of the members that a run has drawn which stay, and so do the seconds they took.
+
+    Args:
+        model: Of the run, with its calibration.
+        engine: How it samples now.
+        given: The test cases.
+        sample: The section.
+        store: The run's ensemble.
+    """
+    place = Place.of(store)
+    drawn = raw_of(place) if raw_of(place).has_store() else place
+    if not drawn.has_store() or not is_same(model, engine, given, sample, str(drawn)):
+        return 0.0
+    held = Ledger.read(drawn)
+    # More leads are made anew from their start; of fewer members or cases the rest is removed.
+    if held is None or held.leads < max(1, len(given.cases.leads)):
+        return 0.0
+    have, asked = held.members * len(held.cases), sample.members * len(given.cases)
+    return min(1.0, asked / have)
+
+
 def clear(model: Surrogate, engine: Engine, given: Given, sample: Sample, store: Path) -> None:
     """Remove what a run has of settings that were then changed.
 

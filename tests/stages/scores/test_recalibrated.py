@@ -147,7 +147,11 @@ def test_the_section_comes_and_goes_and_members_are_drawn_once(here, tmp_path):
     file.write_text(text)
     run = tiny_runs.run(file, out=tmp_path / "run")
     plain = tiny_runs.tree(run / "forecast.zarr")
+    before = tiny_runs.record(run)["stages"]["sample"]["seconds"]
     tiny_runs.run(file, "calibrate={members: 3, cases: null, levels: []}", out=run)
+    # The raw members took what they took.
+    took = tiny_runs.record(run)["stages"]["sample"]
+    assert took["seconds"] == pytest.approx(before + took["seconds_of_call"], abs=2e-3)
     assert tiny_runs.record(run)["stages"]["calibrate"]["status"] == "done"
     assert not (run / "forecast.zarr" / "intervals").exists()
     # What was drawn has another name now, and not a byte of it is another.

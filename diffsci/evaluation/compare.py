@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -13,14 +14,15 @@ import yaml
 from matplotlib import rc_context
 
 from diffsci.errors import ConfigError, StorageError
-from diffsci.evaluation import canvas, paired
+from diffsci.evaluation import canvas, paired, unlike
 from diffsci.evaluation.cases_file import read_cases
 from diffsci.evaluation.compared_run import Run
 from diffsci.evaluation.cost_and_skill import worth
 from diffsci.evaluation.curves import BY_LEAD
-from diffsci.evaluation.members import equitable
+from diffsci.evaluation.members import comparable
 from diffsci.evaluation.page import (
     best_of,
+    broken,
     folded,
     goal_of,
     goal_words,
@@ -34,6 +36,8 @@ from diffsci.evaluation.plots import NAMES
 from diffsci.evaluation.rows import read_rows
 from diffsci.files import write_text
 
+log = logging.getLogger(__name__)
+
 PARTS = ("scores.csv", "config.yaml", "run.json")
 """Files that make a folder a run that can be compared."""
 
@@ -42,35 +46,57 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page that lays the runs side by side, by default `compare.html` where one is.
 
     Raises:
-        ConfigError: With fewer than two runs.
+        ConfigError: With fewer than two runs, or one that is given twice.
         StorageError: When a folder is no run with scores, naming it and what is missing.
     """
     if len(runs) < 2:
         raise ConfigError(f"compare: got {len(runs)} run, expected the folders of 2 or more")
+    places = [Path(folder).resolve() for folder in runs]
+    twice = next((run for at, run in enumerate(runs) if places[at] in places[:at]), None)
+    if twice is not None:
+        raise ConfigError(f"compare: {twice} is given twice; give each run once")
     out = Path("compare.html") if out is None else out
     _require_own(out)
     read = [_read(Path(folder), label) for folder, label in zip(runs, _labels(runs), strict=True)]
     title = "Comparison of " + ", ".join(run.label for run in read)
-    body = [f"<h1>{escape(title)}</h1>", *_warnings(read), *_verdicts(read)]
+    differ, warnings = unlike.tests_differ(read), list(unlike.warnings(read))
+    for what, each, advice in warnings:
+        log.warning("%s %s. %s", what, each, advice)
+    body = [f"<h1>{escape(title)}</h1>"]
+    body += [
+        f'<p class="note"><b>{escape(what)}</b> {escape(each)}. {escape(advice)}</p>'
+        for what, each, advice in warnings
+    ]
+    body += _verdicts(read)
     body.append("<h2>Scores of the models</h2>")
     body.append(
         f'<p class="soft">Over all leads and cases, with the {_confidence(read)} interval of each '
-        "run in brackets (<code>evaluate.confidence</code>). The best value of a line is bold and "
-        "starred; where intervals overlap, the order may be chance.</p>"
+        "run in brackets (<code>evaluate.confidence</code>). "
+        + (
+            "No value is starred: the test sets differ, and only the verdicts above are of the "
+            "cases that both runs have.</p>"
+            if differ
+            else "The best value of a line is bold and starred, where all compare: of as many "
+            "members, or by a score that is fair, of two and more; where intervals overlap, the "
+            "order may be chance.</p>"
+        )
     )
-    body.append(_scores(read, "model"))
+    body.append(_scores(read, "model", not differ))
     for name in dict.fromkeys(row.forecast for run in read for row in run.rows):
         if name != "model":
-            body.append(folded(f"Scores of the baseline {name}", _scores(read, name)))
+            body.append(folded(f"Scores of the baseline {name}", _scores(read, name, not differ)))
     body += ["<h2>What differs in the pipeline files</h2>", _differences(read), *_curves(read)]
     body += worth(read)
     body.append("<h2>Pictures</h2>")
     body.append(
-        '<p class="soft">Of the same cases, and of the members of the same numbers: a difference '
-        "between two of them is one of the models, not of what was drawn.</p>"
+        '<p class="soft">Each of the test cases of its own run: these differ, and so do the '
+        "pictures, whatever the models.</p>"
+        if differ
+        else '<p class="soft">Of the same cases, and of the members of the same numbers: a '
+        "difference between two of them is one of the models, not of what was drawn.</p>"
     )
     body += _pictures(read)
-    write_text(out, page(title, body))
+    write_text(out, page(title, body, wide=True))
     return out
 
 
@@ -78,7 +104,9 @@ def _verdicts(runs: Sequence[Run]) -> Iterator[str]:
     """Each run against the first, on the cases that both have."""
     units = {str(run.record.get("lead_unit", "")) for run in runs} - {"1"}
     cases = {run.label: _cases(run) for run in runs}
-    yield from paired.judged(cases, ", ".join(sorted(units)))
+    of = {(row.variable, row.score): row.unit for run in runs for row in run.rows}
+    named = {key: word for key, word in of.items() if word != "1"}
+    yield from paired.judged(cases, ", ".join(sorted(units)), named)
 
 
 def _cases(run: Run) -> xr.Dataset | None:
@@ -108,7 +136,7 @@ def _labels(runs: Sequence[Path]) -> list[str]:
     resolved = [Path(folder).resolve() for folder in runs]
     depth = 1
     while True:
-        labels = ["/".join(path.parts[-depth:]) for path in resolved]
+        labels = [str(Path(*path.parts[-depth:])) for path in resolved]
         if len(set(labels)) == len(labels) or depth > max(len(path.parts) for path in resolved):
             return labels
         depth += 1
@@ -118,6 +146,11 @@ def _read(folder: Path, label: str) -> Run:
     if not folder.is_dir():
         raise StorageError(f"{folder}: there is no such folder; give the folder of a run")
     missing = [name for name in PARTS if not (folder / name).is_file()]
+    if (folder / "scores.csv").is_file() and not (folder / "run.json").is_file():
+        raise StorageError(
+            f"{folder}: is a folder of `diffsci score`, not a run, which has run.json; `diffsci "
+            "score FORECAST --truth PATH --baseline OTHER` lays forecasts side by side"
+        )
     if missing:
         raise StorageError(
             f"{folder}: not a run with scores, {', '.join(missing)} is missing; "
@@ -155,50 +188,14 @@ def _word(item: object, place: int) -> str:
     return word if isinstance(word, str) else str(place)
 
 
-def _warnings(runs: Sequence[Run]) -> Iterator[str]:
-    """What makes scores of these runs no fair comparison."""
-    ours = [[row for row in run.rows if row.forecast == "model"] for run in runs]
-
-    def told(what: str, found: Sequence[object], advice: str) -> Iterator[str]:
-        if len(set(map(str, found))) > 1:
-            each = "; ".join(f"{run.label}: {text}" for run, text in zip(runs, found, strict=True))
-            yield f'<p class="note"><b>{escape(what)}</b> {escape(each)}. {escape(advice)}</p>'
-
-    yield from told(
-        "The runs are scored on different numbers of cases.",
-        [max((row.count for row in rows), default=0) for rows in ours],
-        "Their scores are not those of one test set.",
-    )
-    yield from told(
-        "The test sets differ.",
-        [_test(run) for run in runs],
-        "Their scores are not those of one test set.",
-    )
-    yield from told(
-        "The data differ.",
-        [run.record.get("data_digest") or run.record.get("data", "unknown") for run in runs],
-        "What was read had another content.",
-    )
-    yield from told(
-        "The ensembles have different numbers of members.",
-        [max((row.members for row in rows), default=0) for rows in ours],
-        "In the tables below only fair scores are starred; verdicts say as of how many members.",
-    )
-
-
-def _test(run: Run) -> str:
-    keys = ("data.entry", "data.source", "data.split.test", "sample.every", "sample.cases")
-    return ", ".join(f"{key}={value}" for key, value in run.config.items() if key.startswith(keys))
-
-
 def _confidence(runs: Sequence[Run]) -> str:
     """Of the runs' own intervals."""
     found = dict.fromkeys(run.config.get("evaluate.confidence", "0.9") for run in runs)
     return " or ".join(f"{100 * float(share):g} %" for share in found)
 
 
-def _scores(runs: Sequence[Run], forecast: str) -> str:
-    """One line a variable and score, one column a run."""
+def _scores(runs: Sequence[Run], forecast: str, alike: bool) -> str:
+    """One line a variable and score, one column a run; the best starred where cases are alike."""
     lines = []
     wanted = dict.fromkeys(
         (row.variable, row.score) for run in runs for row in run.rows if row.forecast == forecast
@@ -208,10 +205,10 @@ def _scores(runs: Sequence[Run], forecast: str) -> str:
         goal = goal_of(score)
         best = best_of(rows, goal)
         units = {row.unit for row in rows if row}
-        like = len({row.members for row in rows if row}) < 2 or equitable(score)
+        like = alike and comparable(score, (row.members for row in rows if row))
         lines.append(
             [
-                escape(variable),
+                broken(variable),
                 f"<b>{escape(score)}</b>",
                 escape(", ".join(sorted(units - {"1"}))),
                 # Values in different units have no best, nor what more members make better.

@@ -9,11 +9,15 @@ So the RMSE of the larger ensemble becomes one of as many members as the smaller
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import xarray as xr
 
 from diffsci import families
+from diffsci.evaluation.page import best_of, goal_of
+from diffsci.evaluation.rows import Row
+from diffsci.messages import counted
 
 _ROOTED, _SPREAD = "rmse", "spread_skill"
 
@@ -53,7 +57,7 @@ def told(first: xr.Dataset, second: xr.Dataset, score: str) -> str:
     numbers = [count(first), count(second)]
     if score != _ROOTED or None in numbers or numbers[0] == numbers[1]:
         return ""
-    return f", as of {min(number or 0 for number in numbers)} members each"
+    return f", as of {counted(min(number or 0 for number in numbers), 'member')} each"
 
 
 def unfit(first: xr.Dataset, second: xr.Dataset, words: Sequence[str]) -> str:
@@ -63,9 +67,12 @@ def unfit(first: xr.Dataset, second: xr.Dataset, words: Sequence[str]) -> str:
     if not left:
         return ""
     ours, theirs = count(first), count(second)
+    why = "larger ensembles do better by it"
+    if 1 in (ours, theirs):
+        why = "of one member there is no fair score, the CRPS is the absolute error"
     return (
-        f"no verdict by {', '.join(left)}: larger ensembles do better by it, and these have "
-        f"{ours} and {theirs} members; give both the same sample.members, and `diffsci run` again."
+        f"no verdict by {', '.join(left)}: {why}, and these have {ours} and {theirs} members; "
+        "give both the same sample.members, and `diffsci run` again."
     )
 
 
@@ -74,10 +81,53 @@ def _is_unfit(first: xr.Dataset, second: xr.Dataset, score: str) -> bool:
         return False
     if score == _ROOTED:
         return not (_SPREAD in first and _SPREAD in second)
-    return not all(equitable(score, ds[score].attrs) for ds in (first, second))
+    counts = [count(ds) or 0 for ds in (first, second)]
+    return not all(comparable(score, counts, ds[score].attrs) for ds in (first, second))
 
 
-def equitable(score: str, attributes: dict[str, object] | None = None) -> bool:
+def comparable(
+    score: str, counts: Iterable[int], attributes: Mapping[str, object] | None = None
+) -> bool:
+    """Whether values of ensembles of so many members can be ranked as they are.
+
+    A fair score is one of two members or more: of a single one the CRPS is the absolute error.
+
+    Args:
+        score: Word of the score.
+        counts: Members of each.
+        attributes: As `cases.nc` has them of the score; none takes it as it usually is.
+    """
+    numbers = set(counts)
+    if len(numbers) < 2:
+        return True
+    return equitable(score, attributes) and min(numbers) >= _fewest(score)
+
+
+def starred(
+    rows: Sequence[Row | None], score: str, attributes: Mapping[str, object] | None = None
+) -> set[int]:
+    """Places of the best values of a line, as far as another value compares with them."""
+    best = best_of(rows, goal_of(score))
+
+    def compares(place: int) -> bool:
+        ours = rows[place]
+        return ours is not None and any(
+            row is not None
+            and other != place
+            and math.isfinite(row.value)
+            and comparable(score, (ours.members, row.members), attributes)
+            for other, row in enumerate(rows)
+        )
+
+    return {place for place in best if compares(place)}
+
+
+def _fewest(score: str) -> int:
+    known = score in families.names("scores")
+    return int(families.load("scores", score).fewest_members) if known else 1  # type: ignore[attr-defined]
+
+
+def equitable(score: str, attributes: Mapping[str, object] | None = None) -> bool:
     """Whether its expectation is the same for any number of members: as stored, or as usual."""
     stored = (attributes or {}).get("equitable")
     if stored is not None:

@@ -30,6 +30,7 @@ h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-bottom: .25rem;
 h3 { font-size: 1.02rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 75ch; }
 .soft, figcaption { color: var(--soft); font-size: .92rem; }
+main.wide { max-width: 1800px; }
 .scroll { overflow-x: auto; max-width: 100%; }
 .scroll th:first-child, .scroll td:first-child { position: sticky; left: 0; z-index: 1;
   background: var(--paper); }
@@ -51,8 +52,8 @@ figcaption { max-width: 85ch; margin-top: .35rem; }
 .side.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 540px), 1fr)); }
 .side > * { min-width: 0; }
 @media (max-width: 700px) { .scroll > img { max-width: none; width: 860px; }
-  .scroll th:first-child, .scroll td:first-child { min-width: 6.5rem; max-width: 8rem;
-    overflow-wrap: anywhere;
+  .scroll th:first-child, .scroll td:first-child { min-width: 6.5rem; max-width: 9rem;
+    overflow-wrap: break-word;
     white-space: normal; padding-right: .6rem; border-right: 1px solid var(--line); }
   .scroll th:nth-child(2), .scroll td:nth-child(2) { padding-left: .6rem; } }
 details { margin: .8rem 0; }
@@ -66,12 +67,13 @@ a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px sol
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole HTML document."""
+def page(title: str, body: Iterable[str], *, wide: bool = False) -> str:
+    """A whole HTML document; a wide one takes more of a large screen, for many columns."""
+    main = '<main class="wide">' if wide else "<main>"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n{main}\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -115,6 +117,11 @@ def picture(path: Path, caption: str, alternative: str) -> str:
 def folded(title: str, content: str) -> str:
     """Content behind a line that opens it; works without a script."""
     return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
+
+
+def broken(name: str) -> str:
+    """A name as HTML, which a narrow column breaks behind its underscores alone."""
+    return escape(name).replace("_", "_<wbr>")
 
 
 def number(value: float) -> str:

@@ -47,7 +47,7 @@ class Difference:
         low: Lower end of the interval.
         high: Upper end.
         p: Probability of so large a difference by chance, two-sided.
-        share: The difference as a share of the first run's score.
+        share: The difference as a share of the worse run's score: the same in either order.
         cases: How many.
     """
 
@@ -99,12 +99,17 @@ def differences(
     return found
 
 
-def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
+def judged(
+    runs: Mapping[str, xr.Dataset | None],
+    unit: str,
+    units: Mapping[tuple[str, str], str] | None = None,
+) -> Iterator[str]:
     """A table in HTML: each run against the first; where there is no verdict, a sentence why.
 
     Args:
         runs: Name -> what `cases.nc` holds.
         unit: Of the leads.
+        units: Variable and score -> unit of the score, for those that have one.
     """
     (first, ours), *others = runs.items()
     lines, reasons = [], []
@@ -126,6 +131,7 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
             for variable in dict.fromkeys(one.variable for one in told):
                 of = [one for one in told if one.variable == variable]
                 numbers = f"{of[0].value:+.3g} ({of[0].low:+.3g} to {of[0].high:+.3g})"
+                numbers = f"{numbers} {(units or {}).get((variable, word), '')}".rstrip()
                 cells = (label, variable, word + as_of, verdict(of, first, label, unit), numbers)
                 lines.append([escape(cell) for cell in cells])
     yield "<h2>Which is better</h2>"
@@ -133,7 +139,8 @@ def judged(runs: Mapping[str, xr.Dataset | None], unit: str) -> Iterator[str]:
     if not lines:
         return
     yield (
-        f'<p class="soft">Each run minus {escape(first)}, below 0 is better; 95 % intervals of the '
+        f'<p class="soft">Each run minus {escape(first)}, below 0 is better; shares are of the '
+        "score of the worse of the two; 95 % intervals of the "
         "difference (95 % whatever evaluate.confidence says), paired case by case and drawn in "
         "blocks where neighbouring cases are alike. "
         "Leads are judged one by one: of twenty, one may be taken for better by chance.</p>"
@@ -170,6 +177,7 @@ def _difference(
     drawn = resampling.weights(len(series), _RESAMPLES, length, seed)
     start = float(measure.value(one.mean(axis=0)))
     value = float(measure.value(two.mean(axis=0))) - start
+    worse = max(start, start + value)  # Less is better by all that are compared.
     resampled = measure.value(drawn @ two) - measure.value(drawn @ one)
     # One law for both: the interval excludes 0 just where p is below what it leaves out.
     error = wider * float(np.std(resampled))
@@ -188,7 +196,7 @@ def _difference(
         low=value - reach,
         high=value + reach,
         p=p,
-        share=value / start if start else float("nan"),
+        share=value / worse if worse else float("nan"),
         cases=len(series),
     )
 

@@ -11,8 +11,10 @@ from html import escape
 from pathlib import Path
 
 from diffsci import families
+from diffsci.evaluation.captions import CAPTIONS, CLIMATOLOGY
+from diffsci.evaluation.members import starred
 from diffsci.evaluation.page import (
-    best_of,
+    broken,
     facts,
     flat,
     folded,
@@ -29,54 +31,6 @@ from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.table import Scores
 from diffsci.files import write_text
 from diffsci.messages import counted
-
-CAPTIONS = {
-    "sample_maps.png": (
-        "<b>Samples.</b> What is real and what was sampled share one range, to be compared "
-        "by eye. A good sample looks real, only not like this truth in its details. Where an "
-        "ensemble answers to one truth, its mean is smoother than either, and its spread is large "
-        "where the members disagree."
-    ),
-    "scores_by_lead.png": (
-        "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "
-        "(below: too sure of itself). Where a line meets climatology, the forecast knows no "
-        "more than the season does. Where times are dates, climatology draws training fields of "
-        "the same season and hour (within 15 days of the day of the year, or the same month of "
-        "monthly data); where fewer than 10 are such, or times are numbers, it draws from all. "
-        "Bands are bootstrap intervals over the cases."
-    ),
-    "member_spread.png": (
-        "<b>Does the spread know the error?</b> All points in ten groups from small to large "
-        "spread. On the dashed line the spread predicts the error; above it the ensemble is too "
-        "sure of itself, below it not sure enough; a level line would be a spread that knows "
-        "nothing."
-    ),
-    "rank_histogram.png": (
-        "<b>Rank histogram.</b> How often the truth falls between which members. Flat is "
-        "reliable; a U means too little spread, a dome too much, a slope a bias. Neighbouring "
-        "points fall together, so some waviness is chance."
-    ),
-    "spectra.png": (
-        "<b>Spectra.</b> Power of single members against that of the truth at each scale; "
-        "below, their ratio. Less than 1 at high wavenumbers means blurred members, more means "
-        "noise. The mean is removed and a Hann window applied along axes that are not periodic."
-    ),
-    "reliability.png": (
-        "<b>Reliability.</b> How often the event, a value above the threshold, came true where it "
-        "was given a probability, made monotone. On the dashed line one may take the probability "
-        "at its word; flatter is too sure of itself. Bars: how often each was said by the model."
-    ),
-    "scores_by_parameter.png": (
-        "<b>By parameter.</b> The first score of the table for groups of cases with like values; "
-        "the band is the model's bootstrap interval within the group."
-    ),
-    "members.gif": (
-        "<b>Lead after lead.</b> The truth, the ensemble mean and some members of one case. "
-        "Members should move as the truth does, each its own way; the mean grows smooth as they "
-        "part."
-    ),
-}
-"""How to read each figure; finished HTML."""
 
 
 def write_report(
@@ -99,7 +53,7 @@ def write_report(
         summary: One paragraph: what was given, what was sampled, by which model, on which cases.
         scores: The table.
         figures: File name -> path of a PNG, in the order to show.
-        config: The resolved pipeline file, YAML.
+        config: The resolved pipeline file, YAML; empty where none was run, as of `diffsci score`.
         provenance: Heading -> name -> value: data licence and citation, versions, digests, seconds.
         lead_unit: Unit of the leads, such as `h`.
         cost: Name -> value: what the model's members took, for the foot of the first table.
@@ -111,17 +65,18 @@ def write_report(
         StorageError: When the page cannot be written.
     """
     body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(summary)}</p>", "<h2>Scores</h2>"]
-    body += _scores(scores, lead_unit, cost or {})
+    body += _scores(scores, lead_unit, cost or {}, bool(config))
     body.append("<h2>Figures</h2>")
-    body += _figures(figures)
+    body += _figures(figures, scores)
     body.append("<h2>How it was made</h2>")
     body += [f"<h3>{escape(head)}</h3>\n{facts(values)}" for head, values in provenance.items()]
-    body.append(folded("Resolved pipeline file", f"<pre>{escape(config)}</pre>"))
+    if config:
+        body.append(folded("Resolved pipeline file", f"<pre>{escape(config)}</pre>"))
     write_text(path, page(title, body))
     return path
 
 
-def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
+def _figures(figures: Mapping[str, Path], scores: Scores) -> Iterator[str]:
     """The wide ones one below the other, then the rest side by side."""
     wide: list[str] = []
     narrow: list[str] = []
@@ -129,22 +84,29 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
         words = Path(name).stem.replace("_", " ")
         variable = name.removeprefix("sample_maps_").removesuffix(".png")
         other = words if variable == Path(name).stem else f"Samples of {variable}"
-        shown = picture(source, CAPTIONS.get(name, f"<b>{escape(other)}.</b>"), words)
+        caption = CAPTIONS.get(name, f"<b>{escape(other)}.</b>")
+        if name == "scores_by_lead.png" and "climatology" in scores.forecasts:
+            caption += CLIMATOLOGY
+        shown = picture(source, caption, words)
         (wide if is_wide(name) else narrow).append(shown)
     yield from wide
     if narrow:
         yield f'<div class="side">{"".join(narrow)}</div>'
 
 
-def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Iterator[str]:
+def _scores(
+    scores: Scores, lead_unit: str, cost: Mapping[str, object], is_run: bool
+) -> Iterator[str]:
     """What the numbers are, the tables, the skill, and the leads folded away."""
     cases = scores.rows[0].count
     share = f"{100 * scores.confidence:g} %"
+    of_run = " (<code>evaluate.confidence</code>)" if is_run else ""
     yield (
         f'<p class="soft">Over {cases} test cases, area-weighted'
         + (" and over all leads" if scores.leads and len(scores.leads) > 1 else "")
-        + f"; in brackets the {share} interval (<code>evaluate.confidence</code>) of a bootstrap "
-        f"over {_drawn(scores)}. The best value of a line is bold and starred.</p>"
+        + f"; in brackets the {share} interval{of_run} of a bootstrap "
+        f"over {_drawn(scores)}. The best value of a line is bold and starred, where another "
+        "compares with it: one of as many members, or by a score that is fair, of two and more.</p>"
     )
     crps = scores.scores.get("crps")
     if isinstance(crps, Crps):
@@ -183,6 +145,7 @@ def _scores(scores: Scores, lead_unit: str, cost: Mapping[str, object]) -> Itera
             "1 is perfect, 0 no better than the baseline. An interval that excludes 0 is a "
             "difference beyond the chance of these cases.</p>"
         )
+    yield from (f'<p class="soft">{escape(why)}.</p>' for why in scores.blank)
     words = "".join(
         f"<li><b>{escape(word)}</b>: {escape(families.summary('scores', word))}</li>"
         for word in scores.scores
@@ -277,11 +240,11 @@ def _variable(
             continue  # A time is of all leads together.
         rows = [scores.row(name, variable, word, lead) for name in scores.forecasts]
         members = {row.forecast: row.members for row in rows}
-        best = best_of(rows, goal_of(word))
+        best = starred(rows, word, {"equitable": score.equitable})
         unit = "" if rows[0].unit == "1" else rows[0].unit
         cells = [value_cell(row, place in best) for place, row in enumerate(rows)]
         hint = f'<span class="soft">{goal_words(goal_of(word))}</span>'
-        lines.append([f"<b>{escape(word)}</b>", escape(unit), *cells, hint])
+        lines.append([f"<b>{broken(word)}</b>", escape(unit), *cells, hint])
     for name, text in flat(cost or {}):
         cells = [f'<td class="number">{escape(text if one == "model" else "–")}</td>'
                  for one in scores.forecasts]  # fmt: skip

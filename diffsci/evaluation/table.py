@@ -7,6 +7,7 @@ as one score of both forecasts' statistics, which makes it paired.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from diffsci.evaluation.rows import Row, by_place, overall, write_rows
 from diffsci.evaluation.scores.base import Score
 from diffsci.grid import Grid
 
+log = logging.getLogger(__name__)
+
 Key = tuple[str, str, str]
 """Forecast, variable, score."""
 
@@ -41,6 +44,7 @@ class Scores:
         leads: Lead of each entry of the first axis; none where the task has no leads.
         bootstrap: From which the rows have their intervals.
         blocks: Least and most neighbouring cases that were drawn together for a row.
+        blank: Which scores of which variables are left empty over all leads, and why.
     """
 
     rows: tuple[Row, ...]
@@ -49,6 +53,7 @@ class Scores:
     leads: tuple[float, ...] | None
     bootstrap: Bootstrap
     blocks: tuple[int, int] = (1, 1)
+    blank: tuple[str, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -200,8 +205,12 @@ def evaluate(
         for row, length in _rows(line, score, values, leads, bootstrap):
             rows.append(row)
             lengths.add(length)
+    blank = _blank(lines)
+    for why in blank:
+        log.warning("%s", why)
     return Scores(
         rows=tuple(rows),
+        blank=blank,
         statistics=statistics,
         scores=measures,
         leads=None if leads is None else tuple(float(lead) for lead in leads),
@@ -221,6 +230,18 @@ def _skill(measure: Score, size: int) -> Value:
     return value
 
 
+def _blank(lines: Sequence[tuple[Row, Score, np.ndarray]]) -> tuple[str, ...]:
+    """Which scores have no value over all leads, and why: once for all forecasts of one reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for line, score, statistics in lines:
+        if why := score.lacks(statistics.mean(axis=0)):
+            found.setdefault((f"{line.score} of {line.variable}", why), []).append(line.forecast)
+    return tuple(
+        f"{what} is left empty for {', '.join(names)}: {why}"
+        for (what, why), names in found.items()
+    )
+
+
 def _rows(
     blank: Row,
     score: Score,
@@ -233,6 +254,9 @@ def _rows(
     if not score.timed:
         sets += [(float(lead), found) for lead, found in zip(leads or (), statistics, strict=False)]
     for lead, found in sets:
+        if score.lacks(found):
+            yield replace(blank, lead=lead), 1
+            continue
         value = float(score.value(found.mean(axis=0)))
         told = bootstrap.interval(score.value, found, score.bounds)
         yield replace(blank, lead=lead, value=value, low=told.low, high=told.high), told.block

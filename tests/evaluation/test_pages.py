@@ -1,12 +1,14 @@
 """Report and comparison: well-formed, self-contained, escaped, and right about what they say."""
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from diffsci.errors import ConfigError, StorageError
+from diffsci.evaluation import members
 from diffsci.evaluation.compare import _read as read_run
 from diffsci.evaluation.compare import compare
 from diffsci.evaluation.page import best_of, goal_of, goal_words, is_wide
@@ -15,7 +17,7 @@ from diffsci.evaluation.report import write_report
 from diffsci.evaluation.rows import Row
 from tests.evaluation.toys import globe, line, results, table
 
-VOID = {"meta", "img", "br", "link", "hr", "input"}
+VOID = {"wbr", "meta", "img", "br", "link", "hr", "input"}
 
 
 class Reader(HTMLParser):
@@ -97,7 +99,7 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     text = "".join(page.text)
     assert "<script>alert(1)</script>" in text  # as text, not as a tag
     assert "name: <i>x</i>" in text and "OGL & <more>" in text
-    assert "Over 6 test cases" in text and "90 % interval" in text
+    assert "Over 6 test cases" in text and "90 % interval (evaluate.confidence)" in text
     assert "fair form" in text
     assert "model (5 members)" in text and "persistence (1 member)" in text
     assert "crpss_vs_persistence" in text
@@ -113,7 +115,7 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     scrolls = path.read_text().count('<div class="scroll" tabindex="0"')
     assert wide == 3 and scrolls == page.tags.count("table") + wide
     row = made.row("model", "air_temperature", "crps")
-    assert f"{row.value:.4g}" in page.best
+    assert page.best == []  # persistence has one member, and compares with none of five
     assert f"[{row.low:.4g}, {row.high:.4g}]" in text
 
 
@@ -128,7 +130,8 @@ def test_a_time_of_all_leads_is_told_once_beside_scores_of_each(tmp_path):
         config="",
         provenance={},
     )
-    words = [text for text in read(path).text if text.startswith("correlation")]
+    bold = re.findall("<b>(.*?)</b>", path.read_text().replace("<wbr>", ""))
+    words = [text for text in bold if text.startswith("correlation")]
     # Each is in the table over all leads and has a line of what it is; one is by lead, too.
     assert words.count("correlation_time") == 2 and words.count("correlation") == 2 + 2
 
@@ -156,7 +159,29 @@ def test_calibrated_intervals_are_in_the_report(tmp_path):
     assert page.text.count("Calibrated intervals") == 1
     assert "Calibrated intervals, lead 12 h" in text and text.count("90 %") >= 4
     assert page.text.count("0.93") == page.text.count("4.25") == 3  # over all leads, and of each
-    assert "calibrate.levels" in text and "evaluate.confidence" in text
+    assert "calibrate.levels" in text
+
+
+def test_values_of_unlike_ensembles_are_starred_by_fair_scores_alone(tmp_path):
+    """The first members of a forecast are no better than it is: see `members.py`."""
+    ours = results(line(), cases=12, members=6)
+    few, one = ours.model[:, :3], ours.model[:, :1]
+    words = ("crps", "rmse", "rank_histogram")
+    known = {name: members.starred([row(1.0, 6), row(2.0, 3)], name) for name in words}
+    assert known == {"crps": {0}, "rmse": set(), "rank_histogram": set()}
+    # Of one member there is no fair CRPS; with a rival of as many, the best is starred.
+    assert members.starred([row(1.0, 6), row(2.0, 1)], "crps") == set()
+    assert members.starred([row(1.0, 6), row(3.0, 1), row(2.0, 6)], "rmse") == {0}
+    assert members.starred([row(1.0, 6), row(2.0, 3)], "crps", {"equitable": False}) == set()
+    made = table(replace(ours, forecasts={"model": ours.model, "few": few, "one": one}), *words)
+    path = write_report(tmp_path / "a.html", title="a", summary="b", scores=made, figures={},
+                        config="", provenance={})  # fmt: skip
+    lines = path.read_text().split("<tr>")
+    for word, is_starred in (("crps", True), ("rmse", False), ("rank_<wbr>histogram", False)):
+        (line_of,) = (text for text in lines if f"<td><b>{word}</b>" in text)
+        assert ('number best"' in line_of) == is_starred
+    # Nothing was run: its words are not said.
+    assert "evaluate.confidence" not in path.read_text() and "pipeline" not in path.read_text()
 
 
 def test_leads_are_in_the_report(tmp_path):
@@ -186,13 +211,35 @@ def test_a_comparison_shows_what_differs_and_what_is_best(tmp_path):
     assert len(page.sources) == 2 * len(NAMES) + 1 and "Cost and skill" not in text
 
 
-def test_a_comparison_of_unlike_runs_says_so(tmp_path):
+def test_a_comparison_of_unlike_runs_says_so(tmp_path, caplog):
     one = run_folder(tmp_path / "a" / "run", data_digest="x")
     other = results(line(), leads=(6.0, 12.0), cases=4, members=3)
     two = run_folder(tmp_path / "b" / "run", other, data_digest="y")
-    text = "".join(read(compare([one, two], tmp_path / "page.html")).text)
+    page = read(compare([one, two], tmp_path / "page.html"))
+    text = "".join(page.text)
     assert "different numbers of cases. a/run: 6; b/run: 4" in text
     assert "The data differ" in text and "different numbers of members" in text
+    # Of other cases no value is better, and no picture is of the same case.
+    assert page.best == [] and "No value is starred" in text and "Of the same cases" not in text
+    assert "different numbers of cases" in caplog.text and "of members" in caplog.text
+
+
+def test_only_keys_that_differ_are_told_of_unlike_tests(tmp_path, caplog):
+    part = "data: {entry: e1, split: {test: {time: [a, %s], samples: null}}}\n"
+    digests = [{"train": "f" * 64, "test": letter * 64} for letter in "ab"]
+    one, two = (
+        run_folder(tmp_path / name, config=part % name, data=data)
+        for name, data in zip("cd", digests, strict=True)
+    )
+    text = "".join(read(compare([one, two], tmp_path / "page.html")).text)
+    assert 'The test sets differ. c: data.split.test.time=["a", "c"]; d: data' in text
+    assert f"The data differ. c: test part={12 * 'a'}; d: test part={12 * 'b'}. What" in text
+    assert "The test sets differ. c: data.split" in caplog.text
+    with pytest.raises(ConfigError, match="is given twice; give each run once"):
+        compare([one, two, tmp_path / "d" / ".." / "c"], tmp_path / "page.html")
+    (one / "run.json").unlink()
+    with pytest.raises(StorageError, match="is a folder of `diffsci score`, not a run"):
+        compare([one, two], tmp_path / "page.html")
 
 
 def test_cost_is_laid_against_skill_where_runs_say_what_they_took(tmp_path):
@@ -249,11 +296,11 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
         compare([good], tmp_path / "page.html")
     (good / "run.json").write_text("{")
     with pytest.raises(StorageError, match="good: config.yaml or run.json cannot be read"):
-        compare([good, good], tmp_path / "page.html")
+        compare([good, run_folder(tmp_path / "fine")], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
 
-def row(value):
+def row(value, members=1):
     return Row(
         forecast="f",
         variable="v",
@@ -263,7 +310,7 @@ def row(value):
         low=value,
         high=value,
         unit="1",
-        members=1,
+        members=members,
         count=1,
     )
 

@@ -55,6 +55,13 @@ def test_equal_runs_are_not_distinguishable():
     assert verdict(found, "a", "b", "h") == "not distinguishable at any lead (100 cases)"
 
 
+def test_the_share_is_of_the_worse_run_in_either_order():
+    one = run(np.full((1, 20), 1.0), (0.0,))
+    two = run(np.full((1, 20), 4.0) + np.arange(20) % 2, (0.0,))
+    (first,), (second,) = differences(one, two, "crps"), differences(two, one, "crps")
+    assert first.share == pytest.approx(3.5 / 4.5) and second.share == -first.share
+
+
 def test_what_is_less_than_rounding_is_no_difference():
     one = weather()
     found = differences(run(one), run(one * (1 - 1e-7)), "crps")
@@ -79,8 +86,8 @@ def test_roots_are_taken_of_means():
     one = run(np.ones((1, 20)), (6.0,), "rmse")
     two = run(np.full((1, 20), 4.0), (6.0,), "rmse")
     (found,) = differences(one, two, "rmse")
-    assert found.value == found.low == found.high == 1 and found.share == 1
-    assert verdict([found], "one", "two", "h") == "one better by 100.0% (p < 0.002, 20 cases)"
+    assert found.value == found.low == found.high == 1 and found.share == 1 / 2
+    assert verdict([found], "one", "two", "h") == "one better by 50.0% (p < 0.002, 20 cases)"
 
 
 def test_only_shared_cases_and_leads_are_compared_and_few_are_none():
@@ -199,6 +206,12 @@ def test_rmse_of_unlike_ensembles_is_that_of_all_choices_of_as_many(tmp_path):
     text = "".join(judged({"large": one, "small": two}, "h"))
     assert "rmse, as of 2 members each" in text and ">crps<" in text and ">vrmse<" not in text
     assert "no verdict by vrmse: larger ensembles do better by it, and these have 5 and 2" in text
+    single = stored(tmp_path / "1", replace(large, forecasts={"model": large.model[:, :1]}), *words)
+    text = "".join(
+        judged({"large": one, "single": single}, "h", {("air_temperature", "rmse"): "K"})
+    )
+    assert "no verdict by crps, vrmse: of one member there is no fair score, the CRPS is" in text
+    assert "rmse, as of 1 member each" in text and ">crps<" not in text and ") K<" in text
     # Of the same law and made alike, the two are not told apart; as they are, the larger wins.
     (fair, *_), unfair = differences(one, two, "rmse"), two["rmse"].mean() / one["rmse"].mean()
     assert not fair.decided and unfair > 1.15  # (1 + 1/2) / (1 + 1/5) = 1.25 in expectation

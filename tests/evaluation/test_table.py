@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from diffsci import families
 from diffsci.data.fields import Channel
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.evaluation.checks import check_shapes
 from diffsci.evaluation.rows import read_rows
+from diffsci.evaluation.scores.base import Pairs
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.table import evaluate
 from tests.evaluation.toys import AIR, globe, line, results, scores, table
@@ -202,3 +204,39 @@ def test_labels_and_training_fields_reach_the_scores():
     )
     assert [row.score for row in made.rows[:2]] == ["class_accuracy", "memorisation"]
     assert all(0 <= row.value <= 1 for row in made.rows)
+
+
+def test_an_event_of_one_outcome_and_too_few_cases_have_no_score_and_that_is_said(caplog):
+    found = results(line(), leads=(6.0, 12.0))
+    words = {"brier": {"threshold": 1000.0}, "reliability": {"threshold": 0.0}, "return_level": {}}
+    made = evaluate(
+        found.forecasts,
+        found.truth,
+        channels=found.channels,
+        grid=found.grid,
+        leads=found.leads,
+        scores=[families.load("scores", word)(**options) for word, options in words.items()],
+        resamples=10,
+        confidence=0.9,
+    )
+    who = "of air_temperature is left empty for model, persistence"
+    told = (
+        f"brier {who}: a value above 1000 never occurs and is never forecast",
+        f"reliability {who}: a value above 0 always occurs and is always forecast",
+        f"return_level {who}: a level of 10 cases needs as many, and there are 6",
+    )
+    assert made.blank == told and all(text in caplog.text for text in told)
+    assert len(made.rows) == 18
+    assert all(np.isnan([row.value, row.low, row.high]).all() for row in made.rows)
+
+
+def test_an_event_that_is_forecast_and_does_not_come_is_scored():
+    """Of 2 of 4 members, everywhere: (1/2)^2 - 1/2 1/2 / 3."""
+    pairs = Pairs(
+        members=np.tile(np.array([0.0, 0.0, 2.0, 2.0])[None, :, None], (3, 1, 5)),
+        truth=np.zeros((3, 5)),
+        weights=np.ones(5),
+    )
+    score = families.load("scores", "brier")(threshold=1.0)
+    statistics = score.statistics(pairs)
+    assert np.allclose(statistics, [[1 / 4 - 1 / 12, 0, 1 / 2]]) and not score.lacks(statistics)

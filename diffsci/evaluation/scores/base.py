@@ -153,6 +153,9 @@ class Score(ABC):
     """Whether its expectation is the same for any number of members, so that unlike ones compare.
     """
 
+    fewest_members: int = 1
+    """From how many members on it is equitable: what is made fair by pairs of them needs two."""
+
     bounds: tuple[float, float] = (0.0, math.inf)
     """Between which the score lies, and so its interval; an unbiased estimate of it may not."""
 
@@ -172,6 +175,13 @@ class Score(ABC):
     @abstractmethod
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """The score from the means of the statistics; leading axes are bootstrap resamples."""
+
+    def lacks(self, statistics: Float[np.ndarray, "case statistic"]) -> str:
+        """Why these cases give no value that means anything, for a log line; empty where they do.
+
+        The value is left empty then, whatever `value` makes of it.
+        """
+        return ""
 
     @abstractmethod
     def unit(self, unit: str) -> str:
@@ -213,6 +223,23 @@ class OfEvents(Score):
             f"give a threshold in the variable's unit, such as `--scores {word}:threshold=280`, in "
             f"a pipeline `{{use: {word}, threshold: 280}}`, or leave it out"
         )
+
+    def one_sided(self, occurred: float, said: float) -> str:
+        """Why a score of an event says nothing, where there is only one outcome; else empty.
+
+        Args:
+            occurred: Mean over space and cases of whether the event came true.
+            said: Of its probability.
+        """
+        # Shares are means of many weights of mean 1, so a share of all is 1 up to rounding.
+        if max(occurred, said) <= 1e-9:
+            never = "never occurs and is never forecast"
+        elif min(occurred, said) >= 1 - 1e-9:
+            never = "always occurs and is always forecast"
+        else:
+            return ""
+        limit = "its threshold" if self.threshold is None else f"{self.threshold:g}"
+        return f"a value above {limit} {never}"
 
     def limit(self, pairs: Pairs) -> Float[Array, "*space"]:
         """The threshold in each cell, in the variable's unit.

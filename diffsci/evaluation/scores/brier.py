@@ -27,23 +27,31 @@ class Brier(OfEvents):
 
     goal = "0"
     equitable = True
+    fewest_members = 2
     bounds = (0.0, 1.0)
     scope = "cells"
     anywhere = True
 
     def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:
-        """The area mean of each case."""
+        """Of each case the area means of the score, of the event and of its probability."""
         limit = self.limit(pairs)
         count = pairs.members.shape[1]
         share = _arrays.real(pairs.members > limit).mean(axis=1)
-        error = (share - _arrays.real(pairs.truth > limit)) ** 2
+        event = _arrays.real(pairs.truth > limit)
+        error = (share - event) ** 2
         if count > 1:
             error = error - share * (1 - share) / (count - 1)
-        return pairs.average(error)[:, None]
+        told = [pairs.average(field) for field in (error, event, share)]
+        return _arrays.lib(share).stack(told, axis=1)
 
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
-        """The mean itself."""
+        """The mean of the score itself."""
         return means[..., 0]
+
+    def lacks(self, statistics: Float[np.ndarray, "case statistic"]) -> str:
+        """Where the event has one outcome only, 0 would read as a perfect forecast of it."""
+        _, occurred, said = statistics.mean(axis=0)
+        return self.one_sided(float(occurred), float(said))
 
     def unit(self, unit: str) -> str:
         """None."""

@@ -56,6 +56,7 @@ class Crps(Score):
     """
 
     fair: bool = True
+    fewest_members = 2
     goal = "0"
     scope = "cells"
     anywhere = True

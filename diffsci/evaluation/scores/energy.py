@@ -27,6 +27,7 @@ class Energy(Score):
 
     goal = "0"
     equitable = True
+    fewest_members = 2
     anywhere = True
 
     def statistics(self, pairs: Pairs) -> Float[Array, "case statistic"]:

@@ -103,6 +103,11 @@ class Reliability(OfEvents):
         """The miscalibration."""
         return decomposed(means)[0]
 
+    def lacks(self, statistics: Float[np.ndarray, "case statistic"]) -> str:
+        """Where the event has one outcome only, 0 would read as a perfect forecast of it."""
+        share, events = np.split(statistics.mean(axis=0), 2)
+        return self.one_sided(float(events.sum()), float(share @ np.linspace(0, 1, len(share))))
+
     def unit(self, unit: str) -> str:
         """None."""
         return "1"

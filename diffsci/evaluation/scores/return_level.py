@@ -62,6 +62,12 @@ class ReturnLevel(Score):
         beyond = values > at
         return np.asarray(at + (beyond - beyond.mean(axis=0)) * sparsity)
 
+    def lacks(self, statistics: Float[np.ndarray, "case statistic"]) -> str:
+        """Where there are fewer cases than the period."""
+        if len(statistics) >= self.period:
+            return ""
+        return f"a level of {self.period:g} cases needs as many, and there are {len(statistics)}"
+
     def value(self, means: Float[np.ndarray, "*sets statistic"]) -> Float[np.ndarray, "*sets"]:
         """Members minus truth."""
         return np.asarray(means[..., 0] - means[..., 1])

@@ -29,6 +29,7 @@ class SpreadSkill(Score):
 
     goal = "1"
     equitable = True
+    fewest_members = 2
     scope = "cells"
     anywhere = True
 

@@ -33,6 +33,7 @@ class ThresholdCrps(OfEvents):
     tail: Literal["upper", "lower"] = "upper"
     goal = "0"
     equitable = True
+    fewest_members = 2
     scope = "cells"
     anywhere = True
 

@@ -110,7 +110,8 @@ def _run(
             tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
             ends = _in_turn(children, folder, tags, allow)
         _follow(ends, len(children), table)
-        _compare(folder, [name for name in table.names if name not in table.failed], tracker)
+        if len(children) == len(loaded.points):  # what lies beside a few may be half-way
+            _compare(folder, [name for name in table.names if name not in table.failed], tracker)
     except BaseException:
         tracker.finish("KILLED")
         raise

@@ -266,6 +266,17 @@ def test_single_points_are_run_alone_and_found_done(tmp_path):
         sweeping.run(loaded, folder, only=("seed-5",))
 
 
+def test_a_point_alone_makes_no_page_of_all(done, tmp_path, caplog):
+    folder = tmp_path / "out"
+    shutil.copytree(done[1], folder)
+    (folder / "compare.html").unlink()
+    with caplog.at_level("INFO"):
+        sweeping.run(config.load(done[0]), folder, only=("seed-4",))
+    assert not (folder / "compare.html").exists() and "sweep.csv" not in caplog.text
+    sweeping.run(config.load(done[0]), folder)
+    assert (folder / "compare.html").exists()
+
+
 def test_a_stop_ends_the_sweep_and_the_same_command_goes_on(done, tmp_path, monkeypatch):
     file, finished = done
     begun = []

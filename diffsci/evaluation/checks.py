@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,6 +14,9 @@ from diffsci.evaluation.masking import Where, place
 from diffsci.evaluation.scores.base import OfEvents, Score
 from diffsci.families import name_of
 from diffsci.grid import Grid
+
+_ASKED = "evaluate.scores, or --scores of `diffsci score`"
+"""Where scores are named."""
 
 
 def named(
@@ -27,17 +30,16 @@ def named(
     for score in scores:
         name = name_of(score)
         if name in measures:
-            raise ConfigError(f"evaluate.scores: {name} is there twice; keep one")
+            raise ConfigError(f"{_ASKED}: {name} is there twice; keep one")
         if score.needs_labels and (labels is None or train_labels is None):
             raise ConfigError(
-                f"evaluate.scores: {name} needs data with classes, and this has none; leave it out"
+                f"{_ASKED}: {name} needs data with classes, and this has none; leave it out"
             )
         if isinstance(score, OfEvents) and score.needs_train and train is None:
-            raise ConfigError(f"evaluate.scores: {score.wants_threshold()}")
+            raise ConfigError(f"{_ASKED}: {score.wants_threshold()}")
         if score.needs_train and train is None:
             raise ConfigError(
-                f"evaluate.scores: {name} compares with training data, and there is none; "
-                "leave it out"
+                f"{_ASKED}: {name} compares with training data, and there is none; leave it out"
             )
         measures[name] = score
     return measures
@@ -74,6 +76,7 @@ def check_finite(
     error: type[DataError] | type[NumericsError],
     gaps: Bool[np.ndarray, "case one lead *space"] | None,
     part: bool,
+    spot: Callable[[int, tuple[int, ...]], str],
     source: str = "",
 ) -> None:
     """Refuse values that are not finite: a score is never computed on less than it says.
@@ -86,6 +89,7 @@ def check_finite(
         error: What to raise.
         gaps: Where the truth is missing by declaration, so that nothing is scored.
         part: Whether there are other blocks, so that the count is a lower bound.
+        spot: Lead and coordinates in words, of the number of a lead and of a cell along each dim.
         source: Of a file: its path. What it holds is its own fault, be it forecast or truth.
     """
     # The sum is finite where all values are, and is ten times cheaper than to ask each of them.
@@ -97,7 +101,7 @@ def check_finite(
         bad &= ~gaps
     if not bad.any():
         return
-    case, member, lead = (int(number) for number in np.argwhere(bad)[0][:3])
+    case, member, lead, *cell = (int(number) for number in np.argwhere(bad)[0])
     key, _, step = place(where, case, lead).partition(", ")
     who = "" if name == "truth" else f", member {member}"
     empty = bad.all(axis=tuple(range(3, values.ndim))).all(axis=(0, 1))
@@ -127,5 +131,5 @@ def check_finite(
     who_has = f"{name} ({source})" if source and source != name else name
     raise (DataError if source else error)(
         f"{who_has}: {channel.name} has {count} values that are not finite, first in "
-        f"{key}{who}, {step}; nothing was scored{advice}"
+        f"{key}{who}, {step}{spot(where[1] + lead, tuple(cell))}; nothing was scored{advice}"
     )

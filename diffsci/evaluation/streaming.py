@@ -53,6 +53,7 @@ class Beside:
         train_labels: Their classes.
         keys: Names of the cases, for messages.
         sources: Name of a forecast, or `truth` -> its file, where it has one.
+        lead_unit: Unit of the leads, for messages; empty without leads.
     """
 
     channels: Sequence[Channel]
@@ -63,6 +64,24 @@ class Beside:
     train_labels: np.ndarray | None = None
     keys: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    lead_unit: str = ""
+
+    def spot(self, lead: int, cell: tuple[int, ...]) -> str:
+        """Lead and coordinates of a value in words.
+
+        Args:
+            lead: Number of the step.
+            cell: Number along each dim of space.
+        """
+        grid = self.grid
+        hours = f" ({self.leads[lead]:g} {self.lead_unit})" if self.lead_unit else ""
+        if grid.places is not None:
+            names = ("latitude", "longitude")
+            at = [f"{name} {getattr(grid.places, name)[cell]:g}" for name in names]
+        else:
+            lines = zip(grid.dims, grid.coordinates, cell, strict=True)
+            at = [f"{dim} {values[number]:g}" for dim, values, number in lines]
+        return f"{hours}, {', '.join(at)}"
 
     def pairs(self, index: int, levels: tuple[float, ...], whole: bool) -> Pairs:
         """Of one channel, without members and truth yet.
@@ -172,12 +191,13 @@ def _read(
     gaps = None if gaps is None else gaps[:, None]
     files = beside.sources
     check_finite(
-        "truth", true[:, None], channel, where, DataError, gaps, part, files.get("truth", "")
-    )
+        "truth", true[:, None], channel, where, DataError, gaps, part, beside.spot,
+        files.get("truth", ""),
+    )  # fmt: skip
     for name, values in forecasts.items():
         members = np.asarray(values.read(cases, leads, index))
         file = files.get(name, "")
-        check_finite(name, members, channel, where, NumericsError, gaps, part, file)
+        check_finite(name, members, channel, where, NumericsError, gaps, part, beside.spot, file)
         yield name, members, true
 
 

@@ -176,6 +176,7 @@ def evaluate(
             train_labels=train_labels,
             keys=keys,
             sources=sources or {},
+            lead_unit=lead_unit,
         ),
         blocks.BLOCK_BYTES,
         device,

@@ -214,8 +214,7 @@ def _truth(truth: Given | str, domain: Domain, lead_dim: str) -> xr.Dataset:
             return foreign.canonical(found, "truth") if laid_out else found
         ahead = starts.at_valid_times(found)
         if is_held(truth) or ahead is not None:
-            entry = Entry(name="truth", source=Source(path="truth"))
-            read = domain.canonical(found if ahead is None else ahead, entry)
+            read = _read(found if ahead is None else ahead, domain)
             return read.rename(renaming(read, "wb2", unit_absent=None)[0])
         found.close()
     elif not set(":*?[") & set(str(truth)) and (
@@ -226,6 +225,25 @@ def _truth(truth: Given | str, domain: Domain, lead_dim: str) -> xr.Dataset:
     read = domain.canonical(open_raw(entry), entry)
     known, _ = renaming(read, "wb2", unit_absent=None)
     return read.rename(known)
+
+
+def _read(found: xr.Dataset, domain: Domain) -> xr.Dataset:
+    """A truth that is at hand, under the domain's names."""
+    entry = Entry(name="truth", source=Source(path="truth"), file=Path("a catalog entry of it"))
+    try:
+        return domain.canonical(found, entry)
+    except ProblemError as error:
+        raise _refused(error.problem) from None
+
+
+def _refused(problem: Problem) -> DataError:
+    if problem.code != "units-missing":
+        return ProblemError(problem)
+    # Of what is in memory there is no entry: its attributes say it.
+    return DataError(
+        f"truth: {problem.variable} has no units; say which, as "
+        f"`truth['{problem.variable}'].attrs['units'] = 'UNIT'`"
+    )
 
 
 def _labels(
@@ -246,7 +264,7 @@ def _labels(
     # That it is a single state, say, is no news of the user's file.
     for problem in problems:
         if not problem.warning:
-            raise ProblemError(problem)
+            raise _refused(problem)
     return fields.channels, fields.grid
 
 

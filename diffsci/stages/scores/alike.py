@@ -66,11 +66,14 @@ def require_alike(
         if channel.variable not in unstated:
             log.warning("%s: %s is far from the truth, %s%s", source, channel.name, means, hint)
             continue
+        # A field without units has the unit 1, which is no advice for a temperature.
+        known = fitting or ("" if channel.unit == "1" else channel.unit)
+        which = "say what they are" if known else "say of both, each in its file, what they are"
         raise DataError(
             f"{source}: {channel.name} and its truth do not both say their units, and their values "
-            f"are not alike: {means}{hint}; say what they are, as "
-            f"`ds['{channel.variable}'].attrs['units'] = '{fitting or channel.unit}'`, and save "
-            "the file again"
+            f"are not alike: {means}{hint}; {which}, as "
+            f"`ds['{channel.variable}'].attrs['units'] = '{known or 'UNIT'}'`, and save the file "
+            "again"
         )
 
 

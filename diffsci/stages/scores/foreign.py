@@ -46,7 +46,9 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     if "sample" in dims and "number" in dims and LEAD not in dims:
         return ds
     lead = _first(dims, LEADS) or ("time" if starts.is_difference(ds, "time") else None)
-    member = _first(dims, MEMBER) or ("sample" if "sample" in dims and lead else None)
+    # Of simulations samples are cases; what has leads or dates is a forecast, of some members.
+    dated = lead or ("time" in ds.dims and ds["time"].dtype.kind == "M")
+    member = _first(dims, MEMBER) or ("sample" if "sample" in dims and dated else None)
     init = _first(dims - {lead or ""}, INIT)
     names = {name: word for word, name in (("number", member), (LEAD, lead)) if name}
     new = {old: word for old, word in names.items() if old != word}

@@ -171,3 +171,27 @@ def test_what_the_message_of_leads_says_works():
         rows(made)
     made["step"].attrs["units"] = "hours"
     assert rows(made) == rows(MADE)
+
+
+def test_samples_of_dates_are_members():
+    flat = MADE.isel({LEAD: 0}, drop=True)
+    assert rows(flat.rename(number="sample")) == rows(flat)
+
+
+def test_a_value_that_is_not_finite_is_placed():
+    for made, place in ((MADE, "latitude 51, longitude 0"), (curved(MADE), "latitude 51.2, lon")):
+        made = made.copy(deep=True)
+        made[NAME].values[1, 2, 1, 1, 2] = np.nan
+        true = TRUTH if made.sizes.get("latitude") else curved(TRUTH)
+        told = rf"1 values .* case 2021-03-01T10:00:00, member 2, lead step 2 \(6 h\), {place}"
+        with pytest.raises(DataError, match=told):
+            rows(made, true)
+
+
+def test_no_unit_is_made_up_where_neither_has_one():
+    made, true = (ds.assign({NAME: ds[NAME].drop_attrs()}) for ds in (MADE - 273.15, TRUTH))
+    with pytest.raises(DataError, match=r"2m_temperature has no units; .*truth\['2m_.*= 'UNIT'"):
+        rows(made, true)
+    made, true = (ds.assign({NAME: ds[NAME].assign_attrs(units="")}) for ds in (made, true))
+    with pytest.raises(DataError, match=r"say of both, each in its file,.*units'\] = 'UNIT'"):
+        rows(made, true)

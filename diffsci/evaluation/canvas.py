@@ -159,7 +159,11 @@ def edges(values: Sequence[float]) -> np.ndarray:
 def legend_below(made: Figure, axes: Axes) -> None:
     """One legend for the whole figure, under it."""
     handles, names = axes.get_legend_handles_labels()
-    made.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4))
+    for columns in range(min(len(names), 4), 0, -1):
+        legend = made.legend(handles, names, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent().width <= made.bbox.width:
+            return
+        legend.remove()
 
 
 def plain_ticks(axes: Axes) -> None:

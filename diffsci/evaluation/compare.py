@@ -209,17 +209,16 @@ def _scores(runs: Sequence[Run], forecast: str, alike: bool) -> str:
         lines.append(
             [
                 broken(variable),
-                f"<b>{escape(score)}</b>",
+                f'<b>{broken(score)}</b> <span class="interval">{goal_words(goal)}</span>',
                 escape(", ".join(sorted(units - {"1"}))),
                 # Values in different units have no best, nor what more members make better.
                 *(
                     value_cell(row, like and len(units) == 1 and at in best)
                     for at, row in enumerate(rows)
                 ),
-                f'<span class="soft">{goal_words(goal)}</span>',
             ]
         )
-    return table(["variable", "score", "unit", *(run.label for run in runs), ""], lines)
+    return table(["variable", "score", "unit", *(run.label for run in runs)], lines)
 
 
 def _differences(runs: Sequence[Run]) -> str:

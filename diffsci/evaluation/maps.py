@@ -7,13 +7,13 @@ middle slice of the first is shown.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from diffsci.evaluation.canvas import (
     DIFFERENCE,
@@ -77,7 +77,9 @@ def _take(values: np.ndarray, axis: int, index: int) -> np.ndarray:
 def value_range(truth: np.ndarray) -> tuple[str, float, float]:
     """Colour map and limits of values: diverging about 0 where the truth swings to both sides."""
     low, high = float(np.nanmin(truth)), float(np.nanmax(truth))
-    if low < 0 < high and min(-low, high) > 0.4 * max(-low, high):
+    # By all but the outermost values: a few gusts back do not make a west wind one of both sides.
+    under, over = (float(np.nanpercentile(truth, share)) for share in (1, 99))
+    if under < 0 < over and min(-under, over) > 0.4 * max(-under, over):
         reach = max(-low, high)
         return DIFFERENCE, -reach, reach
     return VALUES, low, high if high > low else low + 1
@@ -97,28 +99,55 @@ def _fields(results: Results, channel: int) -> Figure:
     else:
         places = [(case, 0) for case in spread_cases(len(results.truth), 2)]
     count = min(MEMBERS, results.model.shape[1])
-    # Where nothing was given, all is laid against the truth.
+    # Of one member the mean is that member, and there is no spread.
+    many = results.model.shape[1] > 1
     first = ["truth"] if results.given is None else ["given", "truth"]
-    titles = [*first, "ensemble mean", *(f"member {m + 1}" for m in range(count))]
+    means = ["ensemble mean"] if many else []
+    titles = [*first, *means, *(f"member {m + 1}" for m in range(count))]
     lines = []
     for case, lead in places:
         members = results.model[case, :, lead, channel].astype(np.float64)
-        truth = results.truth[case, lead, channel]
-        given = truth if results.given is None else results.given[case, channel]
         name = results.key(case)
         if len(leads) > 1:
             name += f"\nlead {leads[lead]:g} {results.lead_unit}"
-        deviation = members.std(axis=0, ddof=1) if len(members) > 1 else np.full_like(truth, np.nan)
-        shown = [] if results.given is None else [truth]
-        lines.append((name, deviation, given, [*shown, members.mean(axis=0), *members[:count]]))
+        given = [] if results.given is None else [results.given[case, channel]]
+        mean = [members.mean(axis=0)] if many else []
+        lines.append(
+            _Line(
+                name=name,
+                spread=members.std(axis=0, ddof=1) if many else None,
+                fields=(*given, results.truth[case, lead, channel], *mean, *members[:count]),
+            )
+        )
     return _draw_fields(results, channel, titles, lines)
 
 
-def _draw_fields(
-    results: Results, channel: int, titles: list[str], lines: list[tuple[Any, ...]]
-) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """What is drawn of one case: its fields, and under the first of them how far members part.
+
+    Args:
+        name: Of the case.
+        spread: Of the members; none where there is one.
+        fields: What was given, where something was, the truth, and members.
+    """
+
+    name: str
+    spread: np.ndarray | None
+    fields: tuple[np.ndarray, ...]
+
+
+def _base(results: Results, channel: int) -> int:
+    """The column from which differences are taken: what was given where it is whole, else truth."""
+    if results.given is None:
+        return 0
+    given, truth = results.given[:, channel], results.truth[:, 0, channel]
+    return int((np.isnan(given) & np.isfinite(truth)).any())
+
+
+def _draw_fields(results: Results, channel: int, titles: list[str], lines: list[_Line]) -> Figure:
     grid, (high, wide) = results.grid, extent(results.grid)
-    columns = len(titles)
+    columns, base = len(titles), _base(results, channel)
     # Belts would be strips: they go one below the other, differences to the right of values.
     belt = wide > _BELT * high
     across, down_all, parts = (2, columns, 3) if belt else (columns, 2, 1)
@@ -127,46 +156,64 @@ def _draw_fields(
     rows = down_all * len(lines)
     made = figure(width * across + 0.9, (height + (0.35 if belt else 0.12)) * rows + 1.15)
     layout = made.add_gridspec(rows + 1, across * parts, height_ratios=[height] * rows + [0.1])
-    shown = np.stack([field for _, _, given, fields in lines for field in (given, *fields[:1])])
+    shown = np.stack([field for line in lines for field in line.fields[:2]])
     palette, low, top = value_range(shown[np.isfinite(shown)])
-    added = [field - given for _, _, given, fields in lines for field in fields[:1]]
-    reach = _robust_top(np.abs(added))
-    most = _robust_top(np.stack([deviation for _, deviation, _, _ in lines]))
+    reach = _robust_top(np.abs([line.fields[base + 1] - line.fields[base] for line in lines]))
+    spreads = [line.spread for line in lines if line.spread is not None]
     value = ScalarMappable(Normalize(low, top), palette)
     extra = ScalarMappable(Normalize(-reach, reach), DIFFERENCE)
-    wide_spread = ScalarMappable(Normalize(0, most), SPREAD)
-    for place, (name, deviation, given, fields) in enumerate(lines):
-        upper = [(given, value), *((field, value) for field in fields)]
-        lower = [(deviation, wide_spread), *((field - given, extra) for field in fields)]
+    parting = ScalarMappable(Normalize(0, _robust_top(np.stack(spreads)) if spreads else 1), SPREAD)
+    for place, line in enumerate(lines):
+        lower: dict[int, tuple[np.ndarray, ScalarMappable, str]] = {}
+        if line.spread is not None:
+            lower[0] = (line.spread, parting, "spread")
+        for column, field in enumerate(line.fields):
+            if column > 0 and column != base:
+                told = f"{titles[column]} − {titles[base]}"
+                lower[column] = (field - line.fields[base], extra, told)
+        upper = {k: (field, value, titles[k]) for k, field in enumerate(line.fields)}
         for down, row in enumerate((upper, lower)):
-            for column, (field, look) in enumerate(row):
+            for column, (field, look, title) in row.items():
                 at, side = (place * columns + column, down) if belt else (2 * place + down, column)
                 axes = made.add_subplot(layout[at, side * parts : (side + 1) * parts])
-                panel(axes, field, grid, look, left=side == 0, bottom=at == rows - 1)
-                below = "spread" if column == 0 else f"{titles[column]} − {titles[0]}"
-                title = titles[column] if down == 0 else below
+                left = side == 0 if belt else column == min(row)
+                panel(axes, field, grid, look, left=left, bottom=at == rows - 1)
                 if belt and column == 0 and down == 0:
-                    title = f"{name}: {title}".replace("\n", ", ")
+                    title = f"{line.name}: {title}".replace("\n", ", ")
                 elif column == 0 and down == 0:
-                    axes.set_ylabel(name)
+                    axes.set_ylabel(line.name)
                 if belt or place == 0:
                     axes.set_title(title, loc="left" if belt else "center")
-    item, third = results.channels[channel], across * parts // 3
-    for look, start, end, text, beyond in (
-        (value, 0, third, item.name, "neither"),
-        (wide_spread, third, 2 * third, "spread (standard deviation)", "max"),
-        (extra, 2 * third, across * parts, f"difference from {titles[0]}", "both"),
-    ):
+    item = results.channels[channel]
+    bars = [
+        (value, item.name, "neither"),
+        *([(parting, "spread (standard deviation)", "max")] if spreads else []),
+        (extra, f"difference from {titles[base]}", "both"),
+    ]
+    whole = across * parts
+    # Numbers take more than half an inch each.
+    ticks = max(2, int(width * across / len(bars) / 0.7))
+    for number, (look, text, beyond) in enumerate(bars):
+        start, end = (whole * at // len(bars) for at in (number, number + 1))
         bar = made.add_subplot(layout[-1, start:end])
-        label = with_unit(text, item.unit)
-        made.colorbar(look, cax=bar, orientation="horizontal", label=label, extend=beyond)
+        made.colorbar(
+            look,
+            cax=bar,
+            orientation="horizontal",
+            label=with_unit(text, item.unit),
+            extend=beyond,
+            ticks=MaxNLocator(ticks),
+        )
     return made
 
 
 def _space_time(results: Results, channel: int) -> Figure:
     """Space across, lead upwards: truth, two members, their mean and their spread."""
     cases = spread_cases(len(results.truth), 3)
-    titles = ["truth", "member 1", "member 2", "ensemble mean", "spread"]
+    many = results.model.shape[1] > 1
+    titles = ["truth", "member 1"]
+    # Of one member the mean is that member, and there is no spread.
+    titles += ["member 2", "ensemble mean", "spread"] if many else []
     made = figure(2.1 * len(titles) + 0.8, 2.6 * len(cases) + 0.9)
     layout = made.add_gridspec(
         len(cases) + 1, len(titles), height_ratios=[1.0] * len(cases) + [0.045]
@@ -174,22 +221,15 @@ def _space_time(results: Results, channel: int) -> Figure:
     palette, low, high = value_range(results.truth[cases, :, channel])
     value = ScalarMappable(Normalize(low, high), palette)
     members = results.model[cases][:, :, :, channel].astype(np.float64)
-    many = members.shape[1] > 1
     deviation = members.std(axis=1, ddof=1) if many else np.zeros_like(members[:, 0])
     spread = ScalarMappable(Normalize(0, float(deviation.max()) or 1), SPREAD)
     space = edges(results.grid.coordinates[0])
     time = edges(results.leads or ())
     for row, case in enumerate(cases):
-        second = members[row, 1 if many else 0]
-        shown = (
-            results.truth[case, :, channel],
-            members[row, 0],
-            second,
-            members[row].mean(axis=0),
-            deviation[row],
-        )
+        shown = [results.truth[case, :, channel], members[row, 0]]
+        shown += [members[row, 1], members[row].mean(axis=0), deviation[row]] if many else []
         for column, field in enumerate(shown):
-            look = spread if column == len(shown) - 1 else value
+            look = spread if titles[column] == "spread" else value
             axes = made.add_subplot(layout[row, column])
             axes.pcolormesh(
                 space, time, field, cmap=look.get_cmap(), norm=norm(look), rasterized=True
@@ -202,10 +242,9 @@ def _space_time(results: Results, channel: int) -> Figure:
             if row == len(cases) - 1:
                 axes.set_xlabel(with_unit(results.grid.dims[0], results.grid.units[0]))
     item = results.channels[channel]
-    for look, columns, text in (
-        (value, slice(0, 3), item.name),
-        (spread, slice(3, 5), "spread (standard deviation)"),
-    ):
+    bars = [(value, slice(0, 3), item.name)]
+    bars += [(spread, slice(3, 5), "spread (standard deviation)")] if many else []
+    for look, columns, text in bars:
         bar = made.add_subplot(layout[-1, columns])
         made.colorbar(look, cax=bar, orientation="horizontal", label=with_unit(text, item.unit))
     return made

@@ -138,7 +138,7 @@ def _scores(
         yield "<h3>Skill of the model against the baselines</h3>"
         yield table(
             ("variable", "skill", "value"),
-            ((escape(row.variable), escape(row.score), value_cell(row, False)) for row in skill),
+            ((broken(row.variable), broken(row.score), value_cell(row, False)) for row in skill),
         )
         yield (
             '<p class="soft">1 - CRPS of the model / CRPS of the baseline, paired over the cases: '
@@ -177,7 +177,7 @@ def _conformal(scores: Scores, lead: float | None) -> str:
         width = places.get((row.forecast, row.variable, f"{row.score}_width", lead))
         unit = "" if width is None or width.unit == "1" else width.unit
         promised = f'<td class="number">{100 * level:g} %</td>'
-        cells = (escape(row.variable), promised, value_cell(row, False), value_cell(width, False))
+        cells = (broken(row.variable), promised, value_cell(row, False), value_cell(width, False))
         lines.append((*cells, escape(unit)))
     return table(("variable", "promised", "covers", "width", "unit"), lines) if lines else ""
 

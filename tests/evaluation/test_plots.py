@@ -1,6 +1,7 @@
 """Figures: the fixed names appear for every kind of data, equal each time, with no warning."""
 
 import struct
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from diffsci.data.fields import Channel
 from diffsci.evaluation import canvas
+from diffsci.evaluation.maps import sample_maps, value_range
 from diffsci.evaluation.plots import NAMES, figures
 from tests.evaluation.toys import AIR, box, globe, line, results, table
 
@@ -92,3 +94,44 @@ def test_lines_are_told_apart_beyond_the_last_colour():
     looks = [canvas.line(index, 5) for index in range(36)]
     assert len({(look["color"], look["marker"], look["linestyle"]) for look in looks}) == 36
     assert len({(look["color"], look["marker"]) for look in looks}) == 36
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_maps_of_one_member_have_no_spread(members):
+    made = sample_maps(results(globe(), members=members), 0)
+    told = [axes.get_xlabel() for axes in made.axes if axes.get_xlabel()]
+    spread = ["spread (standard deviation) (K)"] if members > 1 else []
+    assert told == ["air temperature (K)", *spread, "difference from given (K)"]
+    titles = [axes.get_title() for axes in made.axes if axes.get_title()]
+    assert ("ensemble mean" in titles) == ("spread" in titles) == (members > 1)
+
+
+def test_what_was_given_with_holes_is_blank_there_and_differences_are_from_the_truth():
+    found = results(globe(), members=3)
+    given = found.truth[:, 0].copy()
+    given[..., 2:5, 2:5] = np.nan
+    made = sample_maps(replace(found, given=given), 0)
+    titles = [axes.get_title() for axes in made.axes if axes.get_title()]
+    assert titles[:2] == ["given", "truth"] and "ensemble mean − truth" in titles
+    assert not any(title.endswith("given") for title in titles[1:])
+    (mesh,) = made.axes[0].collections
+    assert np.array_equal(np.ma.getmaskarray(mesh.get_array()).reshape(given.shape[2:]),
+                          np.isnan(given[0, 0]))  # fmt: skip
+
+
+def test_a_wind_with_a_few_gusts_back_is_no_field_of_both_signs():
+    wind = np.random.default_rng(0).normal(5, 2, 10_000)
+    wind[:20] = -12
+    assert value_range(wind)[1:] == (-12, wind.max())
+    assert value_range(wind - 5)[2] == -value_range(wind - 5)[1]
+
+
+def test_a_legend_is_no_wider_than_its_figure():
+    made = canvas.figure(5.4, 3.4)
+    axes = made.subplots()
+    for name in ("model (16 members)", "raw (16 members)", "climatology (16 members)", "reliable"):
+        axes.plot([0, 1], label=name)
+    canvas.legend_below(made, axes)
+    (legend,) = made.legends
+    made.canvas.draw()
+    assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= made.bbox.x1

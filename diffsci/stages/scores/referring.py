@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from diffsci.data.examples.truth import Truth
 from diffsci.evaluation import blocks
@@ -94,6 +95,17 @@ def with_gaps(values: np.ndarray, prepared: Prepared) -> np.ndarray:
     """Values with NaN at cells that never count, as the model's have it."""
     seen = prepared.statistics.seen
     return np.where(seen, values, np.float32(np.nan)) if seen.size else values
+
+
+def drawn_given(
+    problem: Problem, prepared: Prepared
+) -> Float[np.ndarray, "case channel *space"] | None:
+    """What each case was given, for maps: NaN where it was given nothing, as in a hole."""
+    if problem.given is None:
+        return None
+    given = with_gaps(problem.given, prepared)
+    kept = prepared.examples.task.kept(prepared.evaluation.given, given.shape[1])
+    return given if kept is None else np.where(kept.numpy(), given, np.float32(np.nan))
 
 
 def _baseline_members(members: int) -> int:

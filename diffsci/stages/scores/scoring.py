@@ -27,11 +27,11 @@ from diffsci.evaluation.table import Scores, evaluate
 from diffsci.sections import Evaluate, Pipeline
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.scores.referring import (
+    drawn_given,
     made,
     problem_of,
     verifying,
     windows_of,
-    with_gaps,
 )
 from diffsci.stages.scores.telling import cost, summary
 
@@ -126,7 +126,7 @@ def score(
     results = Results(
         forecasts={},
         truth=np.empty((len(cases), 0, *truth.shape[3:]), np.float32),  # of no lead, so nothing
-        given=None if problem.given is None else with_gaps(problem.given, prepared),
+        given=drawn_given(problem, prepared),
         channels=prepared.train.channels,
         grid=prepared.train.grid,
         leads=None if prepared.leads() is None else tuple(prepared.leads() or ()),

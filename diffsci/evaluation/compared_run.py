@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from diffsci.evaluation.rows import Row, by_place
+from diffsci.messages import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class Run:
     @cached_property
     def _places(self) -> dict[tuple[str, str, str, float | None], Row]:
         return by_place(self.rows)
+
+    def called(self) -> str:
+        """The label, with the network calls of a member at a lead where the record says them."""
+        calls = self.record.get("network_calls")
+        return f"{self.label} ({counted(calls, 'call')})" if isinstance(calls, int) else self.label
 
     def milliseconds(self) -> float | None:
         """Of sampling a member of a case, at one lead; none where the record does not say."""

@@ -36,7 +36,7 @@ def worth(runs: Sequence[Run]) -> Iterator[str]:
                 unit = row.unit
                 look = canvas.line(index, 1) | {"linestyle": "none", "markersize": 7}
                 ends = [[max(0.0, row.value - row.low)], [max(0.0, row.high - row.value)]]
-                axes.errorbar([cost], [row.value], yerr=ends, label=run.label, capsize=3, **look)
+                axes.errorbar([cost], [row.value], yerr=ends, label=run.called(), capsize=3, **look)
             axes.set_xscale("log")
             canvas.plain_ticks(axes)
             axes.set_title(variable.replace("_", " "), loc="left")
@@ -48,7 +48,8 @@ def worth(runs: Sequence[Run]) -> Iterator[str]:
         yield "<h2>Cost and skill</h2>"
         yield picture(
             path,
-            "Sampling time as it was measured in each run, on whatever else the machine was doing; "
+            "Sampling time as it was measured in each run, whatever else the machine was doing; "
+            "in brackets the network calls of a member, which do not depend on that; "
             "bars are the intervals of each run. What lies lower and further left is worth more.",
             "score of each run against the time of a member",
         )

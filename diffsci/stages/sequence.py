@@ -260,6 +260,7 @@ class Sequence:
         told = model.provenance | of_cases(prepared.digests["test"])
         model = replace(model, provenance=told)
         given, engine = Given.of_tests(evaluation, sample.observed), model.engine(device)
+        self.folder.record["network_calls"] = sample.calls
         with self._stage("sample", recalibrated.kept(model, engine, given, sample, store)):
             recalibrated.clear(model, engine, given, sample, store)
             write_truth(

@@ -250,6 +250,9 @@ def test_cost_is_laid_against_skill_where_runs_say_what_they_took(tmp_path):
     # 6 cases, 5 members and 2 leads in 6 seconds.
     assert read_run(runs[0], "a").milliseconds() == pytest.approx(100)
     assert read_run(runs[1], "b").milliseconds() == pytest.approx(10)
+    assert read_run(runs[1], "b").called() == "b"
+    counts = run_folder(tmp_path / "counts", network_calls=12)
+    assert read_run(counts, "c").called() == "c (12 calls)"
 
 
 def test_only_what_differs_of_a_nested_section_is_shown(tmp_path):

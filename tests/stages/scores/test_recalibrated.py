@@ -149,6 +149,7 @@ def test_the_section_comes_and_goes_and_members_are_drawn_once(here, tmp_path):
     plain = tiny_runs.tree(run / "forecast.zarr")
     before = tiny_runs.record(run)["stages"]["sample"]["seconds"]
     tiny_runs.run(file, "calibrate={members: 3, cases: null, levels: []}", out=run)
+    assert tiny_runs.record(run)["network_calls"] > 0
     # The raw members took what they took.
     took = tiny_runs.record(run)["stages"]["sample"]
     assert took["seconds"] == pytest.approx(before + took["seconds_of_call"], abs=2e-3)

@@ -34,7 +34,7 @@ from diffsci.yamltext import read
 
 log = logging.getLogger(__name__)
 
-_SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval", "reliability")
+_SPREAD = ("spread_skill", "rank_histogram", "coverage", "interval")
 """Scores that one member has none of."""
 
 
@@ -203,7 +203,7 @@ def _write(out: Path, aligned: Aligned, found: Scores, inputs: Mapping[str, str]
         + ".",
         scores=found,
         figures=drawn,
-        config="\n".join(f"{key}: {value}" for key, value in inputs.items()),
+        config="",
         provenance={"Inputs": dict(inputs)},
         lead_unit=aligned.lead_unit,
     )

@@ -232,6 +232,13 @@ def _of_run(run: Path, texts: list[str], tuned: bool = True) -> config.Loaded:
             )
     if not (run / "model" / "config.yaml").exists():
         raise StorageError(f"{run}: no trained model here; let `diffsci run` finish training first")
+    if (run / "run.json").exists():
+        stage = RunFolder.read(run).record["stages"].get("train", {})
+        if stage.get("status", "done") != "done":
+            raise StorageError(
+                f"{run}: training goes on with what was allowed and is not done, so its model is "
+                "that of before: let `diffsci run` finish it first"
+            )
     loaded = _trained(run / "model" / "config.yaml", texts, tuned)
     return replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
 

@@ -223,7 +223,7 @@ class Device:
             if not self.compiles:
                 raise
             raise CompileError(
-                f"runtime.compile: got True, expected false: torch cannot compile this network for "
+                f"runtime.compile: got true, expected false: torch cannot compile this network for "
                 f"{self.name} ({first_line(error)})"
             ) from error
 

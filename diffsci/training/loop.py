@@ -102,6 +102,11 @@ def train(
     run.wish, run.judge, run.workers, run.names = wish, judge, workers, names
     if resume is not None:
         require_same(resume.settings, run.live.settings, allow)
+        if resume.step > section.steps:
+            raise ConfigError(
+                f"train.steps: got {section.steps}, but this run has {resume.step} steps already, "
+                "and steps are not taken back: train fewer under another `name=`"
+            )
         run.live.go_on_from(resume)
     return run.steps()
 

@@ -78,7 +78,7 @@ def test_the_store_knows_how_its_members_began(tmp_path):
     model = makers.forecasting(members=3, leads=2, steps=1, network=stores.SMALL)
     given = stores.cases_of(model, makers.ring_fields(), range(2), 2)
     stores.written(model, given, tmp_path / "f.zarr", 3, 64, 0)
-    with pytest.raises(StorageError, match="perturb: null -> 'Perturbing"):
+    with pytest.raises(StorageError, match="perturb: None -> 'Perturbing"):
         stores.written(perturbed(model, 0.2), given, tmp_path / "f.zarr", 3, 64, 0)
 
 

@@ -53,7 +53,7 @@ def test_what_a_point_failed_by_is_its_last_line_and_its_code(address, tmp_path)
     (tmp_path / "nowhere.log").mkdir()
     ended = {"data": "print('error: it is data'); exit(3)", "nowhere": ""}
     found = dict(far_jobs.run(list(ended), lambda n: ["-c", ended[n]], tmp_path, 2, address))
-    assert type(found["data"]) is DataError and str(found["data"]) == "it is data"
+    assert type(found["data"]) is DataError and str(found["data"]).startswith("it is data (see ")
     assert type(found["nowhere"]) is DiffsciError
     assert "its worker failed (IsADirectoryError" in str(found["nowhere"])
 

@@ -141,8 +141,6 @@ def test_a_run_folder_that_is_removed_during_a_save_does_not_come_back(tmp_path,
     monkeypatch.setattr(checkpoint, "write", slowly)
     with locking.lock(run), Writer(run / "checkpoints", keep=2) as thread:
         thread.save(state(1))
-        with pytest.raises(
-            StorageError, match="was removed or replaced while"
-        ):
+        with pytest.raises(StorageError, match="was removed or replaced while"):
             thread.wait()
     assert not run.exists()

@@ -76,8 +76,8 @@ def align(
         missing: What a NaN of the truth means, where its own attributes do not say.
 
     Raises:
-        ConfigError: For a path that is not there, or a baseline that is called as the forecast or
-            the truth is.
+        ConfigError: For a path that is not there, a lead that is named twice, or a baseline that is
+            called as the forecast or the truth is.
         DataError: For another grid, other units, or no case in common.
         StorageError: When something cannot be opened.
     """
@@ -176,6 +176,11 @@ def _with_leads(ds: xr.Dataset, lead_dim: str, leads: Sequence[float], source: s
     """The forecast at some leads."""
     if not leads:
         return ds
+    twice = sorted({f"{lead:g}" for lead in leads if list(leads).count(lead) > 1})
+    if twice:
+        raise ConfigError(
+            f"--leads: has {', '.join(twice)} twice, which would count twice; name each once"
+        )
     there, unit = _leads(ds, lead_dim)
     lacking = [lead for lead in leads if there is None or lead not in there]
     if there is None or lacking:

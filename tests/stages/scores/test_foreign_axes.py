@@ -173,6 +173,11 @@ def test_what_the_message_of_leads_says_works():
     assert rows(made) == rows(MADE)
 
 
+def test_a_lead_that_is_named_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"--leads: has 12 twice"):
+        rows(MADE, leads=[6.0, 12.0, 12.0])
+
+
 def test_samples_of_dates_are_members():
     flat = MADE.isel({LEAD: 0}, drop=True)
     assert rows(flat.rename(number="sample")) == rows(flat)

@@ -42,6 +42,17 @@ class Change:
         return f"{self.key}: {_short(self.old)} -> {_short(self.new)}"
 
 
+def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as `a.b.c: value`."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def _short(value: object) -> str:
     """A value; of a digest, as many digits as tell it from another."""
     if isinstance(value, str) and _DIGEST.fullmatch(value):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffsci.changes import Change, changes, refuse_changes
+from diffsci.changes import Change, changes, flatten, refuse_changes
 from diffsci.errors import StorageError
 from diffsci.files import write_text
 from diffsci.lifetime import last_sign, of_call
@@ -45,17 +45,6 @@ def digest_of(plain: object) -> str:
     """Short hash of plain values, independent of the order of keys."""
     text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as `a.b.c: value`."""
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 @dataclass

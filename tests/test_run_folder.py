@@ -3,9 +3,10 @@ import json
 import pytest
 
 from diffsci import journal
+from diffsci.changes import flatten
 from diffsci.errors import StorageError
 from diffsci.journal import Line
-from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of, flatten
+from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of
 from diffsci.versions import versions
 
 PLAIN = {

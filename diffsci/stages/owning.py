@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import config, families
+from diffsci.changes import flatten
 from diffsci.errors import ConfigError, StorageError
-from diffsci.run_folder import RunFolder, digest_of, flatten
+from diffsci.run_folder import RunFolder, digest_of
 from diffsci.stages.sweep_status import RECORD, is_sweep
 
 FREE = ("train.checkpoint_every", "train.keep", "train.log_every", "train.spike")

@@ -144,6 +144,18 @@ def test_corners_of_cells_are_no_fields(tmp_path):
     assert list(diffsci.open_data(tmp_path / "b.nc").data_vars) == ["sst"]
 
 
+@pytest.mark.parametrize("along", [("scan",), ("scan", "pixel")])
+def test_swaths_and_tracks_are_no_maps(along, tmp_path):
+    north, east = np.meshgrid(np.linspace(-60, 60, 9), np.linspace(-5, 5, 6), indexing="ij")
+    stamps = np.arange(9.0) if len(along) == 1 else np.arange(54.0).reshape(9, 6)
+    seconds = (along, stamps, {"units": "seconds since 2010-01-01"})
+    places = {"lat": (("scan", "pixel"), north), "lon": (("scan", "pixel"), east + 0.1 * north)}
+    ds = xr.Dataset({"bt": (("scan", "pixel"), 250 + north, {"units": "K"}), "time": seconds})
+    ds.assign_coords(places).to_netcdf(tmp_path / "a.nc")
+    ((code, text),) = checked(tmp_path / "a.nc")
+    assert code == "axis-missing" and "swaths or tracks, expected maps" in text
+
+
 def test_places_that_move_are_refused(tmp_path):
     move = np.arange(4.0)[:, None, None] * 0.1
     dims = ("Time", "south_north", "west_east")

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical import vectors
 from diffsci.data.canonical.names import NAMES, PLACE_UNITS
 from diffsci.data.canonical.places import curvilinear
 from diffsci.data.catalog import Entry
@@ -211,9 +212,10 @@ def renamed(raw: xr.Dataset, entry: Entry, report: Report) -> xr.Dataset:
                 variable=old,
             )
     try:
-        return under(raw, wanted)
+        made = under(raw, wanted)
     except ValueError as error:
         report.stop("rename", str(error), f"correct `rename:` in {entry.yaml}")
+    return vectors.flattened(made, report)
 
 
 def under(raw: xr.Dataset, names: dict[str, str]) -> xr.Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from diffsci.data.canonical import axes
+from diffsci.data.canonical import axes, digits, vectors
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.names import NAMES
 from diffsci.data.catalog import Entry, TimeAxis
@@ -23,9 +23,22 @@ from diffsci.data.checks.problems import Report
 from diffsci.errors import DataError
 
 _SINCE = re.compile(r"(\w+?)s?\s+since\s+(.+)", re.IGNORECASE)
-_DAYS_AS = "day as %Y%m%d"
+_YEAR_0 = re.compile(r"0+-")
 _TEXT = re.compile(r"\d{4}-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?)?)?")
 _MONTHS = {"month": 1, "mon": 1, "year": 12, "yr": 12}
+
+
+class _UndatedError(ValueError):
+    """Times that cannot be read, with what to do.
+
+    Args:
+        reason: Why.
+        fix: What to do; `ENTRY` stands for the catalog entry.
+    """
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
@@ -62,23 +75,27 @@ def dated(ds: xr.Dataset, entry: Entry, path: Path) -> xr.Dataset:
             if name != axis:
                 continue  # No axis: it stays a number, and is told where it is asked for.
             said = f"`time: {told.units}`, {told.calendar}" if told else repr(units)
+            fix = "correct the times' units and calendar, or say them by `time:` in ENTRY"
+            fix = error.fix if isinstance(error, _UndatedError) else fix
             raise DataError(
-                f"{path}: {name}: {said} cannot be understood ({error}); correct the times' units "
-                f"and calendar, or say them by `time:` in {entry.yaml}"
+                f"{path}: {name}: {said} cannot be understood ({error}); "
+                f"{fix.replace('ENTRY', entry.yaml)}"
             ) from error
         ds = ds.assign_coords({name: made}) if name in ds.coords else ds.assign({name: made})
     return ds
 
 
 def _says_dates(units: str) -> bool:
-    return "since" in units or units.startswith(_DAYS_AS)
+    return "since" in units or bool(digits.kind(units))
 
 
 def _axis(ds: xr.Dataset, entry: Entry) -> str | None:
     """The file's own name of its time axis."""
     new = {old: name for old, name in entry.rename.items() if old in ds.variables or old in ds.dims}
     try:
-        found = axes.find(axes.promoted(axes.under(ds, new)), "time", Report(entry.location, []))
+        quiet = Report(entry.location, [])
+        named = axes.promoted(vectors.flattened(axes.under(ds, new), quiet))
+        found = axes.find(named, "time", quiet)
     except ValueError:  # Told again, and by name, when the domain looks for its axes.
         return None
     return {name: old for old, name in new.items()}.get(str(found), found)
@@ -116,44 +133,45 @@ def _decode(variable: xr.Variable, units: str, calendar: str | None) -> xr.Varia
         ValueError: When units or calendar are not understood.
     """
     found = _SINCE.fullmatch(units.strip())
-    numbers = np.asarray(variable.values)
+    numbers, what = np.asarray(variable.values), digits.kind(units)
     kept = {k: v for k, v in variable.attrs.items() if k not in ("units", "calendar")}
-    if units.startswith(_DAYS_AS) and stamps.is_standard(calendar):
-        return xr.Variable(variable.dims, _from_digits(numbers), kept)
+    if what:
+        return xr.Variable(variable.dims, digits.dates(numbers, what, calendar), kept)
     if found is None:
         raise ValueError(f"{units!r} is not of the form `hours since 2000-01-01`")
-    months, whole = _MONTHS.get(found[1].lower(), 0), np.array_equal(numbers, np.round(numbers))
-    if months and whole:
-        start = _read(np.zeros(1), f"days since {found[2]}", calendar)
-        flat = [stamps.add_months(start[0], months * int(n)) for n in numbers.flat]
-        made = np.array(flat, dtype=start.dtype)
-        return xr.Variable(variable.dims, made.reshape(numbers.shape), kept)
+    months = _MONTHS.get(found[1].lower(), 0) * np.array_equal(numbers, np.round(numbers))
     try:
-        made = _read(numbers, units, calendar)
-    except (ValueError, OverflowError, KeyError) as error:
         if months:
-            raise ValueError(
-                "months and years have no fixed length, and not all numbers are whole"
-            ) from error
-        raise
-    made = stamps.on_seconds(made) if numbers.dtype.kind == "f" else made
+            made = _whole_months(months * numbers, found[2], calendar)
+        else:  # A part of a month is one only in a calendar whose months are all alike.
+            made = _read(numbers, units, calendar)
+    except (ValueError, OverflowError, KeyError) as error:
+        raise _reason(found[1], found[2], calendar or "standard") or error from error
+    made = stamps.on_seconds(made) if numbers.dtype.kind == "f" and not months else made
     return xr.Variable(variable.dims, made, kept)
 
 
-def _from_digits(numbers: np.ndarray) -> np.ndarray:
-    """Dates of numbers such as 20010131.25, whose digits are year, month and day, and its share.
+def _whole_months(numbers: np.ndarray, since: str, calendar: str | None) -> np.ndarray:
+    start = _read(np.zeros(1), f"days since {since}", calendar)
+    flat = [stamps.add_months(start[0], int(n)) for n in numbers.flat]
+    return np.array(flat, dtype=start.dtype).reshape(numbers.shape)
 
-    Raises:
-        ValueError: For digits that are no date.
-    """
-    flat = np.asarray(numbers, np.float64).ravel()
-    days = np.floor(flat)
-    text = [f"{day:08.0f}" for day in days]
-    dates = np.array([f"{t[:-4]}-{t[-4:-2]}-{t[-2:]}" for t in text], "datetime64[s]")
-    # A float64 of eight digits leaves 4e-9 of a day, which is less than a millisecond.
-    seconds = np.round((flat - days) * 86_400).astype("timedelta64[s]")
-    found: np.ndarray = (dates + seconds).astype("datetime64[ns]").reshape(numbers.shape)
-    return found
+
+def _reason(unit: str, since: str, calendar: str) -> _UndatedError | None:
+    """What is wrong with times that are often met; none for others."""
+    if _YEAR_0.match(since):
+        said = f"{unit}s since 0001-{_YEAR_0.sub('', since, count=1)}"
+        return _UndatedError(
+            f"the calendar {calendar} has no year 0",
+            f"write `time: {{units: '{said}', calendar: {calendar}}}`, say, in ENTRY",
+        )
+    if unit.lower() in _MONTHS:
+        return _UndatedError(
+            "months and years have no fixed length, not all numbers are whole, and programs differ "
+            "in what a part of one is",
+            "count them in days, such as by `cdo settunits,days IN OUT`",
+        )
+    return None
 
 
 def _from_texts(values: np.ndarray) -> np.ndarray | None:
@@ -213,10 +231,10 @@ def decoded(ds: xr.Dataset, entry: Entry, report: Report, *, dates: bool) -> xr.
 def _likely(time: xr.DataArray) -> str:
     """Units that numbers without any may have: digits such as 20000131 are told as such."""
     try:
-        digits = bool((_from_digits(time.values) > np.datetime64("1700")).all())
+        likely = bool((digits.dates(time.values, "day") > np.datetime64("1700")).all())
     except (ValueError, OverflowError):
-        digits = False
-    return f"{_DAYS_AS}.%f" if digits else "hours since 2000-01-01"
+        likely = False
+    return f"{digits.DAYS}.%f" if likely else "hours since 2000-01-01"
 
 
 def _undated(time: xr.DataArray) -> str:

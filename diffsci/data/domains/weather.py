@@ -17,6 +17,7 @@ from jaxtyping import Float
 from diffsci.data import forecast_layout, stacking
 from diffsci.data.canonical import accumulations, axes, edges, globe, levels, places, projected
 from diffsci.data.canonical import times as stamps
+from diffsci.data.canonical.names import NAMES
 from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
 from diffsci.data.canonical.units import conversion
 from diffsci.data.catalog import Entry
@@ -125,6 +126,18 @@ class Weather(Domain):
                 f"no {kind} coordinate among the dims {have}",
                 f"{fix}; or read a simulation by `domain: pde`",
                 coordinate=kind,
+            )
+        odd = [str(n) for n, v in ds.variables.items() if set(v.dims) & set(space)]
+        moving = [name for name in odd if name.lower() in NAMES["time"]]
+        if moving and "time" not in ds.dims:
+            along = ", ".join(map(str, ds[moving[0]].dims))
+            report.stop(
+                "axis-missing",
+                f"{moving[0]} lies along {along} of the places: swaths or tracks, expected maps, "
+                "each at one time",
+                "put them on a grid that stays, such as the mean of each day in each cell, with a "
+                "dim time",
+                coordinate="time",
             )
         if "time" not in ds.coords:
             rest = [str(d) for d in ds.dims if d not in (*space, "level")]

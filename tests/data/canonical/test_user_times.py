@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from diffsci.data import reader
+from diffsci.data.canonical import times as stamps
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
 from diffsci.errors import DataError
@@ -43,9 +44,69 @@ def test_whole_months_since_a_date_are_calendar_months(tmp_path):
 
 
 def test_half_months_have_no_date(tmp_path):
+    """UDUNITS takes a twelfth of a year, CDO the days of the month: 12 hours apart and more."""
     ds = numbered([0.5, 1.5], units="months since 1850-01-01")
-    with pytest.raises(DataError, match=r"a.nc: time: .*no fixed length.*`time:`"):
+    told = r"a.nc: time: .*no fixed length.*; count them in days, such as by `cdo settunits,days"
+    with pytest.raises(DataError, match=told):
         reader.read(save(ds, tmp_path / "a.nc"), Weather(), ALL)
+    alike = numbered([0.5, 1.5], units="months since 1850-01-01", calendar="360_day")
+    found = reader.read(save(alike, tmp_path / "b.nc"), Weather(), ALL)
+    assert [stamps.name(t)[:10] for t in found.times] == ["1850-01-16", "1850-02-16"]
+
+
+DIGITS = [
+    ("month as %Y%m.%f", [199011.5, 199012.5, 199101.5], "standard"),
+    ("month as %Y%m.%f", [199011, 199012, 199101], "360_day"),
+    ("month as %Y%m", np.array([199011, 199012, 199101], "f4"), "noleap"),
+    ("day as %Y%m%d.%f", [19901101.0, 19901201.0, 19910101.0], "365_day"),
+]
+
+
+@pytest.mark.parametrize(("units", "numbers", "calendar"), DIGITS)
+def test_digits_are_dates_as_cdo_reads_them(units, numbers, calendar, tmp_path):
+    """Half a month is how CDO writes that it knows the month alone; it reads its first day."""
+    ds = numbered(numbers, units=units, calendar=calendar)
+    found = reader.read(save(ds, tmp_path / "a.nc"), Weather(), ALL).times
+    assert [stamps.name(t)[:10] for t in found] == ["1990-11-01", "1990-12-01", "1991-01-01"]
+    wanted = "noleap" if calendar == "365_day" else calendar
+    assert stamps.calendar(found[0]) == wanted
+
+
+def test_digits_of_years_are_years(tmp_path):
+    ds = numbered([1990, 1991, 1992], units="year as %Y.%f", calendar="proleptic_gregorian")
+    found = reader.read(save(ds, tmp_path / "a.nc"), Weather(), ALL)
+    assert [stamps.name(t) for t in found.times[:2]] == [
+        "1990-01-01T00:00:00",
+        "1991-01-01T00:00:00",
+    ]
+    assert not found.breaks.any()
+
+
+@pytest.mark.parametrize(
+    ("units", "numbers", "told"),
+    [
+        ("month as %Y%m.%f", [199011.25, 199012.25], "a share of 0.25 of a month is no date"),
+        ("year as %Y.%f", [1990.5, 1991.5], "a share of 0.5 of a year is no date"),
+        ("month as %Y%m.%f", [199013.0, 199101.0], "Month out of range"),
+        ("day as %Y%m%d.%f", np.array([20010131, 20010201], "f4"), "float32 holds no such digits"),
+        ("day as %Y%m%d.%f", np.array([10131.25, 10201.25], "f4"), "float32 holds no such digits"),
+    ],
+)
+def test_digits_that_are_no_date_are_refused(units, numbers, told, tmp_path):
+    with pytest.raises(DataError, match=f"a.nc: time: '{units}' cannot be understood .*({told})"):
+        reader.read(save(numbered(numbers, units=units), tmp_path / "a.nc"), Weather(), ALL)
+
+
+def test_a_climatology_of_the_year_0_is_told_what_to_write(tmp_path):
+    for units in ("days since 0000-01-01 00:00:00", "days since 0-1-1"):
+        ds = numbered([15.0, 45.0, 74.0], units=units)
+        with pytest.raises(DataError, match="standard has no year 0.*0001-.*calendar: standard"):
+            reader.read(save(ds, tmp_path / "a.nc"), Weather(), ALL)
+    told = "time: {units: days since 0001-01-01 00:00:00, calendar: standard}"
+    assert stamps.name(read_as(tmp_path, ds, told).times[0]) == "0001-01-16T00:00:00"
+    own = numbered([15.0, 45.0, 74.0], units="days since 0000-01-01", calendar="noleap")
+    found = reader.read(save(own, tmp_path / "b.nc"), Weather(), ALL)
+    assert stamps.name(found.times[0]) == "0000-01-16T00:00:00"
 
 
 @pytest.mark.parametrize("units", ["days since noon", "fortnights since 2000-01-01"])

@@ -21,7 +21,7 @@ from diffsci.files import sweep
 from diffsci.locking import lock
 from diffsci.run_folder import STAGES, RunFolder, roots_of_run
 from diffsci.sections import Pipeline
-from diffsci.stages.owning import FREE, digests_of, of_today, owned
+from diffsci.stages.owning import digests_of, of_today, owned
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -106,7 +106,7 @@ def _run(
             for name in sweep(place):
                 log.info("%s: cleared what an interrupted run left: %s", place, name)
         text = config.to_yaml(loaded.plain)
-        record = of_today(RunFolder.open(folder, loaded.plain, text, (*allow, *FREE)))
+        record = of_today(RunFolder.open(folder, loaded.plain, text, allow))
         roots = [str(root) for root in loaded.roots]
         record.record.update(status="running", roots=roots)
         record.record.pop("error", None)

@@ -11,20 +11,20 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffsci.changes import Change, changes, flatten, refuse_changes
+from diffsci import going_on
+from diffsci.changes import Change, refuse_changes
 from diffsci.errors import StorageError
 from diffsci.files import write_text
+from diffsci.going_on import STAGES as STAGES
 from diffsci.lifetime import last_sign, of_call
 from diffsci.locking import require_there
 from diffsci.versions import versions
 
 log = logging.getLogger(__name__)
-
-STAGES = ("train", "calibrate", "sample", "evaluate")
 
 # What each stage leaves in the folder; without it the stage is not done, whatever the record says.
 PRODUCTS = {
@@ -33,12 +33,6 @@ PRODUCTS = {
     "sample": ("forecast.zarr", "truth.zarr"),
     "evaluate": ("scores.csv", "scores.json", "report.html"),
 }
-
-# What may change between two calls of `run` on one folder, without making another run of it. A
-# calibration is one of them: what the model drew is kept beside what is made of it.
-_FREE = ("runtime", "tracking", "calibrate")
-
-_LEARNED = ("data", "model", "train", "seed")
 
 
 def digest_of(plain: object) -> str:
@@ -58,6 +52,7 @@ class RunFolder:
     path: Path
     record: dict[str, Any]
     _waiting: dict[str, Any] = field(default_factory=dict)
+    _words: list[str] = field(default_factory=list)
     _text: str | None = None
 
     @classmethod
@@ -80,13 +75,12 @@ class RunFolder:
             folder = cls(path, {"name": plain["name"], "status": "new", "stages": {}})
         before = folder.record.get("config")
         folder.accept(folder._changed(plain, allow))
+        if folder.holds_products:
+            other = going_on.other_code(folder.record)[1]
+            folder._words += [f"going on with other code: {each}" for each in other]
         folder._text = config
         folder.will_have({"config": plain, "seed": plain["seed"], "versions": versions()})
-        if folder.holds_products:
-            for each in folder._other_code()[1]:
-                log.warning("%s: going on with other code: %s", path, each)
-        mended = before and any(before.get(key) != plain.get(key) for key in _LEARNED)
-        if mended and not folder.holds_products:
+        if before and going_on.is_mended(before, plain) and not folder.holds_products:
             # Mended after it failed: another pipeline now, and so another tracked run.
             for word in ("mlflow", "tracked"):
                 folder.record.pop(word, None)
@@ -154,16 +148,7 @@ class RunFolder:
         """
         if not self.holds_products:
             return ()  # A run that failed before it made anything may be mended and begun again.
-        free = list(_FREE)
-        for stage in (each for each in reversed(STAGES) if each not in _FREE):
-            # Scores are derived and quick: they may be made again, and so may what has not begun.
-            if stage == "evaluate" or self.record["stages"].get(stage) is None:
-                free.append(stage)
-            else:
-                break
-        old, new = flatten(self.record.get("config", {})), flatten(plain)
-        found = [each for each in changes(old, new) if each.key.split(".")[0] not in free]
-        found += self._other_code()[0]
+        found = going_on.differences(self.record, plain)
         hint = (
             "give this one another `name=` or --out, or remove the folder"
             if any(not each.key.startswith("sample.") for each in found)
@@ -171,34 +156,17 @@ class RunFolder:
             "give a whole run another `name=` or --out"
         )
         what = f"{self.path}: holds another run"
-        return refuse_changes(found, allow, what=what, hint=hint)
-
-    def _other_code(self) -> tuple[list[Change], list[Change]]:
-        """What differs of the code since the last call: what is refused, and what is only told.
-
-        Half a product by one diffsci and half by another would be what neither makes. Between two
-        products, and of other packages, a warning will do.
-        """
-        known = self.record.get("versions")
-        if not known:
-            return [], []
-        found = [replace(each, key=f"code.{each.key}") for each in changes(known, versions())]
-        stages = [self.record["stages"].get(name, {}) for name in ("train", "sample")]
-        if not any(stage and stage["status"] != "done" for stage in stages):
-            return [], found
-        ours = ("code.diffsci", "code.plugin ")
-        refused = [each for each in found if each.key.startswith(ours)]
-        return refused, [each for each in found if each not in refused]
+        return refuse_changes(found, (*allow, *going_on.FREE), what=what, hint=hint)
 
     def accept(self, found: Sequence[Change]) -> None:
-        """Take changes that were allowed, with old and new."""
+        """Take changes that were allowed, with old and new; told of when the run goes on."""
         allowed = list(self.allowed)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for each in found:
-            log.warning("%s: going on with a change that was allowed: %s", self.path, each)
-            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             allowed.append({"key": each.key, "old": each.old, "new": each.new, "time": now})
         if found:
             self.will_have({"allowed": allowed})
+        self._words += going_on.said_of(found)
 
     @property
     def allowed(self) -> tuple[dict[str, Any], ...]:
@@ -212,8 +180,10 @@ class RunFolder:
     def go_on(self) -> None:
         """Record what this call goes on with, and its config; again does nothing."""
         if self._waiting:
+            for line in self._words:
+                log.warning("%s: %s", self.path, line)
             self.record |= self._waiting
-            self._waiting = {}
+            self._waiting, self._words = {}, []
             if self._text is not None:
                 write_text(self.path / "config.yaml", self._text)
             self.save()

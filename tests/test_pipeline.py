@@ -347,6 +347,7 @@ def test_what_is_kept_and_told_on_the_way_may_change(copied, caplog):
     assert tree(folder / "model")["weights.safetensors"] == weights
     changed = [entry["key"] for entry in record(folder)["allowed"]]
     assert changed == sorted(text.split("=")[0] for text in FREE)
+    assert "that was allowed" not in caplog.text  # nobody had to
 
 
 def test_foreign_folders_and_files_are_left_alone(tmp_path):
@@ -426,6 +427,7 @@ def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
     with pytest.raises(ConfigError, match=told) as caught:
         pipeline.run(wider, folder, allow=("model",))
     assert "None" not in str(caught.value)
+    assert "going on with a change" not in caplog.text
     now = record(folder)
     assert now.pop("error").startswith("model.network.channels: cannot be allowed")
     assert now == before | {"status": "failed", "tracked": now["tracked"]}
@@ -447,6 +449,7 @@ def test_an_allowed_change_goes_on_and_is_recorded_once(tmp_path, caplog):
     shorter = config.load(file, [QUICK, "sample=null", "train.steps=6", "train.lr=0.01"])
     with pytest.raises(ConfigError, match="got 6, but this run has 12 steps already"):
         pipeline.run(shorter, folder, allow=("train.steps",))
+    assert "train.steps: 12 -> 6" not in caplog.text
     assert record(folder)["config"]["train"]["steps"] == 12
     told = record(folder)
     told["stages"]["train"]["status"] = "stopped"

@@ -122,6 +122,23 @@ def test_what_a_call_goes_on_with_is_recorded_when_it_does(folder):
     assert (folder.path / "config.yaml").read_text() == "name: b\n"
 
 
+def test_a_change_is_told_of_when_the_run_goes_on_and_only_where_it_had_to_be_allowed(
+    folder, caplog
+):
+    has_made(folder, "train")
+    free = {"lr": 1e-3, "keep": 9}
+    assert RunFolder.owner_check(folder.path, changed(train=free)) is not None
+    again = RunFolder.open(folder.path, changed(train=free | {"lr": 1.0}), "", ["train.lr"])
+    assert not caplog.records  # what comes next may refuse it
+    again.go_on()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{folder.path}: going on with a change that was allowed: train.lr: 0.001 -> 1.0"
+    told = RunFolder.read(folder.path).record["allowed"]
+    assert [each["key"] for each in told] == ["train.keep", "train.lr"]
+    again.go_on()
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("made", "free", "bound"),
     [

@@ -9,15 +9,9 @@ from typing import Any
 from diffsci import config, families
 from diffsci.changes import flatten
 from diffsci.errors import ConfigError, StorageError
+from diffsci.going_on import FREE
 from diffsci.run_folder import RunFolder, digest_of
 from diffsci.stages.sweep_status import RECORD, is_sweep
-
-FREE = ("train.checkpoint_every", "train.keep", "train.log_every", "train.spike")
-"""What changes no bit of a model: what is kept and told on the way to it. It may always change.
-
-`validate_every` is none of them, since the best validation and patience are counted in it, nor is
-`on_bad`, which decides whether a step is made.
-"""
 
 
 def digests_of(plain: dict[str, Any], free: Sequence[str] = FREE) -> dict[str, str]:
@@ -74,7 +68,7 @@ def owned(loaded: config.Loaded, folder: Path, allow: Sequence[str] = ()) -> Run
             "their own; give this single run another `name=` or --out, or run one point of the "
             "sweep with --point NAME"
         )
-    found = RunFolder.owner_check(folder, loaded.plain, (*allow, *FREE))
+    found = RunFolder.owner_check(folder, loaded.plain, allow)
     return None if found is None else of_today(found)
 
 

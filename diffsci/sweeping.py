@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -22,22 +23,24 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import config, families, pipeline, tracking
+from diffsci import sweep_failures as failures
 from diffsci.errors import ConfigError, DiffsciError, StorageError, line_of
 from diffsci.evaluation import compare as comparison
 from diffsci.files import write_text
 from diffsci.locking import lock
 from diffsci.messages import counted
 from diffsci.points import Point
-from diffsci.points import told as told_of
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
-from diffsci.stages.owning import owned
 from diffsci.stages.sweep_status import PAGE, RECORD, TABLE
+from diffsci.stages.turns import Turns
 from diffsci.sweep_table import SweepTable
 from diffsci.tracker import Tracker
 
 log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
 
 
 def run(
@@ -77,12 +80,33 @@ def run(
             pipeline.run(child, folder / point.name, dry_run=True)
         return folder
     _recorded(folder, loaded)
-    _require_own(children, folder, allow)
+    failures.require_own(children, folder, allow)
+    if not _is_first():
+        _follow_first(loaded, children, folder, allow)
+        return folder
     # A point that is run alone, by hand or by --jobs, leaves the folder to others beside it.
-    alone = bool(only) or os.environ.get("RANK", "0") != "0"
-    with nullcontext() if alone else lock(folder, loaded.pipeline.name):
+    with nullcontext() if only else lock(folder, loaded.pipeline.name):
         _run(loaded, children, folder, allow, jobs, command)
     return folder
+
+
+def _is_first() -> bool:
+    """Whether this process writes: of several that were started at once, the first one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _follow_first(
+    loaded: config.Loaded,
+    children: Sequence[tuple[Point, config.Loaded]],
+    folder: Path,
+    allow: Sequence[str],
+) -> None:
+    """Train each point with the first process, which alone tells and writes what became of it."""
+    table = SweepTable(folder, loaded, {})
+    for name, error in _in_turn(children, folder, {}, allow):
+        if error is not None:
+            table.failed[name] = error
+    failures.of_end(table.failed, table.points, len(children), folder)
 
 
 def _run(
@@ -116,7 +140,7 @@ def _run(
         tracker.finish("KILLED")
         raise
     tracker.finish("FAILED" if table.failed else "FINISHED")
-    _raise(table, len(children))
+    failures.of_end(table.failed, table.points, len(children), folder)
 
 
 def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: SweepTable) -> None:
@@ -137,55 +161,6 @@ def _have(count: int) -> str:
     return f"{counted(count, 'point')} {'has' if count == 1 else 'have'}"
 
 
-def _raise(table: SweepTable, count: int) -> None:
-    """The error of all points that failed, of the first one's kind; nothing where none did."""
-    failed = table.failed
-    if not failed:
-        return
-    first = next(iter(failed.values()))
-    if count == 1:  # it was asked for by its name, perhaps by a sweep with several jobs
-        raise first
-    told = [f"{len(failed)} of {counted(count, 'point')} of the sweep failed:"]
-    for point in table.points:
-        if point.name in failed:
-            told.append(_line(point, table.folder, failed[point.name]))
-    told.append("mend what failed; the same command tries these points again, and no others")
-    raise jobs_of.kind_of(first.exit_code)("\n".join(told))
-
-
-def _line(point: Point, folder: Path, error: DiffsciError) -> str:
-    """A point, what makes it differ, its folder, which the error may name itself, and the error."""
-    differs = f" ({told_of(point.overrides)})" if point.overrides else ""
-    where, text = folder / point.name, line_of(error)
-    named = "" if text.startswith((f"{where}:", f"{where} ")) else f" in {where}"
-    return f"  {point.name}{differs}{named}: {text}"
-
-
-def _require_own(
-    children: Sequence[tuple[Point, config.Loaded]], folder: Path, allow: Sequence[str]
-) -> None:
-    """Refuse a sweep with a point whose folder holds another run, before anything is written.
-
-    Raises:
-        DiffsciError: The first one's kind of error, naming all.
-    """
-    refused: dict[Point, DiffsciError] = {}
-    for point, child in children:
-        try:
-            owned(child, folder / point.name, allow)
-        except DiffsciError as error:
-            refused[point] = error
-    if not refused:
-        return
-    first = next(iter(refused.values()))
-    if len(children) == 1 or isinstance(first, ConfigError):  # what is asked for is wrong for all
-        raise first
-    told = [f"{len(refused)} of {counted(len(children), 'point')} of the sweep cannot go on:"]
-    told += [_line(point, folder, error) for point, error in refused.items()]
-    told.append("nothing was changed, and no point was begun")
-    raise jobs_of.kind_of(first.exit_code)("\n".join(told))
-
-
 def _in_turn(
     children: Sequence[tuple[Point, config.Loaded]],
     folder: Path,
@@ -193,7 +168,7 @@ def _in_turn(
     allow: Sequence[str],
 ) -> Iterator[tuple[str, DiffsciError | None]]:
     """Each point when it has ended, with what it failed by."""
-    for number, (point, child) in enumerate(children, start=1):
+    for number, (point, child) in enumerate(_ordered(children, folder), start=1):
         log.info("sweep: point %d of %d, %s", number, len(children), point.name)
         try:
             pipeline.run(child, folder / point.name, tags=tags, allow=allow)
@@ -204,6 +179,23 @@ def _in_turn(
             yield point.name, DiffsciError(f"unexpected {line_of(error)}")
         else:
             yield point.name, None
+
+
+def _ordered(
+    children: Sequence[tuple[Point, config.Loaded]], folder: Path
+) -> Iterator[tuple[Point, config.Loaded]]:
+    """The points as they come; what another process writes comes when that has ended."""
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    if several or len(children) == 1:  # all in one order; one by its name is refused at once
+        yield from children
+        return
+    known = {child[0].name: child for child in children}
+    turns = Turns(list(known), folder)
+    while turns.left:
+        if name := turns.next():
+            yield known[name]
+        else:
+            time.sleep(_POLL_SECONDS)
 
 
 def _side_by_side(

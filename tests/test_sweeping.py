@@ -220,6 +220,35 @@ def test_a_sweep_goes_on_while_none_of_its_points_does(done, tmp_path):
             sweeping.run(config.load(done[0]), folder)
     (folder / ".lock").write_text(told)  # as a process leaves it that was killed
     assert status_of_sweep(folder).status == "killed"
+    # Before any point had written its record, too; one that begins now holds its lock already.
+    shutil.rmtree(folder / "seed-3")
+    record["points"]["seed-3"]["status"] = "waiting"
+    (folder / "sweep.json").write_text(json.dumps(record))
+    assert status_of_sweep(folder).status == "killed"
+    with lock(folder / "seed-4", "tiny-seed-4"):
+        found = status_of_sweep(folder)
+        assert [found.points[name]["status"] for name in record["points"]] == ["waiting", "running"]
+        assert found.todo.startswith(
+            "only seed-4 is being written, and not the sweep: `diffsci run"
+        )
+
+
+def test_of_several_processes_the_first_alone_writes_what_is_of_the_sweep(tmp_path, monkeypatch):
+    begun = []
+
+    def run(child, folder, **_):
+        begun.append(folder.name)
+        if folder.name == "a":
+            raise DataError("not read")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    loaded = config.load(swept(tmp_path, "sweep: [{name: a}, {name: b}]"))
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 of 2 points of the sweep failed"):
+            sweeping.run(loaded, tmp_path / "out")
+    assert begun == ["a", "b"] * 2 and not (tmp_path / "out").exists()
 
 
 def test_runs_are_nested_in_mlflow(tmp_path, monkeypatch):

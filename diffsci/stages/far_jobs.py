@@ -7,6 +7,7 @@ for the cluster to say; one whose worker dies is given to another, and goes on f
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import subprocess
 import sys
@@ -16,10 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffsci import stopping
+from diffsci import parent, stopping
 from diffsci.errors import DiffsciError
 from diffsci.stages.cluster import connected, event
-from diffsci.stages.jobs import error_of
+from diffsci.stages.jobs import appending, error_of
+from diffsci.stages.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,12 @@ def run(
         ConfigError: When there is no such cluster.
         Stopped: When a signal asked for it; the points have then ended in the same way.
     """
-    waiting, running = list(names), dict[str, Any]()
+    turns, running = Turns(names, folder), dict[str, Any]()
     with connected(address) as client, stopping.patiently():
         stop = event(f"diffsci-{secrets.token_hex(8)}", client)
         try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    name = waiting.pop(0)
+            while turns.left or running:
+                while len(running) < jobs and (name := turns.next()):
                     log.info("sweep: %s is begun, see %s", name, _told(folder, name))
                     given = (list(command(name)), str(_told(folder, name).resolve()))
                     running[name] = client.submit(
@@ -72,7 +73,8 @@ def run(
 def _ended(future: Any, told: Path) -> DiffsciError | None:  # noqa: ANN401  dask has no types
     """What a point failed by; none where it is done."""
     try:
-        return error_of(future.result(), told)
+        code, since = future.result()
+        return error_of(code, told, since)
     except Exception as error:  # of the cluster, or of the worker before the point was begun
         return DiffsciError(f"its worker failed ({type(error).__name__}: {error})")
 
@@ -81,20 +83,25 @@ def _told(folder: Path, name: str) -> Path:
     return folder / f"{name}.log"
 
 
-def _point(arguments: list[str], told: str, here: str, stop: str) -> int:
-    """The exit code of a point, on a worker; it is asked to end when `stop` is set."""
+def _point(arguments: list[str], told: str, here: str, stop: str) -> tuple[int, int]:
+    """The exit code of a point, on a worker, and where in `told` it began to tell.
+
+    It is asked to end when `stop` is set, and ends with the worker.
+    """
     asked = event(stop)
-    with Path(told).open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=here,
-        )
-    while process.poll() is None:
-        if asked.is_set():
-            process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_POLL_SECONDS)
-    return process.returncode
+    with parent.lifeline() as line:
+        with appending(Path(told)) as (file, since):
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=line,
+                cwd=here,
+                env=os.environ | parent.ASKED,
+            )
+        while process.poll() is None:
+            if asked.is_set():
+                process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_SECONDS)
+    return process.returncode, since

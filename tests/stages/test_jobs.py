@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -10,7 +12,10 @@ from click.testing import CliRunner
 
 from diffsci import cli, config, stopping, sweeping
 from diffsci.errors import DataError, DiffsciError, NumericsError
+from diffsci.locking import lock
 from diffsci.stages import jobs
+from diffsci.stages.sweep_status import status_of_sweep
+from diffsci.stages.turns import Turns
 from tests import tiny_runs
 from tests.test_points import swept
 
@@ -57,10 +62,92 @@ def test_threads_are_shared_out_unless_somebody_chose(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for chosen, expected in ((3, "3"), (None, "None")):
         list(jobs.run(["a"], lambda _: ["-c", code], tmp_path, 1, chosen))
-        assert (tmp_path / "a.log").read_text().strip() == expected
+        assert (tmp_path / "a.log").read_text().splitlines()[-1] == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     list(jobs.run(["a"], lambda _: ["-c", code], tmp_path, 1, 3))
-    assert (tmp_path / "a.log").read_text().strip() == "7"
+    assert (tmp_path / "a.log").read_text().splitlines()[-1] == "7"
+
+
+def test_a_log_is_written_on_and_a_cause_is_of_the_last_call(tmp_path):
+    codes = iter(("print('error: of the first'); exit(3)", "print('of the second'); exit(1)"))
+    for cause in ("of the first", "of the second"):
+        found = dict(jobs.run(["a"], lambda _: ["-c", next(codes)], tmp_path, 1, None))
+        assert str(found["a"]) == f"{cause} (see {tmp_path / 'a.log'})"
+    first, _, begun, second = (tmp_path / "a.log").read_text().splitlines()
+    assert (first, second) == ("error: of the first", "of the second")
+    assert begun.startswith("-- begun again 20")
+
+
+BEGUN = """
+import os, signal, sys, time
+from diffsci import parent
+
+def asked(*_):
+    os.rename(sys.argv[1], sys.argv[1] + "-asked")
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, asked)
+parent.end_with_it()
+assert sys.stdin.read() == "" and not any(name in os.environ for name in parent.ASKED)
+open(sys.argv[1], "w").close()
+time.sleep(60)
+"""
+SWEEP = """
+import sys
+from pathlib import Path
+from diffsci.stages import jobs
+
+here, code = Path(sys.argv[1]), sys.argv[2]
+list(jobs.run("ab", lambda name: ["-c", code, str(here / name)], here, 2, None))
+"""
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_points_stop_when_their_sweep_is_killed(tmp_path):
+    """Each is told by SIGTERM, as by the sweep itself, so that it saves what it has in hand."""
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP, str(tmp_path), BEGUN])
+    try:
+        until(lambda: all((tmp_path / name).exists() for name in "ab"))
+    finally:
+        sweep.kill()
+        sweep.wait()
+    until(lambda: all((tmp_path / f"{name}-asked").exists() for name in "ab"))
+    assert "the process that began this one is gone" in (tmp_path / "a.log").read_text()
+
+
+def test_a_process_that_nobody_asked_reads_its_input_and_stays(tmp_path):
+    code = "from diffsci import parent; parent.end_with_it(); print(input())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], input="a word", capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "a word\n"
+
+
+def test_a_point_that_another_process_writes_waits_for_it(tmp_path, caplog):
+    turns = Turns(["a", "b"], tmp_path)
+    with caplog.at_level("INFO"), lock(tmp_path / "a", "tiny-a"):
+        assert [turns.next() for _ in range(3)] == ["b", None, None]
+        (line,) = [record.getMessage() for record in caplog.records]
+        told = f"by the run 'tiny-a', process {os.getpid()} on "
+        assert line.startswith("sweep: a waits until it is not written any more, ") and told in line
+        done, free = threading.Event(), threading.Event()
+
+        def run():
+            ended = dict(jobs.run(["a"], lambda _: ["-c", ""], tmp_path, 1, None))
+            assert free.is_set() and ended == {"a": None}
+            done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        assert not done.wait(0.3)
+        free.set()
+    assert done.wait(30)
+    assert turns.next() == "a" and turns.left == []
 
 
 def test_a_signal_stops_all_of_them_and_nothing_more_is_begun(tmp_path):
@@ -106,3 +193,28 @@ def test_a_sweep_side_by_side_gives_the_numbers_of_one_after_another(tmp_path, c
     tables = [(tmp_path / where / "sweep.csv").read_text() for where in ("turns", "jobs")]
     assert all(text.count("done") == 2 for text in tables)
     assert (tmp_path / "jobs" / "compare.html").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_is_gone_on_with_at_once_to_the_same_bits(tmp_path):
+    """Its points are still ending when the same command comes: they are waited for."""
+    file, more = swept(tmp_path, "sweep: {seed: [3, 4]}"), ("train.steps=60", "evaluate=null")
+    whole = sweeping.run(config.load(file, more), tmp_path / "whole")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "diffsci", "run", str(file), *more, "--jobs", "2"]
+    command += ["--out", str(out)]
+    sweep = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    lines = [out / name / "metrics.jsonl" for name in ("seed-3", "seed-4")]
+    try:
+        until(lambda: all(line.exists() for line in lines), 120)
+    finally:
+        sweep.kill()
+        sweep.wait()
+    assert status_of_sweep(out).status in ("running", "killed")
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert status_of_sweep(out).status == "done"
+    for name in ("seed-3", "seed-4"):
+        assert tiny_runs.numbers(out / name) == tiny_runs.numbers(whole / name)
+        told = (out / f"{name}.log").read_text()
+        assert "the process that began this one is gone" in told and "-- begun again" in told

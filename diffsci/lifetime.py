@@ -26,6 +26,24 @@ def last_sign(path: Path) -> float | None:
     return max(times, default=None)
 
 
+def last_told(path: Path, record: Mapping[str, Any]) -> float | None:
+    """When the run told, saved or recorded something last; none where nothing says it.
+
+    By what is written in its files, as the times of the files may be those of a copy.
+
+    Args:
+        path: Its folder.
+        record: Its `run.json`; empty where that is lost.
+    """
+    times = [record.get("told")]
+    if (path / journal.NAME).exists():  # by which it is known whether the others' times are its own
+        times.append(last_sign(path))
+    for stage in record.get("stages", {}).values():
+        if "begun" in stage:
+            times.append(stage["begun"] + stage.get("seconds_of_call", 0.0))
+    return max((float(each) for each in times if each is not None), default=None)
+
+
 def of_call(stage: Mapping[str, Any], until: float | None) -> float:
     """Seconds from where a call began with a stage until then."""
     begun = stage.get("begun")

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diffsci import stopping
 from diffsci.errors import StorageError
 from diffsci.files import storage_errors
 
@@ -25,12 +26,14 @@ class Holder:
         pid: Of the process.
         host: Where it runs.
         alive: Whether it holds the lock now.
+        ended: How it said that it ended, where it could do no more than that; else empty.
     """
 
     run: str
     pid: int
     host: str
     alive: bool
+    ended: str = ""
 
     def __str__(self) -> str:
         run = f"the run {self.run!r}, " if self.run else ""
@@ -58,7 +61,8 @@ def lock(folder: Path, run: str = "", *, elsewhere: bool = True) -> Iterator[Non
     try:
         _held[folder.absolute()] = descriptor
         try:
-            yield
+            with stopping.last_word(lambda: _write(descriptor, run, ended=TWICE)):
+                yield
         finally:
             del _held[folder.absolute()]
             os.ftruncate(descriptor, 0)
@@ -105,15 +109,23 @@ def _locked(path: Path, what: Path, run: str, advice: str) -> int:
                 raise StorageError(f"{what} is being written by {told}: {advice}{more}")
             # Its holder may have removed it since it was opened: then it locks nothing any more.
             if sys.platform == "win32" or _has_name(descriptor, path):
-                told = json.dumps({"run": run, "pid": os.getpid(), "host": socket.gethostname()})
                 with storage_errors(path):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, told.encode(), 0)
+                    _write(descriptor, run)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+TWICE = "ended at once by Ctrl-C twice, and what it had in hand was not saved"
+
+
+def _write(descriptor: int, run: str, ended: str = "") -> None:
+    """Who holds a lock, as its file's text."""
+    told = {"run": run, "pid": os.getpid(), "host": socket.gethostname()}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(told | ({"ended": ended} if ended else {})).encode(), 0)
 
 
 def _opened(path: Path) -> int:
@@ -238,6 +250,7 @@ def _take(descriptor: int, path: Path, shared: bool = False) -> bool:
 def _text_of(path: Path) -> Holder | None:
     try:
         who = json.loads(path.read_text(encoding="utf-8"))
-        return Holder(run=who.get("run", ""), pid=who["pid"], host=who["host"], alive=True)
+        known = {"run": who.get("run", ""), "ended": str(who.get("ended", ""))}
+        return Holder(**known, pid=who["pid"], host=who["host"], alive=True)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

@@ -201,6 +201,7 @@ class RunFolder:
             StorageError: When the disk does not take it, or the folder was removed meanwhile.
         """
         require_there(self.path)
+        self.record["told"] = round(time.time(), 3)
         write_text(self.path / "run.json", json.dumps(self.record, indent=2, default=str) + "\n")
 
     def done(self, stage: str, digest: str) -> bool:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -83,6 +83,23 @@ def patiently() -> Iterator[None]:
     finally:
         _wish.patient -= 1
     boundary("stopped at the end of the work in hand")
+
+
+_last_words: list[Callable[[], None]] = []
+
+
+@contextmanager
+def last_word(say: Callable[[], None]) -> Iterator[None]:
+    """A block in which `say` is called where a second Ctrl-C ends the process at once.
+
+    Args:
+        say: Called by a signal's handler, in the middle of anything.
+    """
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
 
 
 @contextmanager
@@ -189,6 +206,9 @@ def _dropped(before: Callable[[Any], object], told: Any) -> None:  # noqa: ANN40
 def _handle(number: int, _: FrameType | None) -> None:
     again, now = _wish.code != 0, time.monotonic()
     if again and number == signal.SIGINT and (_wish.alone or now - _wish.since > _ECHO_SECONDS):
+        for say in _last_words:
+            with suppress(OSError):
+                say()
         _say("\nended at once; the same command goes on from what was saved\n")
         os._exit(INTERRUPTED)
     if again:

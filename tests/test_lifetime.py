@@ -5,7 +5,7 @@ import os
 import pytest
 
 from diffsci.journal import NAME, Line
-from diffsci.lifetime import last_sign, of_call
+from diffsci.lifetime import last_sign, last_told, of_call
 
 
 def folder_of(path, *, line, file, checkpoint):
@@ -26,6 +26,18 @@ def test_a_checkpoint_after_the_last_line_is_a_sign(tmp_path):
 def test_the_times_of_a_copy_are_not_the_runs(tmp_path):
     copied = 1e9 + 5000
     assert last_sign(folder_of(tmp_path, line=1e9, file=copied, checkpoint=copied)) == 1e9
+
+
+def test_what_was_told_last_is_by_what_is_written_in_the_files(tmp_path):
+    """Those of a folder that was copied an hour later have the times of the copy."""
+    copied = 1e9 + 3600
+    folder = folder_of(tmp_path, line=1e9, file=copied, checkpoint=copied)
+    assert last_told(folder, {}) == 1e9
+    sampled = {"sample": {"begun": 1e9 + 5, "seconds_of_call": 2.5}, "train": {}}
+    assert last_told(folder, {"stages": sampled}) == 1e9 + 7.5
+    assert last_told(folder, {"stages": sampled, "told": 1e9 + 8}) == 1e9 + 8
+    (folder / NAME).unlink()
+    assert last_told(folder, {}) is None
 
 
 def test_seconds_are_those_from_the_beginning_of_a_call(tmp_path):

@@ -50,6 +50,29 @@ def test_the_second_writer_is_told_the_first(tmp_path):
     assert holder(tmp_path) is None
 
 
+def test_a_second_ctrl_c_leaves_a_word_in_the_lock(tmp_path):
+    """It ends the process at once: nothing else would say why the run does not go on any more."""
+    code = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from diffsci import stopping
+        from diffsci.locking import lock
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with stopping.listening(), lock(Path(sys.argv[1]), 'first'), stopping.patiently():
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert ended.returncode == 130
+    held = holder(tmp_path)
+    assert held.run == "first" and not held.alive and held.ended == locking.TWICE
+    with lock(tmp_path):
+        assert holder(tmp_path).ended == ""
+    assert holder(tmp_path) is None
+
+
 def test_what_stands_in_the_place_of_a_lock_is_told_with_the_fix(tmp_path, monkeypatch):
     """Permissions and file systems are the tests' own: they run as anybody, on any disk."""
     path = tmp_path / ".lock"

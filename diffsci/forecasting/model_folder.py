@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from diffsci import families
-from diffsci.errors import StorageError
 from diffsci.files import replace_folder, sha256_of
+from diffsci.forecasting.model_sums import MANIFEST as MANIFEST
+from diffsci.forecasting.model_sums import check_manifest as check_manifest
 
 FORMAT = 1
-WEIGHTS, DESCRIPTION, CONFIG, MANIFEST, VARIANCE, CALIBRATION = (
+WEIGHTS, DESCRIPTION, CONFIG, VARIANCE, CALIBRATION = (
     "weights.safetensors",
     "model.json",
     "config.yaml",
-    "manifest.json",
     "variance.safetensors",
     "calibration.json",
 )
@@ -99,26 +99,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file."""
     tensors: dict[str, torch.Tensor] = safetensors.torch.load(path.read_bytes())
     return tensors
-
-
-def check_manifest(folder: Path) -> dict[str, str]:
-    """Checksum of each file of a model folder, all of them verified.
-
-    Raises:
-        StorageError: Naming the file.
-    """
-    if not (folder / MANIFEST).exists():
-        raise StorageError(
-            f"{folder}: no trained model here ({MANIFEST} is missing); let the run finish training"
-        )
-    sums = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    for name, wanted in sums.items():
-        path = folder / name
-        if not path.exists():
-            raise StorageError(f"{path}: is missing; restore it, or train again")
-        if sha256_of(path) != wanted:
-            raise StorageError(
-                f"{path}: is damaged or was changed (its sha256 differs); "
-                "restore it, or train again"
-            )
-    return dict(sums)

@@ -11,12 +11,14 @@ from typing import Any
 
 from diffsci import journal
 from diffsci.errors import DiffsciError, StorageError
-from diffsci.lifetime import last_sign, of_call
+from diffsci.forecasting.model_sums import check_manifest
+from diffsci.lifetime import last_sign, last_told, of_call
 from diffsci.locking import Holder, holder
 from diffsci.points import told as told_of
 from diffsci.run_folder import STAGES, RunFolder
+from diffsci.stages.status_next import Seen, next_of
 from diffsci.stages.training.chosen import CHOSEN, described
-from diffsci.training.damage import NUMBERS, damage_of, numbers_of, refuse_pickle
+from diffsci.training.damage import NUMBERS, damage_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class Status:
         if self.processes > 1:
             told.append(f"  processes {self.processes}, which trained together")
         if self.step is not None:
-            parts = [f"step {self.step} of {self.steps}"]
+            parts = [steps_told(self.step, self.steps)]
             for word, value, step in (
                 ("loss", self.loss, self.loss_step),
                 ("validation", self.validation, self.validation_step),
@@ -94,7 +96,8 @@ class Status:
             told.append(f"  saved     {self.checkpoint}")
         told += [f"  damaged   {text}" for text in self.damaged]
         if self.holder is not None:
-            state = "holds the lock" if self.holder.alive else "has ended without a word"
+            state = self.holder.ended or "has ended without a word"
+            state = "holds the lock" if self.holder.alive else state
             told.append(f"  writer    {self.holder} {state}")
         if self.last is not None:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.last))
@@ -108,11 +111,17 @@ def _lines_of(points: Mapping[str, Mapping[str, Any]]) -> list[str]:
     width = max(map(len, points), default=0)
     told = []
     for name, point in points.items():
-        steps = "" if point.get("step") is None else f", step {point['step']} of {point['steps']}"
+        step = point.get("step")
+        steps = "" if step is None else f", {steps_told(step, point['steps'])}"
         differs = told_of(point["overrides"])
         told.append(f"  {name:<{width}}  {point['status']}{steps}{differs and f'  ({differs})'}")
         told += [f"  {'':<{width}}  cause: {point['cause']}"] if point.get("cause") else []
     return told
+
+
+def steps_told(step: int, steps: int | None) -> str:
+    """How far training is; of a run whose record is lost nobody knows how far it is to go."""
+    return f"step {step}" if steps is None else f"step {step} of {steps}"
 
 
 def _seconds(stage: Mapping[str, Any]) -> str:
@@ -135,7 +144,7 @@ def status_of(path: Path) -> Status:
         "folder": str(path),
         "checkpoint": None if newest is None else newest.name,
         "holder": held,
-        "last": _last(path, lines),
+        "last": last_told(path, {}),
     }
     found |= _training(newest, lines)
     try:
@@ -149,7 +158,9 @@ def status_of(path: Path) -> Status:
     wanted = [name for name in STAGES if plain.get(name) is not None]
     state = str(record.get("status", "new"))
     if state == "running" and not (held and held.alive):
-        state = "killed"
+        state = "stopped" if held and held.ended else "killed"
+    found["last"] = last_told(path, record)
+    broken = None if held and held.alive else _broken(path / "model")
     until = time.time() if state == "running" else last_sign(path)
     stages = {name: _stage(record["stages"].get(name), state, until) for name in wanted}
     processes = int(record.get("processes", 1))
@@ -161,24 +172,29 @@ def status_of(path: Path) -> Status:
         stages=stages,
         chosen=_chosen(path) if stages.get("train", {}).get("status") == "done" else None,
         steps=(plain.get("train") or {}).get("steps"),
-        damaged=damaged,
+        damaged=damaged if broken is None else (*damaged, broken),
         processes=processes,
-        todo=_refused(path / "checkpoints", newest, state)
-        or _todo(state, path, held, processes, untrained=_untrained(found, stages)),
+        todo=next_of(
+            Seen(
+                path=path,
+                state=state,
+                held=held,
+                newest=newest,
+                processes=processes,
+                untrained=_untrained(found, stages),
+                broken=broken,
+            )
+        ),
     )
 
 
-def _refused(folder: Path, newest: Path | None, state: str) -> str | None:
-    """Why a run that is not done would not go on from its checkpoints."""
-    if state in ("done", "running"):
-        return None
+def _broken(model: Path) -> str | None:
+    """What is wrong with a model's files; none where they are whole, or there is none."""
     try:
-        refuse_pickle(folder)
-        if newest is not None:
-            refuse_pickle(newest)
-            numbers_of(newest)
-    except (StorageError, OSError, ValueError, KeyError, TypeError) as error:
-        return f"it would not go on: {error}"
+        if model.is_dir():
+            check_manifest(model)
+    except (StorageError, OSError) as error:
+        return str(error)
     return None
 
 
@@ -253,38 +269,3 @@ def _numbers(place: Path | None) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _last(path: Path, lines: list[journal.Line]) -> float | None:
-    """When something was told or saved last."""
-    times = [lines[-1].time / 1000] if lines else []
-    for file in (path / "run.json", path / "checkpoints", path / ".forecast.zarr.work"):
-        try:
-            times.append(file.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times, default=None)
-
-
-def _command(path: Path, processes: int) -> str:
-    """What goes on with the run; its config stands in its folder once it was gone on with."""
-    file = path / "config.yaml"
-    told = f"`diffsci run {file if file.exists() else 'PIPELINE'} --out {path}`"
-    told += "" if file.exists() else ", with the pipeline file that it was begun with,"
-    return told + (f" under torchrun with {processes} processes" if processes > 1 else "")
-
-
-def _todo(state: str, path: Path, held: Holder | None, processes: int, *, untrained: bool) -> str:
-    if held is not None and held.alive:
-        return "nothing; it is being written"
-    if state == "done":
-        report = path / "report.html"
-        return f"read {report}" if report.exists() else "nothing; it is done"
-    command, places = _command(path, processes), path / "checkpoints"
-    again = f"{command} {'begins training anew: nothing was saved' if untrained else 'goes on'}"
-    if untrained and any(places.glob("step-*")):
-        return (
-            f"no checkpoint is whole: restore one from a copy, or remove {places} to train from "
-            f"the beginning; then {command}"
-        )
-    return f"mend what failed, then {again}" if state == "failed" else again

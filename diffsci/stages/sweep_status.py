@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffsci.locking import holder
+from diffsci.locking import Holder, holder
 from diffsci.stages.status import Status, status_of
 
 RECORD, PAGE, TABLE = "sweep.json", "compare.html", "sweep.csv"
@@ -42,11 +42,11 @@ def status_of_sweep(folder: Path) -> Status:
     if held is not None and held.alive:
         state = "running"  # also while the next point has not written anything yet
     elif all(each in ("waiting", "new") for each in found):
-        state = "new" if held is None else "killed"
+        state = "new" if held is None else _of_dead(held)
     elif all(each == "done" for each in found):
         state = "done"
     elif held is not None and state == "stopped":
-        state = "killed"
+        state = _of_dead(held)
     return Status(
         folder=str(folder),
         name=name,
@@ -56,6 +56,11 @@ def status_of_sweep(folder: Path) -> Status:
         last=max((run.last for run in runs.values() if run and run.last), default=None),
         todo=_todo(state, folder, points, written=held is not None and held.alive),
     )
+
+
+def _of_dead(held: Holder) -> str:
+    """What a sweep is whose process left its lock as it was."""
+    return "stopped" if held.ended else "killed"
 
 
 def _run(folder: Path) -> Status | None:

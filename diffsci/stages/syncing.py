@@ -56,7 +56,11 @@ def sync(run: Path, to: str | None = None) -> int:
                 required=True,
             )
         except StorageError as error:
-            raise StorageError(f"{run}: nothing was sent. {error}; {_todo(section, to)}") from None
+            # A run that is done takes no other `tracking.uri`, as its command has nothing to do.
+            again = "start it and give the same command again"
+            other = f"or send to the right address with `diffsci sync {run} --to URI`"
+            told = f"{run}: nothing was sent. {error}; {again}; {other}"
+            raise StorageError(told) from None
         if to is None:  # a store that was named once is found again by the key
             folder.record["mlflow"] = {"run_id": tracker.run_id, "address": tracker.address}
             folder.save()
@@ -75,13 +79,6 @@ def sync(run: Path, to: str | None = None) -> int:
         finally:
             tracker.finish(_STATUS.get(folder.record["status"], "KILLED"))
     return sent
-
-
-def _todo(section: Tracking, to: str | None) -> str:
-    """What to do where a store cannot be reached."""
-    asked = "" if to else " (tracking.uri)" if section.uri else ""
-    again = "start it, or correct the address" + asked
-    return f"{again}, and give the same command again, or send to another store with --to URI"
 
 
 def _section(run: Path, to: str | None) -> Tracking:

@@ -208,6 +208,10 @@ def test_damaged_models_are_refused_by_name(tmp_path, name):
         check_manifest(tmp_path / "model")
     with pytest.raises(StorageError, match="no trained model here"):
         check_manifest(tmp_path)
+    for text in ("{", "[1]"):
+        (tmp_path / "model" / "manifest.json").write_text(text)
+        with pytest.raises(StorageError, match="manifest.json: cannot be read"):
+            check_manifest(tmp_path / "model")
 
 
 def test_units_that_were_lost_are_not_guessed(fine):

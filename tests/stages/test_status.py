@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from diffsci import cli, config, journal, pipeline, tracking
 from diffsci.files import sha256_of
-from diffsci.locking import lock
+from diffsci.locking import TWICE, lock
 from diffsci.stages.status import status_of
 from diffsci.training import damage
 from tests import tiny_runs
@@ -53,6 +53,15 @@ def test_of_a_finished_run(folder):
     assert tiny_runs.tree(folder) == before
 
 
+def test_what_was_told_last_is_of_the_run_and_not_of_a_copy(folder):
+    recorded = tiny_runs.record(folder)["told"]
+    for file in (folder / "run.json", folder / "checkpoints", folder / journal.NAME):
+        os.utime(file, (recorded + 5000, recorded + 5000))
+    last = status_of(folder).last
+    assert last == pytest.approx(recorded, abs=0.1)
+    assert " UTC, 60 s ago" in "".join(status_of(folder).lines(last + 60))
+
+
 def test_of_one_that_goes_on_was_killed_stopped_or_failed(folder):
     changed(folder, status="running")
     with lock(folder, "tiny"):
@@ -75,6 +84,11 @@ def test_of_one_that_goes_on_was_killed_stopped_or_failed(folder):
     lines = "\n".join(status_of(folder).lines())
     assert "the run 'tiny', process 1 on there has ended without a word" in lines
     assert f"`diffsci run {folder / 'config.yaml'} --out {folder}` goes on" in lines
+    told = {"run": "tiny", "pid": 1, "host": "there", "ended": TWICE}
+    (folder / ".lock").write_text(json.dumps(told))
+    found = status_of(folder)
+    assert found.status == "stopped"
+    assert f"process 1 on there {TWICE}" in "\n".join(found.lines())
     changed(folder, status="failed")
     assert status_of(folder).todo.startswith("mend what failed, then `diffsci run")
 
@@ -103,12 +117,44 @@ def test_a_run_that_would_be_refused_is_not_told_to_go_on(folder):
     foreign.unlink()
     assert status_of(folder).todo.endswith(" goes on")
     newest = folder / "checkpoints" / "step-00000006"
+    # The run looks at one that is not whole, too, and at what it reads at its end; not at older.
+    best = folder / "checkpoints" / "best-00000003"
+    best.mkdir()
+    shutil.copytree(newest, later := newest.with_name("step-00000008"))
+    (later / "state.json").unlink()
+    assert status_of(folder).todo.endswith(" goes on")
+    for place in (later, best):
+        (place / "model.pt").touch()
+        assert f"it would not go on: {place / 'model.pt'}: is a pickle" in status_of(folder).todo
+        (place / "model.pt").unlink()
+    (older := newest.with_name("step-00000004") / "model.pt").touch()
+    assert status_of(folder).todo.endswith(" goes on")
+    older.unlink()
+    shutil.rmtree(later)
     numbers, manifest = newest / "state.json", newest / "manifest.json"
     numbers.write_bytes(damage.as_json(json.loads(numbers.read_bytes()) | {"format": 99}))
     listed = json.loads(manifest.read_bytes())
     entry = {"bytes": numbers.stat().st_size, "sha256": sha256_of(numbers)}
     manifest.write_bytes(damage.as_json(listed | {numbers.name: entry}))
     assert f"it would not go on: checkpoint {newest} has format 99" in status_of(folder).todo
+
+
+def test_a_model_that_is_not_whole_is_told_and_comes_back_as_it_is_said(folder):
+    before = tiny_runs.tree(folder / "model")
+    weights = folder / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    found = status_of(folder)
+    assert found.status == "done"
+    assert any(line.startswith(f"  damaged   {weights}: is damaged") for line in found.lines())
+    command = f"`diffsci run {folder / 'config.yaml'} --out {folder}`"
+    assert found.todo == (
+        f"restore {folder / 'model'} from a copy, or remove that folder: {command} then makes it "
+        "again from the newest checkpoint"
+    )
+    shutil.rmtree(folder / "model")
+    pipeline.run(config.load(folder / "config.yaml"), folder)
+    assert tiny_runs.tree(folder / "model") == before
+    assert status_of(folder).damaged == ()
 
 
 def test_the_journal_tells_of_steps_after_the_checkpoint(folder):
@@ -147,6 +193,7 @@ def test_of_a_damaged_folder_all_is_told_and_nothing_raised(folder):
     assert (found.status, found.checkpoint) == ("damaged", "step-00000004")
     assert len(found.damaged) == 2 and "step-00000006: state.json" in found.damaged[0]
     assert "restore run.json" in found.todo
+    assert any(line.startswith("  training  step 4, loss ") for line in found.lines())
     shutil.rmtree(folder / "checkpoints")
     assert status_of(folder).checkpoint is None
 
@@ -224,6 +271,20 @@ def test_sync_sends_what_mlflow_lacks_once(tmp_path, monkeypatch):
     assert told.exit_code == 5 and "is being written by the run 'tiny'" in told.stderr
 
 
+def test_where_the_address_is_wrong_it_is_said_what_works(folder, tmp_path):
+    """A run that is done takes no other `tracking.uri`: its command has nothing to do."""
+    wrong = "http://127.0.0.1:9"
+    config_ = config.load(folder / "config.yaml").plain | {"tracking": {"uri": wrong}}
+    (folder / "config.yaml").write_text(json.dumps(config_))
+    told = CliRunner().invoke(cli.main, ["sync", str(folder)])
+    assert told.exit_code == 5 and told.stderr.endswith(
+        f"start it and give the same command again; or send to the right address with `diffsci "
+        f"sync {folder} --to URI`\n"
+    )
+    to = f"sqlite:///{tmp_path}/mlflow.db"
+    assert CliRunner().invoke(cli.main, ["sync", str(folder), "--to", to]).exit_code == 0
+
+
 def test_a_run_that_was_not_tracked_is_sent_to_an_address_that_is_given(folder, tmp_path):
     told = CliRunner().invoke(cli.main, ["sync", str(folder)])
     assert told.exit_code == 5 and "--to URI` sends it" in told.stderr
@@ -232,8 +293,9 @@ def test_a_run_that_was_not_tracked_is_sent_to_an_address_that_is_given(folder, 
     told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", "http://127.0.0.1:9"])
     assert told.exit_code == 5 and told.stderr == (
         f"error: {folder}: nothing was sent. MLflow at http://127.0.0.1:9: does not answer "
-        "(nothing listens there: is the server running, and the port right?); start it, or correct "
-        "the address, and give the same command again, or send to another store with --to URI\n"
+        "(nothing listens there: is the server running, and the port right?); start it and give "
+        "the same command again; or send to the right address with "
+        f"`diffsci sync {folder} --to URI`\n"
     )
     to = f"sqlite:///{tmp_path}/mlflow.db"
     told = CliRunner().invoke(cli.main, ["sync", str(folder), "--to", to])

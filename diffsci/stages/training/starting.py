@@ -31,7 +31,7 @@ from diffsci.networks.base import Ports
 from diffsci.run_folder import RunFolder
 from diffsci.sections import Data, Pipeline
 from diffsci.stages.prepare import Prepared
-from diffsci.stages.status import status_of
+from diffsci.stages.status import status_of, steps_told
 from diffsci.stages.sweep_status import is_sweep
 from diffsci.training.ema import weights_of
 from diffsci.training.frozen import freeze
@@ -210,7 +210,7 @@ def _lacks(folder: Path) -> str:
     if not (folder / "run.json").is_file():
         return "which is no run's folder (it has no run.json)"
     found = status_of(folder)
-    steps = "" if found.step is None else f" (step {found.step} of {found.steps})"
+    steps = "" if found.step is None else f" ({steps_told(found.step, found.steps)})"
     return f"whose training is not done{steps}: finish it first"
 
 

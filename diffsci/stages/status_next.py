@@ -1,0 +1,89 @@
+"""What to do next with a run, from what its folder shows; only reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffsci.errors import StorageError
+from diffsci.locking import Holder
+from diffsci.training.damage import numbers_of, refuse_pickle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What is known of a run.
+
+    Args:
+        path: Its folder.
+        state: As `Status.status`.
+        held: Who holds the lock, or held it last.
+        newest: The newest whole checkpoint.
+        processes: How many trained together.
+        untrained: Whether training was begun, and has left nothing to go on from.
+        broken: What is wrong with the model; none where it is whole, or not there.
+    """
+
+    path: Path
+    state: str
+    held: Holder | None
+    newest: Path | None
+    processes: int
+    untrained: bool
+    broken: str | None = None
+
+
+def next_of(seen: Seen) -> str:
+    """What to do next, in words."""
+    if seen.held is not None and seen.held.alive:
+        return "nothing; it is being written"
+    if seen.broken is not None:
+        return _renewed(seen)
+    if seen.state == "done":
+        report = seen.path / "report.html"
+        return f"read {report}" if report.exists() else "nothing; it is done"
+    if (why := _refused(seen.path / "checkpoints", seen.newest)) is not None:
+        return f"it would not go on: {why}"
+    command, places = _command(seen), seen.path / "checkpoints"
+    anew = "begins training anew: nothing was saved"
+    again = f"{command} {anew if seen.untrained else 'goes on'}"
+    if seen.untrained and any(places.glob("step-*")):
+        return (
+            f"no checkpoint is whole: restore one from a copy, or remove {places} to train from "
+            f"the beginning; then {command}"
+        )
+    return f"mend what failed, then {again}" if seen.state == "failed" else again
+
+
+def _renewed(seen: Seen) -> str:
+    """How a model comes back: from the newest checkpoint, which has the state of its end."""
+    model = seen.path / "model"
+    made = "makes it again from the newest checkpoint"
+    if seen.newest is None:
+        made = "trains it again: no checkpoint is whole"
+    return f"restore {model} from a copy, or remove that folder: {_command(seen)} then {made}"
+
+
+def _refused(folder: Path, newest: Path | None) -> str | None:
+    """Why a run would not go on from its checkpoints: it looks at each until one is whole."""
+    try:
+        refuse_pickle(folder)
+        for place in sorted(folder.glob("step-*"), reverse=True):
+            refuse_pickle(place)
+            if place == newest:
+                numbers_of(place)
+                break
+        for place in sorted((*folder.glob("best-*"), *folder.glob("power-*"))):
+            refuse_pickle(place)  # which are read at the end
+    except (StorageError, OSError, ValueError, KeyError, TypeError) as error:
+        return str(error)
+    return None
+
+
+def _command(seen: Seen) -> str:
+    """What goes on with the run; its config stands in its folder once it was gone on with."""
+    file = seen.path / "config.yaml"
+    told = f"`diffsci run {file if file.exists() else 'PIPELINE'} --out {seen.path}`"
+    told += "" if file.exists() else ", with the pipeline file that it was begun with,"
+    several = f" under torchrun with {seen.processes} processes"
+    return told + (several if seen.processes > 1 else "")

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families, yamltext
-from diffsci.data import files, reader
+from diffsci.data import files, noting, reader
 from diffsci.data.canonical import axes
 from diffsci.data.canonical import times as stamps
 from diffsci.data.catalog import Entry, load_entry
@@ -58,7 +58,10 @@ def described(
         except DiffsciError as error:
             if not problems:
                 report.add("data", str(error), "see above")
-        head = _comments(canonical) if canonical is not None else _raw_dims(raw)
+        head = _raw_dims(raw)
+        if canonical is not None:
+            own = entry.engine or files.engine_of(entry)
+            head = [*_comments(canonical), *noting.notes(raw, canonical, entry, own)]
         unknown = {p.variable for p in problems if p.code == "units-missing"}
         plain = _plain(raw, entry, word, canonical, unknown)
     finally:

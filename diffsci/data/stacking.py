@@ -135,6 +135,8 @@ def in_units(
     declared = entry.variables.get(name)
     wanted = declared.units if declared else None
     attributes: dict[str, Any] = {k: str(variable.attrs[k]) for k in _KEPT if k in variable.attrs}
+    if attributes.get("standard_name") == "unknown":  # So GRIB readers write that there is none.
+        del attributes["standard_name"]
     for key in _KEPT:
         if declared and getattr(declared, key):
             attributes[key] = getattr(declared, key)

@@ -181,10 +181,10 @@ def test_one_simulation_in_both_of_matlabs_forms(tmp_path):
 
 
 def test_arrays_that_contradict_each_other_are_told(tmp_path):
-    scipy.io.savemat(tmp_path / "a.mat", {"u": np.ones((5, 6)), "tspan": np.arange(9.0)})
+    scipy.io.savemat(tmp_path / "a.mat", {"u": np.ones((5, 6)), "span": np.arange(9.0)})
     told = "open_kwargs: {dims: {u: [sample, x]}}"
     path = entry(f"domain: pde\nsource: ../a.mat\nengine: arrays\n{told}\n", tmp_path)
-    with pytest.raises(DataError, match=r"tspan\[9\] has another length along sample than .*, 5;"):
+    with pytest.raises(DataError, match=r"span\[9\] has another length along sample than .*, 5;"):
         diffsci.open_data(path)
     (problem,) = preflight.check_entry(str(path))
-    assert problem.code == "unreadable" and "write the dims of tspan too" in problem.fix
+    assert problem.code == "unreadable" and "write the dims of span too" in problem.fix

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from diffsci.cli import main
 from diffsci.data import describing, reader
 from diffsci.data.catalog import load_entry
+from diffsci.data.checks import preflight
 from diffsci.data.domains.image import Image
 from diffsci.data.domains.pde import Pde
 from diffsci.data.domains.weather import Weather
@@ -84,3 +85,61 @@ def test_a_domain_can_be_asked_for(tmp_path):
     makers.images().to_netcdf(tmp_path / "a.nc")
     text, _ = describing.described(str(tmp_path / "a.nc"), "pde")
     assert yaml.safe_load(text)["domain"] == "pde"
+
+
+def test_what_a_person_decides_is_a_comment(tmp_path):
+    """Gaps, fields of other dims, and where a grid lies: told, and never written as a guess."""
+    ds = makers.weather()
+    ds["t2m"][:, :2, :3] = np.nan
+    north, east = np.meshgrid(ds["latitude"].values, ds["longitude"].values, indexing="ij")
+    flat = ds.drop_vars(["latitude", "longitude"]).rename(latitude="y", longitude="x")
+    flat = flat.assign_coords(lat=(("y", "x"), north + 0.1 * east), lon=(("y", "x"), east))
+    flat["u"] = (("time", "y", "edge"), np.zeros((8, 7, 10)), {"units": "m s-1"})
+    flat.to_netcdf(tmp_path / "a.nc")
+    text, problems = describing.described(str(tmp_path / "a.nc"))
+    assert problems == [] and "missing" not in yaml.safe_load(text)["variables"]["t2m"]
+    assert "# gaps (NaN) in t2m: say `missing: static`" in text
+    assert "# left out, having other dims: u(time 8, y 7, edge 10)" in text
+    low, high = (north + 0.1 * east).min(), (north + 0.1 * east).max()
+    assert f"# latitude, over y and x: {low:.6g} to {high:.6g}" in text
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(text.replace("{units: K", "{missing: static, units: K"))
+    again, _ = describing.described(str(saved))
+    assert "gaps" not in again and "left out" not in again
+
+
+def test_a_file_of_one_kind_of_field_has_no_notes(tmp_path):
+    makers.global_weather().to_netcdf(tmp_path / "a.nc")
+    text, _ = describing.described(str(tmp_path / "a.nc"))
+    assert text.count("#") == 4  # The head, and a line for each dim.
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_of_images_is_images_and_may_be_frames(inside, tmp_path):
+    for number in range(4):
+        folder = tmp_path / "films" / (f"v{number // 2}" if inside else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{number}.npy", np.random.default_rng(number).normal(size=(6, 8)))
+    text, _ = describing.described(str(tmp_path / "films"))
+    assert yaml.safe_load(text)["domain"] == "image"
+    each = "subfolder is a class" if inside else "file is a sample"
+    assert f"# each {each}; if they are frames in time, write `open_kwargs: {{layout:" in text
+    (tmp_path / "saved.yaml").write_text(text + "open_kwargs: {layout: frames}\n")
+    assert "frames in time" not in describing.described(str(tmp_path / "saved.yaml"))[0]
+
+
+def test_a_standard_name_that_says_unknown_says_nothing(tmp_path):
+    """So GRIB readers write it; as a name it silenced the question of winds at a pole."""
+    ds = makers.global_weather().rename(t2m="u10")
+    ds["u10"].attrs.update(units="m s**-1", standard_name="unknown")
+    ds.to_netcdf(tmp_path / "a.nc")
+    text, _ = describing.described(str(tmp_path / "a.nc"))
+    assert "standard_name" not in yaml.safe_load(text)["variables"]["u10"]
+    assert "vector" in {problem.code for problem in preflight.check_entry(str(tmp_path / "a.nc"))}
+
+
+def test_two_kinds_of_a_reanalysis_are_told_how_to_be_one(tmp_path):
+    ds = makers.weather().expand_dims(expver=[1, 5])
+    ds.to_netcdf(tmp_path / "a.nc")
+    (problem,) = preflight.check_entry(str(tmp_path / "a.nc"))
+    assert "`ds.sel(expver=1).combine_first(ds.sel(expver=5))`" in problem.fix

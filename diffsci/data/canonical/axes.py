@@ -249,12 +249,20 @@ def squeeze_foreign(
     used = {str(dim) for name in names for dim in ds[name].dims}
     for dim in sorted(used - set(dims)):
         if ds.sizes[dim] > 1:
+            fix = (
+                "name the variables to take, such as those without it, by `variables:`; select one "
+                "of it in the file; or give it one of these names under `rename:`"
+            )
+            if dim == "expver":  # Final and preliminary data of a reanalysis, each with gaps.
+                fix = (
+                    "fill the gaps of one by the other and save the file anew, such as by "
+                    "`ds.sel(expver=1).combine_first(ds.sel(expver=5))`"
+                )
             report.stop(
                 "dims",
                 f"dim {dim} of length {ds.sizes[dim]} has no meaning here: "
                 f"expected {', '.join(dims)}",
-                "name the variables to take, such as those without it, by `variables:`; select one "
-                "of it in the file; or give it one of these names under `rename:`",
+                fix,
                 coordinate=dim,
             )
         ds = ds.isel({dim: 0}, drop=True)

@@ -6,7 +6,7 @@ NAMES = {
     "latitude": ("latitude", "lat", "nav_lat", "lats", "ylat", "xlat"),
     "longitude": ("longitude", "lon", "long", "nav_lon", "lons", "xlon", "xlong"),
     "time": ("time", "valid_time", "t", "date", "datetime", "times", "time_counter", "xtime",
-             "tt"),
+             "tt", "tspan"),
     "level": (
         "level", "pressure_level", "plev", "isobaricinhpa", "lev", "levels", "pressure",
         "isobaric", "depth", "height_level",

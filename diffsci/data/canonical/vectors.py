@@ -43,7 +43,7 @@ def flattened(ds: xr.Dataset, report: Report) -> xr.Dataset:
         if variable.dims == (long[0],) and long[0] in dims or variable.dtype.kind not in "fiuM":
             continue
         dim = _counted(ds, str(name), long[0], dims, report)
-        rest = ds.drop_vars(name)
+        rest = ds.drop_vars(str(name))
         if dim is None or (dim in rest.coords and not _is_sample(dim)):
             continue
         if name in rest.dims and name != dim:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data import files, reader
+from diffsci.data import files, reader, remote
 from diffsci.data.canonical import axes, places
 from diffsci.data.catalog import Entry, load_entry
 from diffsci.data.checks import layout, streaming
@@ -118,8 +118,19 @@ def infer_domain(raw: xr.Dataset, entry: Entry) -> Domain:
         flat = places.are_there(raw)
         classes = "label" in raw.variables
         name = "weather" if geographic or flat else "image" if classes else "pde"
+        name = "image" if name == "pde" and _of_images(entry) else name
     found: Domain = families.load("domains", name)()
     return found
+
+
+def _of_images(entry: Entry) -> bool:
+    """Whether pictures on this machine are read, which have no axes to tell them by."""
+    if entry.engine or entry.source.path is None or remote.is_remote(entry):
+        return entry.engine == "images"
+    try:
+        return files.engine_of(entry) == "images"
+    except DataError:
+        return False  # What cannot be found any more is told where it is read.
 
 
 def _opened(entry: Entry, problems: list[Problem]) -> xr.Dataset | None:

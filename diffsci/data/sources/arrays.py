@@ -71,6 +71,7 @@ def labelled(
         if name not in found:
             raise DataError(f"{where}: dims: {path} has no array {name!r}; it has {listed}")
     lengths = {n: s[0] for n, (s, *_) in found.items() if len(s) == 1 and n.lower() in _AXES}
+    loose = _loose(found, lengths)
     ds = xr.Dataset(attrs={"title": path.stem})
     for name, (shape, kind, read) in found.items():
         if name in lengths and name not in told:
@@ -88,6 +89,8 @@ def labelled(
                 f"{listed}; write `engine: arrays` and `open_kwargs: {{dims: {{{like}}}}}`, say, "
                 f"in {where}"
             )
+        if name not in told and len(shape) > 1 and "sample" in dims and loose:
+            raise DataError(_uncounted(loose, name, shape, f"{path}: ", where))
         if name not in told and shape == (1,):  # One number, whatever else there is.
             ds[name] = ((), read((slice(None),))[0])
             continue
@@ -103,6 +106,22 @@ def labelled(
         if name not in ds and ds.sizes.get(name) in (None, length):
             ds = ds.assign_coords({name: (name, found[name][2]((slice(None),)))})
     return ds
+
+
+def _loose(found: Found, lengths: dict[str, int]) -> str:
+    """An axis that is as long as no dim of any array; empty where there is none."""
+    sizes = {n for shape, *_ in found.values() if len(shape) > 1 for n in shape}
+    odd = (f"{name}[{n}]" for name, n in lengths.items() if n > 1 and n not in sizes)
+    return next(odd, "")
+
+
+def _uncounted(axis: str, name: str, shape: tuple[int, ...], path: str, where: str) -> str:
+    """What to say of an array with a dim that no axis counts, beside an axis that counts none."""
+    return (
+        f"{path}{axis} is as long as no dim of {name}{list(shape)}, and nothing says what one of "
+        f"these counts; cut the axis, or write `engine: arrays` and "
+        f"`open_kwargs: {{dims: {{{name}: [DIM, ...]}}}}` in {where}"
+    )
 
 
 def _known(shape: tuple[int, ...], lengths: dict[str, int]) -> list[str] | None:
@@ -196,15 +215,23 @@ def _vectors(found: Found, *, every: bool) -> Found:
 
     Args:
         found: The arrays.
-        every: Whether all are so; else those that have the name of an axis.
+        every: Whether all are so; else those that have the name of an axis, or its length.
     """
 
     def flat(read: Callable[[lazy.Key], np.ndarray]) -> Callable[[lazy.Key], np.ndarray]:
         return lambda key: read((slice(None), slice(None))).ravel()[key]
 
+    fields = [shape for shape, *_ in found.values() if len(shape) > 1 and 1 not in shape]
+    sizes = {n for shape in fields for n in shape}
+
+    def is_one(name: str, shape: tuple[int, ...]) -> bool:
+        # As long as a dim of a field, or one number beside fields: no field itself.
+        known = name.lower() in _AXES or max(shape) in sizes or (shape == (1, 1) and bool(fields))
+        return every or known
+
     return {
         name: ((max(shape),), kind, flat(read))
-        if len(shape) == 2 and 1 in shape and (every or name.lower() in _AXES)
+        if len(shape) == 2 and 1 in shape and is_one(name, shape)
         else (shape, kind, read)
         for name, (shape, kind, read) in found.items()
     }

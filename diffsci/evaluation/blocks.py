@@ -26,6 +26,10 @@ class Values(ABC):
 
     shape: tuple[int, ...]
 
+    def members_of(self, channel: int) -> int:
+        """Members of one channel: a variable of a file may have one, and others many."""
+        return self.shape[1]
+
     @abstractmethod
     def read(
         self, cases: slice, leads: slice, channel: int
@@ -58,10 +62,16 @@ class Lazy(Values):
     Args:
         shape: As above.
         reads: What `read` calls.
+        members: Of each channel, where they differ.
     """
 
     shape: tuple[int, ...]
     reads: Callable[[slice, slice, int], np.ndarray]
+    members: tuple[int, ...] = ()
+
+    def members_of(self, channel: int) -> int:
+        """Those of the channel, where they differ."""
+        return self.members[channel] if self.members else self.shape[1]
 
     def read(
         self, cases: slice, leads: slice, channel: int
@@ -81,7 +91,14 @@ def whole(values: Values) -> Float[np.ndarray, "case member lead channel *space"
         return values.values
     cases, _, leads, channels = values.shape[:4]
     every = (slice(0, cases), slice(0, leads))
-    return np.stack([values.read(*every, channel) for channel in range(channels)], axis=3)
+    fields = [values.read(*every, channel) for channel in range(channels)]
+    return np.stack(alike(fields, values.shape[1]), axis=3)
+
+
+def alike(fields: list[np.ndarray], members: int) -> list[np.ndarray]:
+    """Fields of as many members each; a single one stands for all, since pictures show the same."""
+    wide = [(field.shape[0], members, *field.shape[2:]) for field in fields]
+    return [np.broadcast_to(field, shape) for field, shape in zip(fields, wide, strict=True)]
 
 
 def blocks(shapes: Mapping[str, tuple[int, ...]], most: int) -> Iterator[tuple[slice, slice]]:

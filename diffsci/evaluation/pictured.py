@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from diffsci.evaluation.blocks import Held, Values, whole
+from diffsci.evaluation.blocks import Held, Values, alike, whole
 from diffsci.evaluation.canvas import Results, spread_cases
 from diffsci.grid import Grid
 
@@ -72,7 +72,7 @@ def _taken(
             block = (slice(case, case + 1), slice(lead, lead + 1))
             # Thinned at once, so that one whole field is held at a time.
             fields = [_thin(values.read(*block, channel), strides) for channel in channels]
-            of_case.append(np.stack(fields, axis=3))
+            of_case.append(np.stack(alike(fields, values.shape[1]), axis=3))
         one_by_one.append(np.concatenate(of_case, axis=2))
     return np.concatenate(one_by_one)
 

@@ -184,7 +184,9 @@ def evaluate(
     cases = truth.shape[0]
     statistics: dict[Key, np.ndarray] = {}
     lines: list[tuple[Row, Score, np.ndarray]] = []
-    for name, channel, (word, score) in product(names, channels, measures.items()):
+    members = {name: _members_of(forecasts[name], len(channels)) for name in names}
+    each = product(names, enumerate(channels), measures.items())
+    for name, (number, channel), (word, score) in each:
         statistics[name, channel.name, word] = found[name, channel.name, word]
         line = Row(
             forecast=name,
@@ -195,7 +197,7 @@ def evaluate(
             low=math.nan,
             high=math.nan,
             unit=score.unit(lead_unit if score.timed else channel.unit),
-            members=forecasts[name].shape[1],
+            members=members[name][number],
             count=cases,
         )
         lines.append((line, score, found[name, channel.name, word]))
@@ -218,6 +220,12 @@ def evaluate(
         bootstrap=bootstrap,
         blocks=(min(lengths), max(lengths)),
     )
+
+
+def _members_of(values: np.ndarray | Values, channels: int) -> list[int]:
+    """Members of each channel."""
+    held = blocks.of(values)
+    return [held.members_of(channel) for channel in range(channels)]
 
 
 def _skill(measure: Score, size: int) -> Value:

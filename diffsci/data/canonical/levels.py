@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from diffsci.data.canonical.units import conversion
 from diffsci.data.checks.problems import Report
@@ -31,7 +32,24 @@ def canonical(ds: xr.Dataset, name: str, report: Report) -> xr.Dataset:
     Raises:
         DataError: For levels that are no numbers, twice there, or pressures of unknown units.
     """
-    found = ds["level"]
+    values, told = labels(ds["level"], name, report)
+    ds = ds.assign_coords(level=("level", values, told))
+    return ds.isel(level=np.argsort(values))
+
+
+def labels(
+    found: xr.DataArray, name: str, report: Report
+) -> tuple[Float[np.ndarray, " level"], dict[str, str]]:
+    """Values of levels, pressures in hPa, and their CF attributes.
+
+    Args:
+        found: As the file has them.
+        name: What the file calls them.
+        report: Where faults are told.
+
+    Raises:
+        DataError: For levels that are no numbers, twice there, or pressures of unknown units.
+    """
     if found.dtype.kind not in "fiu":
         report.stop(
             "coordinate",
@@ -39,7 +57,10 @@ def canonical(ds: xr.Dataset, name: str, report: Report) -> xr.Dataset:
             "number them in the file",
             coordinate="level",
         )
-    values = np.asarray(found.values, dtype=np.float64)
+    # Of float32 the shortest digits: 0.1 is then the 0.1 of float64.
+    short = found.dtype == np.float32
+    plain = [float(str(value)) for value in found.values.reshape(-1)] if short else found.values
+    values = np.atleast_1d(np.asarray(plain, dtype=np.float64))
     told = {key: str(found.attrs[key]) for key in _KEPT if key in found.attrs}
     factor = _to_hectopascal(values, name.lower(), told, report)
     if factor is not None:
@@ -49,8 +70,7 @@ def canonical(ds: xr.Dataset, name: str, report: Report) -> xr.Dataset:
         report.stop(
             "coordinate", "levels are there twice, or NaN", "drop the copies", coordinate="level"
         )
-    ds = ds.assign_coords(level=("level", values, told or {"long_name": "level number"}))
-    return ds.isel(level=np.argsort(values))
+    return values, told or {"long_name": "level number"}
 
 
 def _to_hectopascal(

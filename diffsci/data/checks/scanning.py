@@ -20,11 +20,12 @@ from diffsci.data.checks.problems import Report
 from diffsci.data.ranges import WITHIN
 
 _FILLS = (-9999, -999, -99999, -32768, -32767, -999.9, -1000, 9999, 99999, 32766, 32767)
-_HUGE = 1e15
+HUGE = 1e15
+"""What no field comes up to, unless it is so throughout."""
 
 
 @cache
-def _fills(conversion: tuple[float, float]) -> dict[float, float]:
+def fills(conversion: tuple[float, float]) -> dict[float, float]:
     """Usual fill values of a file, by what they are in the units that its values come to."""
     scale, offset = conversion
     return {float(np.float32(np.float32(v) * scale + offset)): float(v) for v in _FILLS}
@@ -97,8 +98,8 @@ class Scan:
                 if not values.size:
                     return
                 low, high = float(values.min()), float(values.max())
-        fills = _fills(self.conversion)
-        odd = {value for value in (low, high) if value in fills or abs(value) >= _HUGE}
+        usual = fills(self.conversion)
+        odd = {value for value in (low, high) if value in usual or abs(value) >= HUGE}
         for value in odd:
             hits = values == value
             count, where = self.suspects.get(value, (0, ""))
@@ -161,7 +162,7 @@ class Scan:
         for value, (count, where) in self.suspects.items():
             if self._is_fill(value):
                 scale, offset = self.conversion
-                written = _fills(self.conversion).get(value, (value - offset) / scale)
+                written = fills(self.conversion).get(value, (value - offset) / scale)
                 report.add(
                     "sentinel",
                     f"{count} of {self.size} values are {written:g}, which looks like a fill value"
@@ -239,10 +240,10 @@ class Scan:
         """
         if self.low > self.high:
             return False
-        if extreme in _fills(self.conversion):
+        if extreme in fills(self.conversion):
             apart = max(self.low - extreme, extreme - self.high)
             return apart > 0.5 * (self.high - self.low)
-        return abs(extreme) >= _HUGE and abs(extreme) >= 1e4 * max(abs(self.low), abs(self.high))
+        return abs(extreme) >= HUGE and abs(extreme) >= 1e4 * max(abs(self.low), abs(self.high))
 
 
 def place(variable: xr.DataArray, index: np.ndarray) -> str:

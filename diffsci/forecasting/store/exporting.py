@@ -23,7 +23,7 @@ from diffsci.forecasting.store.disk import open_store, quiet
 from diffsci.forecasting.store.layouts import LAYOUTS, LEAD, Layout, layout_of
 from diffsci.forecasting.store.names import Vocabulary, renaming
 from diffsci.forecasting.store.statistics_products import Products
-from diffsci.forecasting.store.views import View, by_valid_time, store_of, view
+from diffsci.forecasting.store.views import View, by_valid_time, store_of, view, with_valid_time
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ def export(
             raise StorageError(f"{place}: exists already; choose another name with --out")
         told = f"{ds.attrs.get('history', '')}; exported by `diffsci export`".lstrip("; ")
         ds = ds.assign_attrs(history=told)
+        if layout in ("valid-time", "cf-netcdf"):
+            ds = with_valid_time(ds)
         if layout == "cf-netcdf" and LEAD in ds.dims and place.suffix != ".zarr":
             _each_start(ds, chosen, vocabulary, products, place)
         else:

@@ -178,6 +178,22 @@ def by_valid_time(
     return View(template=template, pieces=pieces, chunks={"time": 1, LEAD: 1})
 
 
+def with_valid_time(ds: xr.Dataset) -> xr.Dataset:
+    """A store with the date of each start and lead, where it has none: one of another tool."""
+    if LEAD not in ds.dims or "time" not in ds.dims or "valid_time" in ds.variables:
+        return ds
+    starts, leads = ds["time"].values, ds[LEAD].values
+    if leads.dtype.kind != "m":
+        raise DataError(
+            f"{LEAD}: leads are plain numbers, so that no valid time is known; write them as "
+            "differences of time, or with `units: hours`"
+        )
+    # Dates of a calendar of their own are objects, which take differences of Python's.
+    leads = leads.astype("m8[us]").astype(object) if starts.dtype == "O" else leads
+    both = starts[:, None] + leads
+    return ds.assign_coords(valid_time=(("time", LEAD), both, {"standard_name": "time"}))
+
+
 def _starts(ds: xr.Dataset, place: np.ndarray, count: int) -> np.ndarray:
     """The start of each valid time and lead; not a time where there is none.
 

@@ -12,17 +12,25 @@ import numpy as np
 import xarray as xr
 
 from diffsci import families
-from diffsci.data.catalog import DATA_SUFFIXES, MISSING, Entry, Source, load_entry
-from diffsci.data.checks.problems import Problem, ProblemError, Report
+from diffsci.data.catalog import MISSING, Entry, Source
+from diffsci.data.checks.problems import Problem, Report
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Channel
-from diffsci.data.reader import open_raw
 from diffsci.errors import ConfigError, DataError
 from diffsci.evaluation.blocks import Values
-from diffsci.forecasting.store.names import renaming
 from diffsci.forecasting.store.views import store_of
 from diffsci.grid import Grid
-from diffsci.stages.scores import cells, forecast_files, foreign, matching, starts
+from diffsci.stages.scores import (
+    areas,
+    cells,
+    fills,
+    forecast_files,
+    foreign,
+    matching,
+    truths,
+    valid_times,
+    verticals,
+)
 from diffsci.stages.scores.alike import require_alike
 from diffsci.stages.scores.forecast_files import Given, is_held
 from diffsci.stages.scores.starts import LEAD
@@ -85,19 +93,22 @@ def align(
         raise ConfigError(f"missing: got {missing!r}, expected {', '.join(MISSING)}")
     for name in {"model", "truth"} & set(baselines or {}):
         raise ConfigError(f"baselines: {name} is the name of another row; give it one of its own")
-    stores, sources = {}, {}
-    for name, given in {"model": forecast, **(baselines or {})}.items():
-        sources[name] = _source(name, given)
-        opened = forecast_files.opened(given if is_held(given) else Path(sources[name]))
-        stores[name] = foreign.canonical(opened, sources[name])
+    every = {"model": forecast, **(baselines or {})}
+    sources = {name: _source(name, given) for name, given in every.items()}
+    found = {name: _opened(given, sources[name]) for name, given in every.items()}
+    stores = {name: store for name, (store, _) in found.items()}
     first, source = stores["model"], sources["model"]
     case_dim = "sample" if "sample" in first.dims else "time"
     lead_dim = "time" if case_dim == "sample" else LEAD
     first = stores["model"] = _with_leads(first, lead_dim, leads, source)
     domain: Domain = families.load("domains", "pde" if case_dim == "sample" else "weather")()
-    known = _truth(truth, domain, lead_dim)
+    known, told = truths.opened(truth, domain, lead_dim)
     names, unscored = foreign.shared_variables(first, known, source)
-    known = _declared(known[names], missing)
+    known = truths.declared(known[names], missing)
+    at, ours = verticals.of(known, "the truth"), verticals.of(first, source)
+    known, at, level = verticals.taken(known, at, first, ours, ("the truth", source))
+    flat = [name for name in names if "level" not in known[name].dims]
+    unscored += told + found["model"][1] + level + verticals.unsaid(ours, at, flat, first)
     space = tuple(dim for dim in cells.SPACE if dim in known[names[0]].dims)
     dims = (case_dim, "number", lead_dim, *space)
     whole = known = foreign.without_foreign_dims(known, known, dims, "the truth")
@@ -110,15 +121,17 @@ def align(
     if case_dim == "time":
         matching.require_one_calendar({sources[name]: s for name, s in stores.items()}, known)
     cases, left_out = matching.shared(stores, case_dim)
-    true, cases, unverified = matching.verifying(known, first, cases, layout)
+    values, cases, unverified = matching.verifying(known, first, cases, layout)
+    true = fills.Watched(values=values, name="the truth", channels=channels)
     beyond += _gaps(true, channels)
     for each in beyond:
         log.warning("%s: scored without the others", each)
     left_out += unscored + unverified + beyond
     made = {}
     for name, store in stores.items():
-        further = foreign.require_same(store, names, channels, sources[name])
-        left_out += further if name == "model" else ()
+        store = verticals.like(store, known, at, sources[name])
+        beside = foreign.require_same(store, names, channels, sources[name])
+        left_out += beside if name == "model" else ()
         part = foreign.without_foreign_dims(store, known, dims, sources[name])
         part = cells.taken(part, cells.covering(store, known, space, sources[name]))
         part = matching.taken(part, case_dim, cases, sources[name])
@@ -130,7 +143,13 @@ def align(
                 f"`ds.expand_dims({lead_dim}=[np.timedelta64(6, 'h')])`"
             )
         conversions = foreign.conversions(store[names], known, sources[name])
-        made[name] = layout.values(part, conversions)
+        made[name] = fills.Watched(
+            values=layout.values(part, conversions),
+            name=sources[name],
+            channels=channels,
+            conversions=fills.by_channel(channels, conversions),
+            ranges=true.ranges,
+        )
     for name in made:
         unstated = foreign.unstated(stores[name][names], known)
         require_alike(made[name], true, channels, unstated, sources[name])
@@ -146,6 +165,13 @@ def align(
         sources=sources | {"truth": "truth" if is_held(truth) else str(truth)},
         left_out=left_out,
     )
+
+
+def _opened(given: Given, source: str) -> tuple[xr.Dataset, tuple[str, ...]]:
+    """A forecast under our names, and what of its file is not scored, or not used."""
+    found = forecast_files.opened(given if is_held(given) else Path(source))
+    laid_out, lacking = valid_times.by_start(found, source)
+    return foreign.canonical(laid_out, source), lacking + areas.told(found, source)
 
 
 def _source(name: str, given: Given | str) -> str:
@@ -192,65 +218,6 @@ def _with_leads(ds: xr.Dataset, lead_dim: str, leads: Sequence[float], source: s
     return ds.isel({lead_dim: cells.span(np.array([there.index(lead) for lead in leads]))})
 
 
-def _declared(known: xr.Dataset, missing: str) -> xr.Dataset:
-    """The truth with what its NaN mean, where it does not say."""
-    if missing == "forbidden":
-        return known
-    return known.assign(
-        {
-            name: values.assign_attrs(missing=values.attrs.get("missing", missing))
-            for name, values in known.data_vars.items()
-        }
-    )
-
-
-def _truth(truth: Given | str, domain: Domain, lead_dim: str) -> xr.Dataset:
-    """The truth under our names: by valid time, or laid out as a forecast."""
-    if isinstance(truth, xr.Dataset | xr.DataArray) or Path(truth).exists():
-        found = forecast_files.opened(truth if is_held(truth) else Path(truth))
-        laid_out = any(name in found.dims for name in starts.LEADS)
-        if laid_out or (lead_dim == "time" and "sample" in found.dims):
-            members = [str(dim) for dim in found.dims if dim in foreign.MEMBER]
-            if any(found.sizes[dim] > 1 for dim in members):
-                raise DataError(
-                    f"the truth has {found.sizes[members[0]]} members ({members[0]}); a truth is "
-                    "one field a time: select one of them, and save it again"
-                )
-            return foreign.canonical(found, "truth") if laid_out else found
-        ahead = starts.at_valid_times(found)
-        if is_held(truth) or ahead is not None:
-            read = _read(found if ahead is None else ahead, domain)
-            return read.rename(renaming(read, "wb2", unit_absent=None)[0])
-        found.close()
-    elif not set(":*?[") & set(str(truth)) and (
-        "/" in str(truth) or Path(truth).suffix in DATA_SUFFIXES
-    ):
-        raise ConfigError(f"{truth}: no such truth; give a path that is there, or a catalog entry")
-    entry = load_entry(str(truth), (Path.cwd(),))
-    read = domain.canonical(open_raw(entry), entry)
-    known, _ = renaming(read, "wb2", unit_absent=None)
-    return read.rename(known)
-
-
-def _read(found: xr.Dataset, domain: Domain) -> xr.Dataset:
-    """A truth that is at hand, under the domain's names."""
-    entry = Entry(name="truth", source=Source(path="truth"), file=Path("a catalog entry of it"))
-    try:
-        return domain.canonical(found, entry)
-    except ProblemError as error:
-        raise _refused(error.problem) from None
-
-
-def _refused(problem: Problem) -> DataError:
-    if problem.code != "units-missing":
-        return ProblemError(problem)
-    # Of what is in memory there is no entry: its attributes say it.
-    return DataError(
-        f"truth: {problem.variable} has no units; say which, as "
-        f"`truth['{problem.variable}'].attrs['units'] = 'UNIT'`"
-    )
-
-
 def _labels(
     known: xr.Dataset, domain: Domain, case_dim: str, lead_dim: str
 ) -> tuple[tuple[Channel, ...], Grid]:
@@ -258,6 +225,7 @@ def _labels(
     frame = known.isel({dim: [0] for dim in (case_dim, "time") if dim in known.dims})
     if lead_dim in frame.dims and lead_dim != "time":
         frame = frame.isel({lead_dim: 0}, drop=True)
+    frame = verticals.without(frame)
     frame = frame.drop_vars([name for name in ("valid_time", "number") if name in frame.coords])
     entry = Entry(name="truth", source=Source(path="truth"))
     attributes = {k: v for k, v in frame.attrs.items() if isinstance(v, str)}
@@ -269,7 +237,7 @@ def _labels(
     # That it is a single state, say, is no news of the user's file.
     for problem in problems:
         if not problem.warning:
-            raise _refused(problem)
+            raise truths.refused(problem)
     return fields.channels, fields.grid
 
 

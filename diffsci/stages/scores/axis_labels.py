@@ -5,6 +5,9 @@ What stands twice would count twice, and what is no date has no truth: both are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import cftime
 import numpy as np
 import xarray as xr
@@ -50,19 +53,56 @@ def labelled(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.Dataset:
             f"{source}: its times of initialisation are no dates{found}; make them such, as "
             "`ds.assign_coords(time=ds.time.astype('datetime64[ns]'))`, and save it again"
         )
-    for dim, word in (("time", "times of initialisation"), (lead, "leads")):
-        if dim not in ds.dims:
+    require_once(
+        ds, {"time": "times of initialisation", lead: "leads", "number": "members"}, source
+    )
+    return ds
+
+
+def require_once(ds: xr.Dataset, words: Mapping[str, str], source: str) -> None:
+    """Refuse an axis with a label that stands twice.
+
+    Args:
+        ds: Under our names.
+        words: Dim -> what its items are called; dims without labels are left alone.
+        source: For messages.
+
+    Raises:
+        DataError: Naming the first.
+    """
+    for dim, word in words.items():
+        if dim not in ds.dims or dim not in ds.variables:
             continue
         values, counts = np.unique(ds[dim].values, return_counts=True)
         twice = values[counts > 1]
         if len(twice):
-            first = twice[0]
-            name = stamps.name(first) if dim == "time" else f"{first / np.timedelta64(1, 'h'):g} h"
             raise DataError(
-                f"{source}: {len(twice)} of its {word} are there more than once, first {name}, "
-                f"and would count so; keep one of each: `ds.drop_duplicates('{dim}')`"
+                f"{source}: {len(twice)} of its {word} are there more than once, first "
+                f"{_named(twice[0])}, and would count so; keep one of each: "
+                f"`ds.drop_duplicates('{dim}')`" + _MEMBERS * (dim == "number")
             )
-    return ds
+
+
+_MEMBERS = ", or where they are others, number them: `ds.drop_vars('number')`"
+
+
+def _named(label: Any) -> str:  # noqa: ANN401  a date, a difference, a number or a text
+    if isinstance(label, np.timedelta64):
+        return f"{label / np.timedelta64(1, 'h'):g} h"
+    is_date = isinstance(label, np.datetime64 | cftime.datetime)
+    return stamps.name(label) if is_date else str(label)
+
+
+def difference(lead: xr.DataArray) -> np.ndarray | None:
+    """Leads as differences of time; none where they are numbers of which no unit is told."""
+    values = np.asarray(lead.values)
+    if values.dtype.kind == "m":
+        return values
+    unit = str(lead.attrs.get("units", "")).strip().lower()
+    if values.dtype.kind not in "iuf" or unit not in _UNITS:
+        return None
+    seconds = np.round(values * (_UNITS[unit] / np.timedelta64(1, "s")))
+    return np.asarray(seconds.astype("m8[s]").astype("m8[ns]"))
 
 
 def _with_differences(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.Dataset:
@@ -71,14 +111,11 @@ def _with_differences(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.
             f"{source}: nothing says what its {ds.sizes[lead]} leads ({named}) are; give them a "
             f"coordinate, as `ds.assign_coords({named}=('{named}', [6, 12], {{'units': 'hours'}}))`"
         )
-    values = ds[lead].values
-    if values.dtype.kind == "m":
-        return ds
-    unit = str(ds[lead].attrs.get("units", "")).strip().lower()
-    if values.dtype.kind not in "iuf" or unit not in _UNITS:
+    found = difference(ds[lead])
+    if found is None:
+        unit = str(ds[lead].attrs.get("units", "")).strip().lower()
         raise DataError(
             f"{source}: its leads are plain numbers{f' in {unit!r}' if unit else ''}; give them "
             f"units, such as `ds['{named}'].attrs['units'] = 'hours'`, and save it again"
         )
-    seconds = np.round(values * (_UNITS[unit] / np.timedelta64(1, "s")))
-    return ds.assign_coords({lead: seconds.astype("m8[s]").astype("m8[ns]")})
+    return ds if ds[lead].dtype.kind == "m" else ds.assign_coords({lead: found})

@@ -64,6 +64,10 @@ class Counted(Values):
         """That of the truth."""
         return self.values.shape
 
+    def members_of(self, channel: int) -> int:
+        """Those of the truth: one."""
+        return self.values.members_of(channel)
+
     def read(
         self, cases: slice, leads: slice, channel: int
     ) -> Float[np.ndarray, "case member lead *space"]:

@@ -6,10 +6,12 @@ import warnings
 from pathlib import Path
 from typing import TypeGuard
 
+import numpy as np
 import xarray as xr
 
 from diffsci.errors import ConfigError, DataError, StorageError
-from diffsci.stages.scores.starts import INIT, LEADS
+from diffsci.stages.scores import valid_times
+from diffsci.stages.scores.starts import INIT, LEAD, LEADS
 
 Given = Path | xr.Dataset | xr.DataArray
 """A forecast or a truth: where it lies, or the data set itself."""
@@ -20,10 +22,14 @@ def is_held(given: Given | str) -> TypeGuard[xr.Dataset | xr.DataArray]:
     return isinstance(given, xr.Dataset | xr.DataArray)
 
 
-def opened(path: Given) -> xr.Dataset:
+def opened(path: Given, truth: bool = False) -> xr.Dataset:
     """A Zarr store, NetCDF file, or folder or glob of such files, lazily; a data set as it is.
 
     Leads are decoded where the file says how.
+
+    Args:
+        path: Where it lies.
+        truth: Whether `time` is what counts, and not when each file started.
 
     Raises:
         ConfigError: When there is none, or an array has no name.
@@ -42,7 +48,7 @@ def opened(path: Given) -> xr.Dataset:
     if not path.exists() and not files:
         raise ConfigError(f"{path}: no such file or store")
     if files:
-        return _joined(path, files)
+        return _joined(path, files, truth)
     try:
         with warnings.catch_warnings():
             # Stores of others may not be consolidated, which is slower, and right all the same.
@@ -68,7 +74,7 @@ _VALID = "valid_time"
 _ZARR = ("zarr.json", ".zgroup", ".zmetadata")
 
 
-def _joined(path: Path, files: list[Path]) -> xr.Dataset:
+def _joined(path: Path, files: list[Path], truth: bool) -> xr.Dataset:
     """Several files as one data set, laid side by side by their coordinates.
 
     Raises:
@@ -87,7 +93,10 @@ def _joined(path: Path, files: list[Path]) -> xr.Dataset:
             "fetch them again, or take them out"
         )
     _require_one_unit(path, files, parts)
-    parts = _along_what_differs(parts)
+    read = _by_valid_time if truth else _with_one_start
+    parts = _along_what_differs(
+        [read(ds, file.name) for ds, file in zip(parts, files, strict=True)]
+    )
     try:
         # Never fill up what one file lacks: what is missing would be a NaN that nobody wrote.
         joined = xr.combine_by_coords(
@@ -109,7 +118,9 @@ def _along_what_differs(parts: list[xr.Dataset]) -> list[xr.Dataset]:
 
     A start has one in any case. Valid times lie along the others, and tell nothing beside leads.
     """
-    parts = [_with_one_start(ds) for ds in parts]
+    between = [_lead_between(ds) for ds in parts]
+    if all(lead is not None for lead in between) and any(between):
+        parts = [ds.assign_coords({LEAD: lead}) for ds, lead in zip(parts, between, strict=True)]
     made = []
     for ds in parts:
         single = {str(name) for name in ds.coords if ds[name].ndim == 0} - {_VALID}
@@ -130,12 +141,38 @@ def _differs(name: str, parts: list[xr.Dataset]) -> bool:
     return any(each.ndim or each.item() != found[0].item() for each in found)
 
 
-def _with_one_start(ds: xr.Dataset) -> xr.Dataset:
-    """A file that names its start has its `time`, if a single one, as the time it is for."""
+def _with_one_start(ds: xr.Dataset, file: str) -> xr.Dataset:
+    """A file that names its start has as `time` what it is for: a single one, or its leads."""
     named = [n for n in INIT[1:] if n in ds.coords and ds[n].ndim == 0]
     if not named or "time" not in ds.coords or ds["time"].ndim:
-        return ds.drop_vars(named[1:])
+        return _without_hollow(valid_times.by_start(ds.drop_vars(named[1:]), file)[0])
     return ds.drop_vars([*named[1:], *({_VALID} & set(ds.coords))]).rename(time=_VALID)
+
+
+def _without_hollow(ds: xr.Dataset) -> xr.Dataset:
+    """The data set with axes of one item that no variable has as single coordinates."""
+    used = {str(dim) for variable in ds.data_vars.values() for dim in variable.dims}
+    hollow = {str(dim) for dim, size in ds.sizes.items() if size == 1} - used
+    return ds.squeeze(sorted(hollow)) if ds.data_vars else ds
+
+
+def _by_valid_time(ds: xr.Dataset, file: str) -> xr.Dataset:
+    """A file of a truth that names its start beside `time` has that as the time it is for."""
+    named = [n for n in INIT[1:] if n in ds.coords and ds[n].ndim == 0]
+    if not named or "time" not in ds.coords or ds["time"].dims not in ((), ("time",)):
+        return ds
+    further = [n for n in LEADS if n in ds.coords and n not in ds.dims]
+    return ds.drop_vars([*named, *further])
+
+
+def _lead_between(ds: xr.Dataset) -> np.timedelta64 | None:
+    """Between the single start of a file and its single valid time; none where it says a lead."""
+    starts = [n for n in INIT if n in ds.coords and ds[n].ndim == 0 and ds[n].dtype.kind == "M"]
+    valid = ds[_VALID] if _VALID in ds.coords else None
+    if not starts or valid is None or valid.ndim or set(LEADS) & set(map(str, ds.variables)):
+        return None
+    lead: np.timedelta64 = valid.values - ds[starts[0]].values
+    return lead
 
 
 def _require_one_unit(path: Path, files: list[Path], parts: list[xr.Dataset]) -> None:

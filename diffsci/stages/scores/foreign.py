@@ -11,18 +11,19 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from diffsci.data.canonical import units
+from diffsci.data.canonical import axes, units
+from diffsci.data.checks.problems import Report
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
-from diffsci.forecasting.store.names import renaming
-from diffsci.stages.scores import axis_labels, cells, starts
+from diffsci.forecasting.store.names import renaming, row_of
+from diffsci.stages.scores import axis_labels, cells, starts, verticals
 from diffsci.stages.scores.starts import INIT, LEAD, LEADS
 
 log = logging.getLogger(__name__)
 
 MEMBER = ("number", "realization", "ensemble", "ensemble_member", "member", "mem", "ens")
+_LEVEL = ("level", "pressure_level", "isobaricInhPa", "plev", "pressure")
 _OTHERS = {
-    "level": ("level", "pressure_level", "isobaricInhPa", "plev", "pressure"),
     "latitude": ("latitude", "lat"),
     "longitude": ("longitude", "lon"),
 }
@@ -44,6 +45,8 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
         ds = starts.of_batches(ds, source)
     dims = {str(dim) for dim in ds.dims}
     if "sample" in dims and "number" in dims and LEAD not in dims:
+        once = {"sample": "samples", "number": "members", "time": "leads"}
+        axis_labels.require_once(ds, once, source)
         return ds
     lead = _first(dims, LEADS) or ("time" if starts.is_difference(ds, "time") else None)
     # Of simulations samples are cases; what has leads or dates is a forecast, of some members.
@@ -52,6 +55,9 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     init = _first(dims - {lead or ""}, INIT)
     names = {name: word for word, name in (("number", member), (LEAD, lead)) if name}
     new = {old: word for old, word in names.items() if old != word}
+    level = _first(dims, _LEVEL) or axes.find(ds, "level", Report(source))
+    if level in dims and level != "level":
+        new[str(level)] = "level"
     for word, spellings in _OTHERS.items():
         found = _first(dims, spellings)
         if found and found != word:
@@ -67,10 +73,27 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     if "time" not in ds.dims:
         ds = starts.with_start(ds, source)
     ds = axis_labels.labelled(ds, LEAD, lead or LEAD, source)
+    ds = verticals.canonical(ds, level or "level", source)
     ds = cells.laid_out(starts.with_lead_of_valid_times(ds, source), source)
+    return named(ds, source)
+
+
+def named(ds: xr.Dataset, source: str) -> xr.Dataset:
+    """The data set with the names that variables have in our stores, as far as they are known.
+
+    Args:
+        ds: With our names of dims.
+        source: For messages.
+    """
     # Stores of earth2studio say no units: the name is enough here, and `conversions` warns.
     known, _ = renaming(ds, "wb2", unit_absent=None)
-    return ds.rename(known)
+    # What a selection leaves of pressure levels is of one, and no field of the surface.
+    for name, at in verticals.of(ds, source).items():
+        unit = ds[name].attrs.get("units")
+        row = row_of(name, None if unit is None else str(unit), levels=True)
+        if "pressure" in at and row is not None and row.wb2 not in ds.data_vars:
+            known[name] = row.wb2
+    return ds.rename({old: new for old, new in known.items() if old != new})
 
 
 def _first(there: set[str], names: tuple[str, ...]) -> str | None:
@@ -87,20 +110,27 @@ def shared_variables(
     """
     ours = [str(name) for name in forecast.data_vars if forecast[name].ndim > 1]
     both = [name for name in ours if name in truth.data_vars]
+    ahead = {"time", LEAD}
+    moving = [name for name in both if ahead & set(forecast[name].dims)]
+    static = [name for name in both if moving and name not in moving]
+    both = [name for name in both if name not in static]
     if not both:
         theirs = ", ".join(map(str, truth.data_vars))
         raise DataError(
             f"{source}: its variables are {', '.join(ours)}, those of the truth {theirs}: none is "
             "in both; rename them in one of the files"
         )
-    return both, _unscored([name for name in ours if name not in both], source)
+    lacking = [name for name in ours if name not in (*both, *static)]
+    told = _unscored(lacking, f"the truth has no {', '.join(lacking)}", source)
+    return both, told + _unscored(
+        static, f"{', '.join(static)}: the same at each start and lead", source
+    )
 
 
-def _unscored(names: list[str], source: str) -> tuple[str, ...]:
-    """What the truth lacks, in words, and a warning that says so."""
+def _unscored(names: list[str], told: str, source: str) -> tuple[str, ...]:
+    """What is not scored and why, in words, and a warning that says so."""
     if not names:
         return ()
-    told = f"the truth has no {', '.join(names)}"
     log.warning("%s: %s: not scored", source, told)
     return (f"{told}: not scored",)
 
@@ -119,12 +149,17 @@ def require_same(
     for channel in channels:
         if channel.level is None or channel.variable in lacking:
             continue
-        levels = store["level"].values.astype(float) if "level" in store.coords else np.zeros(0)
-        if channel.level not in levels:
+        has = "level" in store.coords
+        levels = np.atleast_1d(store["level"].values).astype(float) if has else np.zeros(0)
+        if not np.isclose(levels, channel.level, rtol=1e-6).any():
             there = ", ".join(f"{level:g}" for level in levels)
             fix = f"score against those alone, as `truth.sel(level=[{there}])`"
-            if channel.level in levels / 100:
-                fix = "these are Pa: write them as hPa, as `ds.assign_coords(level=ds.level / 100)`"
+            for who, these, other in (
+                ("these are Pa: say so, as `ds", levels / 100, channel.level),
+                ("those of the truth are Pa: say so, as `truth", levels, channel.level / 100),
+            ):
+                if other in these:
+                    fix = f"{who}['level'].attrs['units'] = 'Pa'`"
             raise DataError(
                 f"{source}: {channel.variable} has no level {channel.level:g}, which the truth "
                 f"has; it has {there or 'none'}: {fix}"
@@ -133,7 +168,8 @@ def require_same(
     if "level" not in store.dims or known == {None}:
         return ()
     levels = store["level"].values.astype(float)
-    return _unscored([f"level {level:g}" for level in levels if level not in known], source)
+    others = [f"level {level:g}" for level in levels if level not in known]
+    return _unscored(others, f"the truth has no {', '.join(others)}", source)
 
 
 def without_foreign_dims(
@@ -152,13 +188,16 @@ def without_foreign_dims(
     """
     store = store.drop_vars([name for name in store.data_vars if name not in known.data_vars])
     for name in map(str, store.data_vars):
+        _require_axes(store, name, dims, source)
         meant = (*dims, "level") if "level" in known[name].dims else dims
         for dim in [str(dim) for dim in store[name].dims if dim not in meant]:
             if store.sizes[dim] > 1:
+                fix = f"of members, `ds.rename({dim}='number')`; else take one"
+                if dim == "level":
+                    fix = "the truth has no levels: take the one that it is of"
                 raise DataError(
                     f"{source}: dim {dim} of {name} has {store.sizes[dim]} items and no meaning "
-                    f"here; of members, `ds.rename({dim}='number')`; else take one, as "
-                    f"`ds.isel({dim}=0)`"
+                    f"here; {fix}, as `ds.isel({dim}=0)`"
                 )
             store = store.assign({name: store[name].isel({dim: 0}, drop=True)})
         if "level" in meant and "level" not in store[name].dims:
@@ -167,6 +206,24 @@ def without_foreign_dims(
                 "truth's, as `truth.sel(level=500, drop=True)`, or name the forecast's `level`"
             )
     return store
+
+
+def _require_axes(store: xr.Dataset, name: str, dims: tuple[str, ...], source: str) -> None:
+    """Refuse a variable that is not there at each start, lead and cell.
+
+    Raises:
+        DataError: Naming the dim, and a variable that has it.
+    """
+    for dim in dims:
+        # An axis of one item may be a coordinate alone.
+        if dim == "number" or dim in store[name].dims or store.sizes.get(dim, 1) == 1:
+            continue
+        others = [str(each) for each in store.data_vars if dim in store[each].dims]
+        whose = f"which {others[0]} has" if others else f"of which there are {store.sizes[dim]}"
+        raise DataError(
+            f"{source}: {name} has no dim {dim}, {whose}, so that one field would be scored many "
+            f"times; score it in a file of its own, or leave it out: `ds.drop_vars('{name}')`"
+        )
 
 
 def conversions(

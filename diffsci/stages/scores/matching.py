@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import cftime
 import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from diffsci.errors import DataError
 from diffsci.evaluation.blocks import Values
@@ -71,14 +72,33 @@ def taken(ds: xr.Dataset, dim: str, wanted: np.ndarray, source: str) -> xr.Datas
             f"which it is, as `ds.expand_dims({dim}=forecast.{dim}[:1].values)`, and take that "
             "alone of the forecast"
         )
-    place = {value: number for number, value in enumerate(ds[dim].values.tolist())}
-    lacking = [value for value in wanted.tolist() if value not in place]
-    if lacking:
+    place = numbers(wanted, ds[dim].values)
+    if (place < 0).any():
         raise DataError(
-            f"{source}: lacks {len(lacking)} of {len(wanted)} items of {dim}; give one that has "
-            "them, or leave them out with `--leads`"
+            f"{source}: lacks {(place < 0).sum()} of {len(wanted)} items of {dim}; give one that "
+            "has them, or leave them out with `--leads`"
         )
-    return ds.isel({dim: cells.span(np.array([place[v] for v in wanted.tolist()]))})
+    return ds.isel({dim: cells.span(place)})
+
+
+def numbers(wanted: np.ndarray, there: np.ndarray) -> Int[np.ndarray, " n"]:
+    """Number of each label among those that are there, by value, whatever type keeps it; or -1.
+
+    Dates and differences may be kept in any unit, numbers in float32.
+    """
+    if len(there) and wanted.dtype.kind == there.dtype.kind and there.dtype.kind in "Mm":
+        unit = f"{there.dtype.kind}8[us]"  # of ns, years from 1678 to 2262 are all there are
+        wanted, there = wanted.astype(unit), there.astype(unit)
+    elif len(there) and {wanted.dtype.kind, there.dtype.kind} in ({"f"}, {"f", "i"}, {"f", "u"}):
+        order = np.argsort(there)
+        at, here = np.asarray(there[order], np.float64), np.asarray(wanted, np.float64)
+        after = np.searchsorted(at, here).clip(max=len(at) - 1)
+        before = (after - 1).clip(min=0)
+        nearest = np.where(np.abs(here - at[before]) <= np.abs(here - at[after]), before, after)
+        near = np.isclose(at[nearest], here, rtol=1e-6, atol=1e-9)
+        return np.asarray(np.where(near, order[nearest], -1), dtype=np.int64)
+    place = {value: number for number, value in enumerate(there.tolist())}
+    return np.array([place.get(value, -1) for value in wanted.tolist()], dtype=np.int64)
 
 
 def shared(stores: Mapping[str, xr.Dataset], case_dim: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -87,7 +107,7 @@ def shared(stores: Mapping[str, xr.Dataset], case_dim: str) -> tuple[np.ndarray,
     shared = np.ones(len(first), dtype=bool)
     told: tuple[str, ...] = ()
     for name, store in stores.items():
-        has = np.isin(first, store[case_dim].values)
+        has = numbers(first, store[case_dim].values) >= 0
         if not has.all():
             told += (f"{(~has).sum()} of {len(first)} cases are not there in {name}",)
             log.warning("%s: %d of %d cases are not there", name, (~has).sum(), len(first))
@@ -106,15 +126,15 @@ def verifying(
     laid_out = case_dim == "sample" or LEAD in known.dims
     rows = np.zeros((len(cases), 1), dtype=np.int64)
     if laid_out:
-        has = np.asarray(np.isin(cases, known[case_dim].values))
+        has = numbers(cases, known[case_dim].values) >= 0
         if lead_dim in first.dims:
-            there = np.isin(first[lead_dim].values, known[lead_dim].values)
+            there = numbers(first[lead_dim].values, known[lead_dim].values) >= 0
             if not there.all():
                 raise DataError(f"the truth lacks {int((~there).sum())} of {len(there)} leads")
     else:
-        place = {stamp: number for number, stamp in enumerate(known["time"].values)}
         valid = _valid(cases, first)
-        rows = np.array([[place.get(stamp, -1) for stamp in line] for line in valid])
+        found = numbers(valid.reshape(-1), known["time"].values)
+        rows = np.asarray(found.reshape(len(valid), -1))
         has = np.asarray((rows >= 0).all(axis=1))
     if not has.any() and case_dim == "sample":
         ours, theirs = (", ".join(map(str, at[:3])) for at in (cases, known["sample"].values))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from diffsci import build, families
-from diffsci.errors import ConfigError, StorageError
+from diffsci.errors import ConfigError, FieldError, StorageError
 from diffsci.evaluation.canvas import Results
 from diffsci.evaluation.cases_file import write_cases
 from diffsci.evaluation.pictured import pictured
@@ -127,12 +127,19 @@ def rows_of(baselines: Sequence[Path]) -> dict[str, Path]:
 
 def _device(word: str) -> str | None:
     """What torch calls it, once it is there; none for numpy."""
-    if Runtime(device=word).device == "cpu":
+    try:
+        Runtime(device=word)
+    except FieldError as error:
+        raise FieldError("--device", error.value, error.expected) from None
+    if word == "cpu":
         return None
     # Imported here: on the CPU scores need no torch, which takes seconds.
     from diffsci.machine import device_name
 
-    found = device_name(word)
+    try:
+        found = device_name(word)
+    except FieldError as error:
+        raise FieldError("--device", error.value, error.expected) from None
     return None if found == "cpu" else found
 
 
@@ -164,10 +171,14 @@ def named(text: str) -> Score:
 def _tell_single(aligned: Aligned, measures: Sequence[Score]) -> None:
     words = [name for one in measures if (name := families.name_of(one)) in _SPREAD]
     for name, values in aligned.forecasts.items():
-        if values.shape[1] == 1 and words:
+        counts = [values.members_of(number) for number in range(len(aligned.channels))]
+        single = [c.name for c, count in zip(aligned.channels, counts, strict=True) if count == 1]
+        if single and words:
+            what = "" if len(single) == len(counts) else f" of {', '.join(single)}"
             log.warning(
-                "%s has one member, which has no spread: its %s are left empty",
+                "%s has one member%s, which has no spread: its %s are left empty",
                 name,
+                what,
                 ", ".join(words),
             )
 
@@ -192,13 +203,16 @@ def _write(out: Path, aligned: Aligned, found: Scores, inputs: Mapping[str, str]
         keys=aligned.keys,
     )
     drawn = figures(out / "figures", pictured(aligned.forecasts, aligned.truth, results), found)
-    cases, members = aligned.forecasts["model"].shape[:2]
+    model = aligned.forecasts["model"]
+    cases = model.shape[0]
+    counts = sorted({model.members_of(number) for number in range(len(aligned.channels))})
+    members = " or ".join([*map(str, counts[:-1]), counted(counts[-1], "member")])
     forecast, truth = (Path(inputs[word]).name for word in ("forecast", "truth"))
     span = " to ".join(dict.fromkeys((aligned.keys[0], aligned.keys[-1])))
     write_report(
         out / "report.html",
         title=f"Scores of {forecast}",
-        summary=f"{counted(members, 'member')} of {counted(cases, 'case')}, {span}, "
+        summary=f"{members} of {counted(cases, 'case')}, {span}, "
         + "; ".join([f"against {truth}", *aligned.left_out])
         + ".",
         scores=found,

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci.errors import DataError
+from diffsci.stages.scores import axis_labels
 
 LEAD = "prediction_timedelta"
 LEADS = (LEAD, "lead_time", "step", "forecast_period", "lead")
@@ -78,15 +79,45 @@ def with_lead_of_valid_times(ds: xr.Dataset, source: str) -> xr.Dataset:
 
 
 def at_valid_times(ds: xr.Dataset) -> xr.Dataset | None:
-    """A truth of one lead, as a selection leaves it, by the time it is for; none without a lead."""
+    """A truth of one lead, as a selection leaves it, by the time it is for; none where it is so.
+
+    Raises:
+        DataError: For a lead without units, or where `time` is neither start nor valid time.
+    """
     name = scalar_lead(ds)
-    if name is None or not is_difference(ds, name) or "time" not in ds.dims:
+    if name is None or name == "time" or "time" not in ds.variables:
         return None
-    lead = ds[name].values
-    if lead == np.timedelta64(0, "h") or ds["time"].dtype.kind != "M":
+    times, lead = ds["time"], axis_labels.difference(ds[name])
+    if times.dtype.kind != "M" or (ds[name].dtype.kind in "iuf" and ds[name].values == 0):
+        return None
+    if lead is None:
+        raise DataError(
+            f"truth: its {name} is {ds[name].values}, and nothing says in what; say it, as "
+            f"`truth['{name}'].attrs['units'] = 'hours'`, or drop it where `time` is the time that "
+            f"values are for: `truth.drop_vars('{name}')`"
+        )
+    if lead == np.timedelta64(0, "h") or _is_valid(ds, times, lead):
         return None
     ds = ds.drop_vars([each for each in (name, "valid_time") if each in ds.variables])
-    return ds.assign_coords(time=ds["time"].values + lead)
+    return ds.assign_coords(time=ds["time"].copy(data=times.values + lead))
+
+
+def _is_valid(ds: xr.Dataset, times: xr.DataArray, lead: np.ndarray) -> bool:
+    """Whether the times of a truth are those that its values are for, as other dates tell."""
+    for name in (*INIT[1:], "valid_time"):
+        if name not in ds.variables or ds[name].dtype.kind != "M":
+            continue
+        if not set(ds[name].dims) <= set(times.dims):
+            continue
+        start, valid = (0 * lead, lead) if name == "valid_time" else (-lead, 0 * lead)
+        for shift, told in ((start, True), (valid, False)):
+            if bool((ds[name] == times + shift).all()):
+                return told
+        raise DataError(
+            f"truth: its `time` and {name} do not lie its lead apart; drop the one that is wrong, "
+            f"as `truth.drop_vars('{name}')`"
+        )
+    return False
 
 
 def of_batches(ds: xr.Dataset, source: str) -> xr.Dataset:

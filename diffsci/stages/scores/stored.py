@@ -68,9 +68,14 @@ class Layout:
                 part = part.isel({self.lead_dim: leads})
             return self._taken(foreign.converted(part, conversions or {}), channel)
 
-        first = ds[self.channels[0].variable]
-        sizes = [first.sizes.get(dim, 1) for dim in (self.case_dim, "number", self.lead_dim)]
-        return Lazy(shape=(*sizes, len(self.channels), *self.grid.sizes), reads=reads)
+        each = [ds[channel.variable] for channel in self.channels]
+        members = tuple(variable.sizes.get("number", 1) for variable in each)
+        cases, leads = (
+            max(variable.sizes.get(dim, 1) for variable in each)
+            for dim in (self.case_dim, self.lead_dim)
+        )
+        shape = (cases, max(members), leads, len(self.channels), *self.grid.sizes)
+        return Lazy(shape=shape, reads=reads, members=members)
 
     def by_valid_time(self, ds: xr.Dataset, rows: np.ndarray) -> Values:
         """A truth by valid time, each of its times read once for a block.

@@ -82,7 +82,7 @@ def run(
     _recorded(folder, loaded)
     failures.require_own(children, folder, allow)
     if not _is_first():
-        _follow_first(loaded, children, folder, allow)
+        _follow_first(children, folder, allow)
         return folder
     # A point that is run alone, by hand or by --jobs, leaves the folder to others beside it.
     with nullcontext() if only else lock(folder, loaded.pipeline.name):
@@ -96,17 +96,16 @@ def _is_first() -> bool:
 
 
 def _follow_first(
-    loaded: config.Loaded,
-    children: Sequence[tuple[Point, config.Loaded]],
-    folder: Path,
-    allow: Sequence[str],
+    children: Sequence[tuple[Point, config.Loaded]], folder: Path, allow: Sequence[str]
 ) -> None:
-    """Train each point with the first process, which alone tells and writes what became of it."""
-    table = SweepTable(folder, loaded, {})
-    for name, error in _in_turn(children, folder, {}, allow):
-        if error is not None:
-            table.failed[name] = error
-    failures.of_end(table.failed, table.points, len(children), folder)
+    """Train each point with the first process, which alone tells and writes what became of it.
+
+    A point that failed is no failure of this process: a launcher would end the first one by it,
+    which has the table to write, and tells what it failed by.
+    """
+    for _, error in _in_turn(children, folder, {}, allow):
+        if error is not None and len(children) == 1:
+            raise error
 
 
 def _run(

@@ -222,7 +222,19 @@ def _line(error: BaseException) -> str:
     return text[:300]
 
 
+_met: dict[tuple[str, ...], tuple[Store, int]] = {}
+"""Stores that this process has met others by, and how often: by address, port and rank."""
+
+
 def meet_others(seconds: float) -> Store:
-    """The store that the environment of `torchrun` names, with its own part of the names."""
-    found = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))
-    return PrefixStore("diffsci", found[0])
+    """The store that the environment of `torchrun` names, with its own part of the names.
+
+    They are those of one meeting. The points of a sweep are met for one after another, the store
+    is the launcher's and stays, and what was said for one point is not of the next.
+    """
+    where = tuple(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "RANK"))
+    store, count = _met.get(where, (None, 0))
+    if store is None:
+        store = next(iter(rendezvous("env://", timeout=timedelta(seconds=seconds))))[0]
+    _met[where] = (store, count + 1)
+    return PrefixStore(f"diffsci/{count}", store)

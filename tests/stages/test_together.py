@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from diffsci.stages.sweep_status import status_of_sweep
 from tests import tiny_runs
+from tests.test_points import swept
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -187,3 +189,29 @@ def test_torchrun_starts_it(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == f"{tmp_path / 'run'}\n"
     assert tiny_runs.record(tmp_path / "run")["processes"] == 2
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_points_of_a_sweep_one_after_another(tmp_path):
+    """Each as two processes train it alone; the first of them alone writes what is of the sweep."""
+    file = swept(tmp_path, "sweep: {seed: [3, 4]}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    command += ["diffsci", "run", str(file), "evaluate=null", "--out"]
+    paths = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "DIFFSCI_RANK_TIMEOUT": "60"}
+
+    def run(*words):
+        done = subprocess.run(
+            [*command, *words],
+            env=os.environ | paths,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    run(str(tmp_path / "all"))
+    run(str(tmp_path / "one"), "--point", "seed-4")
+    assert status_of_sweep(tmp_path / "all").status == "done"
+    made = [tiny_runs.numbers(tmp_path / where / "seed-4") for where in ("all", "one")]
+    assert made[0] == made[1]

@@ -8,7 +8,7 @@ import torch
 
 from diffsci.errors import ConfigError, FieldError
 from diffsci.stopping import Stopped
-from diffsci.training import distributed
+from diffsci.training import company, distributed
 from diffsci.training.company import RankError, cause_of
 from diffsci.training.distributed import Ranks, check_batch, from_environment
 from tests.training._rank import all_ways, trained
@@ -149,3 +149,20 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         FieldError, match="batch_size: got 7, expected a multiple of the 2 processes"
     ):
         check_batch(7, Ranks(world=2))
+
+
+def test_what_was_said_at_one_meeting_is_not_heard_at_the_next(monkeypatch):
+    """The points of a sweep are met for one after another; torchrun's store outlives each."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(company, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
+    monkeypatch.setattr(company, "_met", {})
+
+    def met(rank):
+        monkeypatch.setenv("RANK", str(rank))
+        return company.meet_others(1.0)
+
+    for point in ("first", "second"):
+        one, two = met(0), met(1)
+        assert not two.check(["word/train"])
+        one.set("word/train", point)
+        assert two.get("word/train") == point.encode()

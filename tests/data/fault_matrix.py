@@ -288,6 +288,30 @@ def wandering_places(ds, random):
     return flat.assign({name: (("time", "j", "i"), values) for name, values in where.items()})
 
 
+def as_matrices(ds, dims):
+    """One trajectory with its axes as MATLAB has them: a row of times, a column of places."""
+    column = {
+        "x": (("a", "b"), ds["x"].values[:, None]),
+        "t": (("b", "c"), ds["time"].values[None]),
+    }
+    return xr.Dataset({**column, "u": (dims, ds["u"].values[0])})
+
+
+def square(ds, random):
+    return as_matrices(ds, ("c", "n1")).assign(
+        u=(("c", "n1", "n2"), random.normal(size=(6, 16, 16)))
+    )
+
+
+def swath(ds, random):
+    seconds = ("j", np.sort(random.uniform(0, 90, 7)), {"units": "seconds since 2010-01-01"})
+    return curved(ds.isel(time=0, drop=True), random).assign(time=seconds)
+
+
+def digits(random):
+    return 19_900_101.0 + np.arange(8) + random.integers(20)
+
+
 FAULTS = {
     "a NaN that nothing declares": ("nan", ways(spot(np.nan))),
     "an infinity": ("nan", ways(spot(np.inf))),
@@ -362,6 +386,9 @@ FAULTS = {
     "a value outside the file's valid range": ("nan", ways(beyond)),
     "winds that nothing marks, on a globe": ("vector", ways(wind, makers.global_weather)),
     "a globe that lacks a column": ("seam", ways(lambda ds, r: ds.isel(longitude=np.arange(12) != r.integers(12)), makers.global_weather)),
+    "an axis that may count either of two dims": ("axis-ambiguous", ways(square, makers.pde)),
+    "a swath of a satellite": ("axis-missing", ways(swath)),
+    "dates as digits that float32 has rounded": ("unreadable", ways(lambda ds, r: ds.assign_coords(time=("time", digits(r).astype("f4"), {"units": "day as %Y%m%d.%f"})))),
 }  # fmt: skip
 """Name -> the code it must be told by, and what writes it: (folder, seed) -> what to check."""
 
@@ -422,7 +449,10 @@ CLEAN = {
     "calendar months": ways(months),
     "dates as texts": ways(lambda ds, r: ds.assign_coords(time=[f"2001-02-0{n}_06:00:00" for n in range(1, 9)])),
     "dates as digits": ways(lambda ds, r: ds.assign_coords(time=("time", 20010201.25 + np.arange(8), {"units": "day as %Y%m%d.%f"}))),
+    "months as digits": ways(lambda ds, r: ds.assign_coords(time=("time", 199001.5 + np.arange(8), {"units": "month as %Y%m.%f"}))),
     "a simulation that was converted": ways(converted, makers.pde),
+    "axes that are rows and columns": ways(lambda ds, r: as_matrices(ds, ("c", "a")), makers.pde),
+    "axes that are rows and columns of other dims": ways(lambda ds, r: as_matrices(ds, ("m", "n1")), makers.pde),
     "pressures in Pa": ways(levels([85000.0, 50000.0], units="Pa")),
     "heights": ways(levels([2.0, 10.0], units="m", standard_name="height")),
     "land, declared": ways(land, text=WEATHER + T2M.replace("MORE", "missing: static")),

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int
 
+from diffsci.data.canonical import times as stamps
 from diffsci.errors import DataError
 from diffsci.stages.scores import axis_labels, cells
 from diffsci.stages.scores.starts import INIT, LEAD, LEADS, is_difference, scalar_lead
@@ -41,8 +42,8 @@ def by_start(ds: xr.Dataset, source: str) -> tuple[xr.Dataset, tuple[str, ...]]:
         return ds, ()
     lead = next((name for name in LEADS if name in dims), None)
     name = _reference(ds, valid, lead)
+    _require_plain(ds, valid, lead, source)
     if _kind(ds, valid) != "M":
-        _require_plain(ds, valid, lead, source)
         return ds, ()
     if lead and lead not in ds.variables:
         return ds, ()
@@ -59,14 +60,19 @@ def by_start(ds: xr.Dataset, source: str) -> tuple[xr.Dataset, tuple[str, ...]]:
 
 
 def _kind(ds: xr.Dataset, name: str) -> str:
-    return ds[name].dtype.kind if name in ds.variables else ""
+    """`M` of dates of any calendar, `m` of differences; empty where there is no such variable."""
+    if name not in ds.variables:
+        return ""
+    label = ds[name]
+    dated = label.dtype.kind == "O" and stamps.is_dates(label.values.reshape(-1)[:1])
+    return "M" if dated else label.dtype.kind
 
 
 def _require_plain(ds: xr.Dataset, valid: str, lead: str | None, source: str) -> None:
     """Refuse dates of other calendars whose starts lie along the valid times and leads."""
     both = {valid, lead}
     named = [each for each in INIT if each in ds.variables and set(ds[each].dims) == both]
-    if lead and named and _kind(ds, valid) == "O":
+    if lead and named and ds[valid].dtype.kind == "O":
         raise DataError(
             f"{source}: is laid out by valid time, {named[0]} says the starts, and its dates are "
             "of another calendar than the standard one; lay it out by start and lead, or convert "
@@ -87,7 +93,7 @@ def _starts(
 ) -> xr.DataArray | None:
     """Start of each valid time [and lead]; none where the valid times are starts themselves."""
     times = ds[valid]
-    ahead = times - ds[lead] if lead else None
+    ahead = _moved(times, ds[lead], -1) if lead else None
     if name is not None:
         starts = ds[name] if ahead is None else ds[name].broadcast_like(ahead)
         starts = starts.broadcast_like(times)
@@ -104,7 +110,9 @@ def _starts(
         return starts
     if ahead is None:
         period = ds[_PERIOD] if _kind(ds, _PERIOD) == "m" else None
-        return times - period if period is not None and period.dims == (valid,) else None
+        if period is None or period.dims != (valid,):
+            return None
+        return _moved(times, ds[_PERIOD], -1)
     if valid == _VALID:
         return ahead
     known = ds[_VALID] if _kind(ds, _VALID) == "M" else None
@@ -116,7 +124,7 @@ def _starts(
                 source,
             )
         return None
-    if bool((known == times + ds[lead]).all()):
+    if bool((known == _moved(times, ds[str(lead)])).all()):
         return None
     if bool((known == times).all()):
         return ahead
@@ -129,7 +137,20 @@ def _starts(
 def _is_start(ds: xr.Dataset, valid: str, lead: str | None, name: str) -> bool:
     """Whether `valid_time` says that times are starts, whatever else a file calls a start."""
     known = ds[_VALID] if valid != _VALID and _kind(ds, _VALID) == "M" else None
-    return known is not None and lead is not None and bool((known == ds[valid] + ds[lead]).all())
+    if known is None or lead is None:
+        return False
+    return bool((known == _moved(ds[valid], ds[lead])).all())
+
+
+def _moved(times: xr.DataArray, lead: xr.DataArray, sign: int = 1) -> xr.DataArray:
+    """Times a lead later, or before; dates of other calendars take Python's differences."""
+
+    def by(at: np.ndarray, span: np.ndarray) -> np.ndarray:
+        ours = span.astype("m8[us]").astype(object) if at.dtype.kind == "O" else span
+        return np.asarray(at + sign * ours)
+
+    found: xr.DataArray = xr.apply_ufunc(by, times, lead)
+    return found
 
 
 def _laid_out(
@@ -139,7 +160,8 @@ def _laid_out(
     order = (valid,) if lead is None else (valid, lead)
     begun = starts.transpose(*order).values
     ahead = (ds[valid] - starts).transpose(*order).values
-    rows, steps = np.unique(begun[~np.isnat(begun)]), np.unique(ahead[~np.isnat(ahead)])
+    known = starts.transpose(*order).notnull().values
+    rows, steps = np.unique(begun[known]), np.unique(ahead[known])
     if not len(rows) or (steps < np.timedelta64(0)).any():
         raise DataError(
             f"{source}: a start is after the time that it is for, {valid}; correct one of the two"
@@ -154,7 +176,8 @@ def _laid_out(
             f"{', '.join(hours(step) for step in steps[:3])} between start and {valid}; drop the "
             f"one that is wrong, as `ds.drop_vars('{single}')`"
         )
-    place = _places(begun, ahead, rows, steps, source)
+    there = np.argwhere(known)
+    place = _places(there, (begun[known], ahead[known]), (rows, steps), source)
     whole = np.asarray((place >= 0).all(axis=1))
     if not whole.any():
         raise DataError(
@@ -178,17 +201,24 @@ def hours(lead: np.timedelta64) -> str:
 
 
 def _places(
-    begun: np.ndarray, ahead: np.ndarray, rows: np.ndarray, steps: np.ndarray, source: str
+    there: Int[np.ndarray, "field axis"],
+    at: tuple[np.ndarray, np.ndarray],
+    labels: tuple[np.ndarray, np.ndarray],
+    source: str,
 ) -> Int[np.ndarray, "start lead"]:
     """Number of the valid time of each start and lead; -1 where there is none.
+
+    Args:
+        there: Number of the valid time, and of the lead, of each field.
+        at: Its start and lead.
+        labels: All starts and leads.
+        source: For messages.
 
     Raises:
         DataError: Where one is there twice.
     """
-    place = np.full((len(rows), len(steps)), -1)
-    there = np.argwhere(~np.isnat(begun))
-    at = begun[tuple(there.T)], ahead[tuple(there.T)]
-    row, step = np.searchsorted(rows, at[0]), np.searchsorted(steps, at[1])
+    place = np.full((len(labels[0]), len(labels[1])), -1)
+    row, step = (np.searchsorted(all_of, each) for all_of, each in zip(labels, at, strict=True))
     if len(set(zip(row.tolist(), step.tolist(), strict=True))) < len(row):
         raise DataError(
             f"{source}: one start is there more than once at one lead, and would count so; keep "

@@ -225,6 +225,14 @@ def test_what_is_exported_scores_as_before(tmp_path, layout):
     require_right(export(tmp_path / "made.zarr", layout), TRUE)
 
 
+def test_a_start_of_another_calendar_has_its_leads():
+    made = of_cf(MADE, 1).convert_calendar("noleap", use_cftime=True)
+    start = TRUE.convert_calendar("noleap", use_cftime=True)
+    made = made.assign_coords(forecast_reference_time=start.time.values[5])
+    require_right(made, start, count=1)
+    require_right(made.drop_vars("forecast_reference_time"), start, count=1)
+
+
 def test_starts_without_some_leads_are_left_out_and_told():
     starts = np.arange(20)
     dense = by_valid_time(forecast(TRUE, starts)).drop_vars("forecast_reference_time")

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from diffsci.data.fields import Channel
 from diffsci.grid import Grid
@@ -51,6 +51,10 @@ STYLE: dict[Any, Any] = {
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+_DECADES = 3.5
+"""Of an axis whose ticks are written as plain numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +93,11 @@ class Results:
         return self.forecasts["model"]
 
     def key(self, case: int) -> str:
-        """Name of a case, midnight left away."""
-        return self.keys[case].removesuffix("T00:00:00") if self.keys else f"case {case}"
+        """Name of a case, midnight and whole minutes left away."""
+        if not self.keys:
+            return f"case {case}"
+        key = self.keys[case].removesuffix("T00:00:00")
+        return key.removesuffix(":00") if "T" in key else key
 
 
 def figure(width: float, height: float) -> Figure:
@@ -156,9 +163,12 @@ def edges(values: Sequence[float]) -> np.ndarray:
     return np.concatenate([[2 * points[0] - middle[0]], middle, [2 * points[-1] - middle[-1]]])
 
 
-def legend_below(made: Figure, axes: Axes) -> None:
-    """One legend for the whole figure, under it."""
-    handles, names = axes.get_legend_handles_labels()
+def legend_below(made: Figure, *panels: Axes) -> None:
+    """One legend for the whole figure, under it, of what any of these panels has."""
+    both = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    found = dict(reversed([(name, handle) for handle, name in both]))
+    names = list(dict.fromkeys(name for _, name in both))
+    handles = [found[name] for name in names]
     for columns in range(min(len(names), 4), 0, -1):
         legend = made.legend(handles, names, loc="outside lower center", ncols=columns)
         if columns == 1 or legend.get_window_extent().width <= made.bbox.width:
@@ -167,12 +177,21 @@ def legend_below(made: Figure, axes: Axes) -> None:
 
 
 def plain_ticks(axes: Axes) -> None:
-    """On axes that are logarithmic, 0.5, 1, 2, 5, 10 instead of powers of ten."""
+    """On axes that are logarithmic: 0.5, 1, 2, 5, 10 as far as they fit, else powers of ten."""
     for axis, scale in ((axes.xaxis, axes.get_xscale()), (axes.yaxis, axes.get_yscale())):
-        if scale == "log":
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(NullFormatter())
+        if scale != "log":
+            continue
+        low, high = axis.get_view_interval()
+        decades = float(np.log10(high / low))
+        if decades > _DECADES:
+            continue
+        if decades < 0.7:
+            axis.set_major_locator(MaxNLocator(6))
+        else:
+            subs = (1.0, 2.0, 5.0) if decades > 1.2 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+            axis.set_major_locator(LogLocator(subs=subs, numticks=99))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def spread_cases(count: int, wanted: int) -> list[int]:

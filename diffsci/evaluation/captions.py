@@ -7,7 +7,7 @@ CAPTIONS = {
         "<b>Samples.</b> What is real and what was sampled share one range, to be compared "
         "by eye. A good sample looks real, only not like this truth in its details. Where an "
         "ensemble answers to one truth, its mean is smoother than either, and its spread is large "
-        "where the members disagree."
+        "where the members disagree. White is what was not given, or is not scored."
     ),
     "scores_by_lead.png": (
         "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "
@@ -27,7 +27,8 @@ CAPTIONS = {
     "spectra.png": (
         "<b>Spectra.</b> Power of single members against that of the truth at each scale; "
         "below, their ratio. Less than 1 at high wavenumbers means blurred members, more means "
-        "noise. The mean is removed and a Hann window applied along axes that are not periodic."
+        "noise; what is a thousand times off is cut. The mean is removed and a Hann window applied "
+        "along axes that are not periodic."
     ),
     "reliability.png": (
         "<b>Reliability.</b> How often the event, a value above the threshold, came true where it "

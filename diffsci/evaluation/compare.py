@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import xarray as xr
-import yaml
-from matplotlib import rc_context
 
 from diffsci.errors import ConfigError, StorageError
-from diffsci.evaluation import canvas, paired, unlike
+from diffsci.evaluation import unlike, verdicts
 from diffsci.evaluation.cases_file import read_cases
-from diffsci.evaluation.compared_run import Run
+from diffsci.evaluation.compared_curves import by_lead
+from diffsci.evaluation.compared_run import Run, labels, read_run
 from diffsci.evaluation.cost_and_skill import worth
-from diffsci.evaluation.curves import BY_LEAD
 from diffsci.evaluation.members import comparable
 from diffsci.evaluation.page import (
     best_of,
     broken,
+    coded,
     folded,
     goal_of,
     goal_words,
@@ -32,14 +30,12 @@ from diffsci.evaluation.page import (
     table,
     value_cell,
 )
+from diffsci.evaluation.paired import Barred
 from diffsci.evaluation.plots import NAMES
-from diffsci.evaluation.rows import read_rows
+from diffsci.evaluation.terms import Terms, notes, refused, terms
 from diffsci.files import write_text
 
 log = logging.getLogger(__name__)
-
-PARTS = ("scores.csv", "config.yaml", "run.json")
-"""Files that make a folder a run that can be compared."""
 
 
 def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -57,66 +53,98 @@ def compare(runs: Sequence[Path], out: Path | None = None) -> Path:
         raise ConfigError(f"compare: {twice} is given twice; give each run once")
     out = Path("compare.html") if out is None else out
     _require_own(out)
-    read = [_read(Path(folder), label) for folder, label in zip(runs, _labels(runs), strict=True)]
+    read = [read_run(Path(folder), label) for folder, label in zip(runs, labels(runs), strict=True)]
     title = "Comparison of " + ", ".join(run.label for run in read)
-    differ, warnings = unlike.tests_differ(read), list(unlike.warnings(read))
-    for what, each, advice in warnings:
-        log.warning("%s %s. %s", what, each, advice)
+    found = terms(read)
     body = [f"<h1>{escape(title)}</h1>"]
-    body += [
-        f'<p class="note"><b>{escape(what)}</b> {escape(each)}. {escape(advice)}</p>'
-        for what, each, advice in warnings
-    ]
-    body += _verdicts(read)
-    body.append("<h2>Scores of the models</h2>")
-    body.append(
-        f'<p class="soft">Over all leads and cases, with the {_confidence(read)} interval of each '
-        "run in brackets (<code>evaluate.confidence</code>). "
-        + (
-            "No value is starred: the test sets differ, and only the verdicts above are of the "
-            "cases that both runs have.</p>"
-            if differ
-            else "The best value of a line is bold and starred, where all compare: of as many "
-            "members, or by a score that is fair, of two and more; where intervals overlap, the "
-            "order may be chance.</p>"
-        )
-    )
-    body.append(_scores(read, "model", not differ))
-    for name in dict.fromkeys(row.forecast for run in read for row in run.rows):
-        if name != "model":
-            body.append(folded(f"Scores of the baseline {name}", _scores(read, name, not differ)))
-    body += ["<h2>What differs in the pipeline files</h2>", _differences(read), *_curves(read)]
-    body += worth(read)
+    for what, each, advice in (*unlike.warnings(read), *notes(found)):
+        advice = advice.rstrip(".")
+        log.warning("%s %s. %s", what, each, advice)
+        told = f"{coded(each)}. {coded(advice)}."
+        body.append(f'<p class="note"><b>{escape(what)}</b> {told}</p>')
+    body += _verdicts(found)
+    body += _tables(found)
+    body += ["<h2>What differs in the pipeline files</h2>", _differences(read)]
+    units = {run.lead_unit for run in read if run.leads}
+    if len(units) == 1:
+        body += by_lead(found, units.pop())
+    body += worth(found)
     body.append("<h2>Pictures</h2>")
     body.append(
         '<p class="soft">Each of the test cases of its own run: these differ, and so do the '
         "pictures, whatever the models.</p>"
-        if differ
+        if unlike.tests_differ(read)
         else '<p class="soft">Of the same cases, and of the members of the same numbers: a '
-        "difference between two of them is one of the models, not of what was drawn.</p>"
+        "difference between two of them is one of the models, not of what was drawn. Colours of "
+        "the spread have a range of each run: read its bar.</p>"
     )
     body += _pictures(read)
     write_text(out, page(title, body, wide=True))
     return out
 
 
-def _verdicts(runs: Sequence[Run]) -> Iterator[str]:
+def _tables(found: Sequence[Terms]) -> Iterator[str]:
+    """Values of the models, then those of each baseline, folded."""
+    runs = [of.run for of in found]
+    alike = not unlike.tests_differ(runs) and not unlike.leads_differ(runs)
+    yield "<h2>Scores of the models</h2>"
+    yield (
+        f'<p class="soft">Over all leads and cases, with the {_confidence(runs)} interval of each '
+        "run in brackets (<code>evaluate.confidence</code>). "
+        + (
+            "The best value of a line is bold and starred, where all compare: of as many "
+            "members, or by a score that is fair, of two and more; where intervals overlap, the "
+            "order may be chance.</p>"
+            if alike
+            else f"No value is starred: the {'test sets' if unlike.tests_differ(runs) else 'leads'}"
+            " differ, and only the verdicts above are of what both runs have.</p>"
+        )
+    )
+    yield _scores(found, "model", alike)
+    for name in dict.fromkeys(row.forecast for run in runs for row in run.rows):
+        if name != "model":
+            yield folded(f"Scores of the baseline {name}", _scores(found, name, alike))
+
+
+def _verdicts(found: Sequence[Terms]) -> Iterator[str]:
     """Each run against the first, on the cases that both have."""
-    units = {str(run.record.get("lead_unit", "")) for run in runs} - {"1"}
-    cases = {run.label: _cases(run) for run in runs}
-    of = {(row.variable, row.score): row.unit for run in runs for row in run.rows}
-    named = {key: word for key, word in of.items() if word != "1"}
-    yield from paired.judged(cases, ", ".join(sorted(units)), named)
+    first = found[0]
+    cases = {of.run.label: _cases(of) for of in found}
+    units = {(row.variable, row.score): row.unit for of in found[::-1] for row in of.run.rows}
+    barred = {of.run.label: _barred(first, of) for of in found[1:]}
+    named = {key: word for key, word in units.items() if word != "1"}
+    lead_unit = next((of.run.lead_unit for of in found if of.run.leads), "")
+    yield from verdicts.judged(cases, lead_unit, named, barred)
 
 
-def _cases(run: Run) -> xr.Dataset | None:
+def _barred(first: Terms, other: Terms) -> Barred:
+    """What has no verdict, and why: at a lead, or of all leads and so at none."""
+    found: dict[tuple[str, str, float | None], str] = {}
+    for of in (first, other):
+        for row in of.run.rows:
+            if row.forecast == "model" and math.isnan(row.value):
+                why = f"scores.csv of {of.run.label} has no value"
+                found[row.variable, row.score, row.lead] = why
+    for (variable, score), why in refused(first, other).items():
+        found[variable, score, None] = why
+    ours, theirs = first.run, other.run
+    if ours.leads and theirs.leads and ours.lead_unit != theirs.lead_unit:
+        units = (f"{run.label} has leads in {run.lead_unit or 'no unit'}" for run in (ours, theirs))
+        why = ", ".join(units)
+        found |= {(row.variable, row.score, None): why for row in theirs.rows}
+    return found
+
+
+def _cases(of: Terms) -> xr.Dataset | None:
     """Its `cases.nc`; those of earlier versions do not say how many members there were."""
-    found = read_cases(run.folder)
-    if found is None or "members" in found.coords:
-        return found
-    members = {row.forecast: row.members for row in run.rows}
-    counts = [members.get(str(name), 1) for name in found["forecast"].values]
-    return found.assign_coords(members=("forecast", counts))
+    found = read_cases(of.run.folder)
+    if found is None:
+        return None
+    if "members" not in found.coords:
+        members = {row.forecast: row.members for row in of.run.rows}
+        counts = [members.get(str(name), 1) for name in found["forecast"].values]
+        found = found.assign_coords(members=("forecast", counts))
+    return of.scaled(found)
 
 
 def _require_own(out: Path) -> None:
@@ -131,94 +159,42 @@ def _require_own(out: Path) -> None:
             )
 
 
-def _labels(runs: Sequence[Path]) -> list[str]:
-    """The folder's name, with those above it where two are called the same."""
-    resolved = [Path(folder).resolve() for folder in runs]
-    depth = 1
-    while True:
-        labels = [str(Path(*path.parts[-depth:])) for path in resolved]
-        if len(set(labels)) == len(labels) or depth > max(len(path.parts) for path in resolved):
-            return labels
-        depth += 1
-
-
-def _read(folder: Path, label: str) -> Run:
-    if not folder.is_dir():
-        raise StorageError(f"{folder}: there is no such folder; give the folder of a run")
-    missing = [name for name in PARTS if not (folder / name).is_file()]
-    if (folder / "scores.csv").is_file() and not (folder / "run.json").is_file():
-        raise StorageError(
-            f"{folder}: is a folder of `diffsci score`, not a run, which has run.json; `diffsci "
-            "score FORECAST --truth PATH --baseline OTHER` lays forecasts side by side"
-        )
-    if missing:
-        raise StorageError(
-            f"{folder}: not a run with scores, {', '.join(missing)} is missing; "
-            "finish it with `diffsci run` on its pipeline file, with an `evaluate` section"
-        )
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise StorageError(
-            f"{folder}: config.yaml or run.json cannot be read ({str(error).splitlines()[0]})"
-        ) from error
-    return Run(
-        label=label,
-        folder=folder,
-        rows=read_rows(folder / "scores.csv"),
-        config=dict(_flat(config if isinstance(config, dict) else {})),
-        record=record if isinstance(record, dict) else {},
-    )
-
-
-def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            # Members of a family by their words, so that only what differs of one is told.
-            value = {_word(item, place): item for place, item in enumerate(value)}
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", json.dumps(value, default=str)
-
-
-def _word(item: object, place: int) -> str:
-    word = item.get("use") if isinstance(item, Mapping) else item
-    return word if isinstance(word, str) else str(place)
-
-
 def _confidence(runs: Sequence[Run]) -> str:
     """Of the runs' own intervals."""
     found = dict.fromkeys(run.config.get("evaluate.confidence", "0.9") for run in runs)
     return " or ".join(f"{100 * float(share):g} %" for share in found)
 
 
-def _scores(runs: Sequence[Run], forecast: str, alike: bool) -> str:
-    """One line a variable and score, one column a run; the best starred where cases are alike."""
+def _scores(found: Sequence[Terms], forecast: str, alike: bool) -> str:
+    """One line a variable, score and its terms, one column a run; the best starred where alike."""
     lines = []
     wanted = dict.fromkeys(
-        (row.variable, row.score) for run in runs for row in run.rows if row.forecast == forecast
+        (row.variable, row.score, of.told(row.variable, row.score))
+        for of in found
+        for row in of.run.rows
+        if row.forecast == forecast
     )
-    for variable, score in wanted:
-        rows = [run.find(forecast, variable, score) for run in runs]
+    # A line for each of its terms, the lines of one score below each other.
+    order = {place[:2]: number for number, place in reversed(list(enumerate(wanted)))}
+    for variable, score, told in sorted(wanted, key=lambda place: order[place[:2]]):
+        rows = [
+            of.run.find(forecast, variable, score) if of.told(variable, score) == told else None
+            for of in found
+        ]
         goal = goal_of(score)
-        best = best_of(rows, goal)
         units = {row.unit for row in rows if row}
-        like = alike and comparable(score, (row.members for row in rows if row))
+        best = best_of(rows, goal) if alike else set()
+        like = comparable(score, (row.members for row in rows if row))
+        hint = f'<span class="interval">{escape(told)}</span>' if told else ""
         lines.append(
             [
                 broken(variable),
-                f'<b>{broken(score)}</b> <span class="interval">{goal_words(goal)}</span>',
+                f'<b>{broken(score)}</b>{hint} <span class="interval">{goal_words(goal)}</span>',
                 escape(", ".join(sorted(units - {"1"}))),
-                # Values in different units have no best, nor what more members make better.
-                *(
-                    value_cell(row, like and len(units) == 1 and at in best)
-                    for at, row in enumerate(rows)
-                ),
+                *(value_cell(row, like and at in best) for at, row in enumerate(rows)),
             ]
         )
-    return table(["variable", "score", "unit", *(run.label for run in runs)], lines)
+    return table(["variable", "score", "unit", *(of.run.label for of in found)], lines)
 
 
 def _differences(runs: Sequence[Run]) -> str:
@@ -230,51 +206,18 @@ def _differences(runs: Sequence[Run]) -> str:
         if any(other.startswith(f"{key}.") for other in keys):
             continue  # A section that some have: its keys are told.
         if len(set(values)) > 1:
-            cells = ["–" if value is None else escape(value) for value in values]
-            lines.append([f"<code>{escape(key)}</code>", *cells])
+            cells = ["–" if value is None else escape(_plain(value)) for value in values]
+            lines.append([f"<code>{broken(key)}</code>", *cells])
     if not lines:
         return "<p>Nothing: the pipeline files are the same.</p>"
     return table(["key", *(run.label for run in runs)], lines)
 
 
-def _curves(runs: Sequence[Run]) -> Iterator[str]:
-    """Scores of all models against lead in one picture; nothing without leads."""
-    rows = [row for run in runs for row in run.rows if row.forecast == "model"]
-    rows = [row for row in rows if row.lead is not None and row.score in BY_LEAD]
-    variables = list(dict.fromkeys(row.variable for row in rows))[:6]
-    words = [word for word in BY_LEAD if any(row.score == word for row in rows)]
-    leads = sorted({row.lead for row in rows if row.lead is not None})
-    if len(leads) < 2:
-        return
-    units = {str(run.record.get("lead_unit", "")) for run in runs}
-    lead_words = canvas.with_unit("lead", units.pop() if len(units) == 1 else "")
-    with rc_context(canvas.STYLE), TemporaryDirectory() as folder:
-        made = canvas.figure(3.9 * len(words), 2.9 * len(variables) + 0.5)
-        panels = made.subplots(len(variables), len(words), squeeze=False)
-        for variable, line in zip(variables, panels, strict=True):
-            for word, axes in zip(words, line, strict=True):
-                unit = ""
-                for index, run in enumerate(runs):
-                    asked = [run.find("model", variable, word, at) for at in leads]
-                    found = [row for row in asked if row is not None]
-                    lead = [float(row.lead or 0) for row in found]
-                    unit = found[0].unit if found else unit
-                    low, high = [row.low for row in found], [row.high for row in found]
-                    shade = canvas.colour(index)
-                    axes.fill_between(lead, low, high, color=shade, alpha=0.15, linewidth=0)
-                    look = canvas.line(index, len(found))
-                    axes.plot(lead, [row.value for row in found], label=run.label, **look)
-                if goal_of(word) == "1":
-                    axes.axhline(1, color=canvas.FAINT, linewidth=1, zorder=1)
-                axes.set_title(variable.replace("_", " "), loc="left")
-                axes.set_ylabel(canvas.with_unit(canvas.score_words(word), unit))
-                axes.set_xlabel(lead_words)
-                axes.grid(True)
-        canvas.legend_below(made, panels[0, 0])
-        path = canvas.save(made, Path(folder) / "scores_by_lead.png")
-        caption = "Models of all runs; bands are the intervals of each run, not of differences."
-        yield "<h2>Scores by lead</h2>"
-        yield picture(path, caption, "scores by lead of all runs")
+def _plain(value: str) -> str:
+    """A value of the file; a word without its quotes."""
+    word = value[1:-1]
+    is_word = value == f'"{word}"' and word not in ("", "null", "true", "false")
+    return word if is_word else value
 
 
 def _pictures(runs: Sequence[Run]) -> Iterator[str]:

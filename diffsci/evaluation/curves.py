@@ -26,6 +26,9 @@ from diffsci.evaluation.table import Scores
 from diffsci.families import name_of
 
 BY_LEAD = ("crps", "rmse", "spread_skill")
+_RATIO = 1000.0
+"""Of powers: what is further from the truth leaves the panel."""
+
 _SHOWN = 6
 """Channels drawn in one figure; the rest is in the table."""
 
@@ -153,15 +156,22 @@ def spectra(results: Results, scores: Scores) -> Figure | None:
                 above.plot(waves, truth[seen], color=TRUTH, linewidth=2.6, label="truth", zorder=2)
             above.plot(waves, members[seen], label=name, **line(index, len(waves)))
             below.plot(waves, members[seen] / truth[seen], **line(index, len(waves)))
+            floor = truth[seen].min() / 100
         unit = results.channels[channel].unit
-        squared = "power" if unit in ("", "1") else f"power ({unit}²)"
+        plain = f"({unit}²)" if unit.isalpha() else f"(({unit})²)"
+        squared = "power" if unit in ("", "1") else f"power {plain}"
         above.set(xscale="log", yscale="log", ylabel=squared if channel == 0 else "")
         above.set_title(results.channels[channel].name.replace("_", " "), loc="left")
+        # Nor those that a coarse solver does not have at all.
+        above.set_ylim(bottom=max(above.get_ylim()[0], floor))
         below.axhline(1, color=TRUTH, linewidth=1)
         below.set(xlabel="wavenumber (waves across the longest side)")
         below.set_ylabel("members / truth" if channel == 0 else "")
         if below.get_ylim()[0] < 0.3 or below.get_ylim()[1] > 3:
             below.set_yscale("log")
+            low, high = below.get_ylim()
+            below.set_ylim(max(low, 1 / _RATIO), min(high, _RATIO))
+        plain_ticks(above)
         plain_ticks(below)
         above.grid(True)
         below.grid(True)
@@ -174,7 +184,8 @@ def member_spread(results: Results) -> Figure | None:
     names = [name for name, values in results.forecasts.items() if values.shape[1] > 1]
     if not names:
         return None
-    made, panels = _panels(results, 1, 4.2)
+    # Square panels: beside each other they are as high as each is wide.
+    made, panels = _panels(results, 1, 4.2 if len(results.channels) == 1 else 4.7)
     for channel, axes in enumerate(panels[0]):
         top = 0.0
         for index, name in enumerate(results.forecasts):

@@ -39,6 +39,7 @@ th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
 td.number, td .soft { white-space: nowrap; }
+td.words { min-width: 15rem; }
 td.best { font-weight: 700; }
 td.best .value::after { content: " \\2605"; color: var(--accent); }
 .interval { display: block; color: var(--soft); font-size: .85em; font-weight: 400; }
@@ -120,8 +121,14 @@ def folded(title: str, content: str) -> str:
 
 
 def broken(name: str) -> str:
-    """A name as HTML, which a narrow column breaks behind its underscores alone."""
-    return escape(name).replace("_", "_<wbr>")
+    """A name as HTML, which a narrow column breaks behind its underscores and dots alone."""
+    return escape(name).replace("_", "_<wbr>").replace(".", ".<wbr>")
+
+
+def coded(text: str) -> str:
+    """A sentence as HTML, with `commands` between back ticks set as such."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
 
 
 def number(value: float) -> str:
@@ -151,7 +158,7 @@ def goal_of(score: str) -> str:
 
 
 def best_of(rows: Sequence[Row | None], goal: str) -> set[int]:
-    """Places of the best values; empty where fewer than two are defined."""
+    """Places of the best values; empty where fewer than two are defined, or all are the same."""
     known = [
         (place, row.value) for place, row in enumerate(rows) if row and math.isfinite(row.value)
     ]
@@ -162,6 +169,8 @@ def best_of(rows: Sequence[Row | None], goal: str) -> set[int]:
     else:
         cost = {place: abs(value - float(goal)) for place, value in known}
     least = min(cost.values())
+    if max(cost.values()) == least:
+        return set()
     return {place for place, found in cost.items() if found == least}
 
 

@@ -27,7 +27,9 @@ from diffsci.evaluation.page import (
     value_cell,
 )
 from diffsci.evaluation.rows import CONSTRAINT, Row, by_place, conformal_level
+from diffsci.evaluation.scores.base import OfEvents, Score
 from diffsci.evaluation.scores.crps import Crps
+from diffsci.evaluation.scores.threshold_crps import ThresholdCrps
 from diffsci.evaluation.table import Scores
 from diffsci.files import write_text
 from diffsci.messages import counted
@@ -108,6 +110,11 @@ def _scores(
         f"over {_drawn(scores)}. The best value of a line is bold and starred, where another "
         "compares with it: one of as many members, or by a score that is fair, of two and more.</p>"
     )
+    if "raw" in scores.forecasts:
+        yield (
+            '<p class="soft"><b>model</b> is the calibrated ensemble, <b>raw</b> what was sampled '
+            "before (<code>calibrate</code>).</p>"
+        )
     crps = scores.scores.get("crps")
     if isinstance(crps, Crps):
         yield f'<p class="soft">{_fairness(crps)}</p>'
@@ -188,7 +195,7 @@ def _constraints(scores: Scores, lead: float | None) -> str:
     places, names = by_place(rows), tuple(dict.fromkeys(row.forecast for row in rows))
     lines = [
         (
-            f"<b>{escape(word)}</b>",
+            f"<b>{broken(word)}</b>",
             *(value_cell(places.get((name, word, CONSTRAINT, lead)), False) for name in names),
         )
         for word in dict.fromkeys(row.variable for row in rows)
@@ -223,6 +230,24 @@ def _fairness(crps: Crps) -> str:
     )
 
 
+def _unit(scores: Scores, variable: str) -> str:
+    """Of the values of a variable, as a score that has it says; empty where none does."""
+    name = scores.forecasts[0]
+    bearing = (word for word, score in scores.scores.items() if score.unit("?") == "?")
+    found = {scores.row(name, variable, w).unit for w in bearing if not scores.scores[w].timed}
+    return next(iter(found - {"1"}), "")
+
+
+def _event(score: Score, unit: str) -> str:
+    """Which values count, of a score of those beyond a threshold; empty for others."""
+    if not isinstance(score, OfEvents):
+        return ""
+    side = "below" if isinstance(score, ThresholdCrps) and score.tail == "lower" else "above"
+    if score.threshold is None:
+        return f"{side} the {score.quantile:g} quantile of the training set"
+    return f"{side} {score.threshold:g} {unit}".rstrip()
+
+
 def _skill(scores: Scores, baseline: str) -> tuple[Row, ...]:
     if "crps" not in scores.scores or scores.forecasts[0] != "model":
         return ()
@@ -244,7 +269,9 @@ def _variable(
         unit = "" if rows[0].unit == "1" else rows[0].unit
         cells = [value_cell(row, place in best) for place, row in enumerate(rows)]
         hint = f'<span class="soft">{goal_words(goal_of(word))}</span>'
-        lines.append([f"<b>{broken(word)}</b>", escape(unit), *cells, hint])
+        event = _event(score, _unit(scores, variable))
+        name = f'<b>{broken(word)}</b> <span class="interval">{escape(event)}</span>'
+        lines.append([name if event else f"<b>{broken(word)}</b>", escape(unit), *cells, hint])
     for name, text in flat(cost or {}):
         cells = [f'<td class="number">{escape(text if one == "model" else "–")}</td>'
                  for one in scores.forecasts]  # fmt: skip

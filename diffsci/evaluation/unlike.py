@@ -32,11 +32,33 @@ def warnings(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
         "What was read had another content.",
     )
     yield from told(
+        "The leads have different units.",
+        _lead_units(runs),
+        "Nothing is judged, starred or drawn by lead.",
+    )
+    yield from told(
+        "The leads differ.",
+        [", ".join(f"{lead:g}" for lead in run.leads) or "none" for run in runs],
+        "Scores over all leads are of other leads and none is starred; verdicts are of those that "
+        "both have.",
+    )
+    yield from told(
         "The ensembles have different numbers of members.",
         [max((row.members for row in rows), default=0) for rows in ours],
         "In the tables only fair scores of two members or more are starred; verdicts say as of how "
         "many members.",
     )
+
+
+def leads_differ(runs: Sequence[Run]) -> bool:
+    """Whether a mean over all leads is not one over the same leads."""
+    return len({run.leads for run in runs}) > 1 or len(set(_lead_units(runs))) > 1
+
+
+def _lead_units(runs: Sequence[Run]) -> list[str]:
+    """Of each run; one without leads has that of the others."""
+    known = [run.lead_unit or "none" for run in runs if run.leads]
+    return [(run.lead_unit or "none") if run.leads else known[0] for run in runs] if known else []
 
 
 def tests_differ(runs: Sequence[Run]) -> bool:

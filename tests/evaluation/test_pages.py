@@ -9,12 +9,16 @@ import pytest
 
 from diffsci.errors import ConfigError, StorageError
 from diffsci.evaluation import members
-from diffsci.evaluation.compare import _read as read_run
 from diffsci.evaluation.compare import compare
+from diffsci.evaluation.compared_run import read_run
 from diffsci.evaluation.page import best_of, goal_of, goal_words, is_wide
 from diffsci.evaluation.plots import NAMES
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.rows import Row
+from diffsci.evaluation.scores.brier import Brier
+from diffsci.evaluation.scores.crps import Crps
+from diffsci.evaluation.scores.threshold_crps import ThresholdCrps
+from diffsci.evaluation.table import evaluate
 from tests.evaluation.toys import globe, line, results, table
 
 VOID = {"wbr", "meta", "img", "br", "link", "hr", "input"}
@@ -316,6 +320,43 @@ def row(value, members=1):
         members=members,
         count=1,
     )
+
+
+def test_what_is_the_same_has_no_best():
+    assert best_of([row(0.0), row(0.0)], "0") == best_of([row(2.0), None, row(2.0)], "1") == set()
+    assert best_of([row(0.0), row(0.0), row(1.0)], "0") == {0, 1}
+
+
+def test_a_report_says_of_which_values_an_event_is_and_what_raw_is(tmp_path):
+    found = results(globe())
+    found = replace(found, forecasts={**found.forecasts, "raw": found.model})
+    made = evaluate(
+        found.forecasts,
+        found.truth,
+        channels=found.channels,
+        grid=found.grid,
+        leads=None,
+        scores=[
+            Crps(),
+            Brier(threshold=281.5),
+            ThresholdCrps(threshold=279.0, tail="lower"),
+        ],
+        resamples=20,
+        confidence=0.9,
+        keys=found.keys,
+    )
+    path = write_report(
+        tmp_path / "report.html",
+        title="t",
+        summary="s",
+        scores=made,
+        figures={},
+        config="",
+        provenance={},
+    )
+    text = "".join(read(path).text)
+    assert "above 281.5 K" in text and "below 279 K" in text and "above 279" not in text
+    assert "model is the calibrated ensemble, raw what was sampled before (calibrate)" in text
 
 
 def test_the_best_value_depends_on_the_goal():

@@ -11,7 +11,8 @@ from diffsci.errors import StorageError
 from diffsci.evaluation import members
 from diffsci.evaluation.cases_file import read_cases, write_cases
 from diffsci.evaluation.compare import compare
-from diffsci.evaluation.paired import differences, judged, verdict
+from diffsci.evaluation.paired import differences
+from diffsci.evaluation.verdicts import judged, verdict
 from tests.evaluation.test_pages import read, run_folder
 from tests.evaluation.test_resampling import damped
 from tests.evaluation.toys import line, results, table
@@ -211,7 +212,7 @@ def test_rmse_of_unlike_ensembles_is_that_of_all_choices_of_as_many(tmp_path):
         judged({"large": one, "single": single}, "h", {("air_temperature", "rmse"): "K"})
     )
     assert "no verdict by crps, vrmse: of one member there is no fair score, the CRPS is" in text
-    assert "rmse, as of 1 member each" in text and ">crps<" not in text and ") K<" in text
+    assert "rmse, as of 1 member each" in text and ">crps<" not in text and " K <span" in text
     # Of the same law and made alike, the two are not told apart; as they are, the larger wins.
     (fair, *_), unfair = differences(one, two, "rmse"), two["rmse"].mean() / one["rmse"].mean()
     assert not fair.decided and unfair > 1.15  # (1 + 1/2) / (1 + 1/5) = 1.25 in expectation

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from diffsci.data.fields import Channel
-from diffsci.evaluation import canvas
+from diffsci.evaluation import canvas, curves
+from diffsci.evaluation.canvas import figure, legend_below, plain_ticks
 from diffsci.evaluation.maps import sample_maps, value_range
 from diffsci.evaluation.plots import NAMES, figures
 from tests.evaluation.toys import AIR, box, globe, line, results, table
@@ -135,3 +136,66 @@ def test_a_legend_is_no_wider_than_its_figure():
     (legend,) = made.legends
     made.canvas.draw()
     assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= made.bbox.x1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_square_panels_have_room_for_their_titles_and_the_legend(channels):
+    of = tuple(Channel(variable=f"wind_{n}", unit="m s-1") for n in range(channels))
+    made = curves.member_spread(results(box(8, 8), leads=(1.0, 2.0), channels=of))
+    made.draw_without_rendering()
+    (legend,) = made.legends
+    for axes in made.axes:
+        assert axes.title.get_window_extent().y1 <= made.bbox.height
+        assert axes.xaxis.label.get_window_extent().y0 >= legend.get_window_extent().y1
+
+
+def test_spectra_keep_their_numbers_where_a_forecast_lacks_scales(monkeypatch):
+    """The truth falls by 12 decades, the model has noise, and a baseline nothing beyond a cut."""
+    found = results(box(64, 64), channels=(Channel(variable="u", unit="m s-1"),))
+    waves = np.arange(1, 33)
+    truth = 10.0 ** (-12 * waves / 32)
+    powers = {"model": truth + 1e-5, "persistence": np.where(waves > 20, 1e-30, truth)}
+    monkeypatch.setattr(
+        curves, "_means", lambda score, results, scores, name, _: np.append(powers[name], truth)
+    )
+    made = curves.spectra(found, table(found))
+    made.draw_without_rendering()
+    above, below = made.axes
+    assert above.get_ylim()[0] >= truth.min() / 101 and above.get_ylabel() == "power ((m s-1)²)"
+    assert below.get_ylim() == (1 / 1000, 1000)
+    low, high = below.get_ylim()
+    shown = [tick for tick in below.get_yticklabels() if tick.get_text()]
+    assert sum(low <= tick.get_position()[1] <= high for tick in shown) >= 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(12, 28), (0.9, 9), (0.3, 40), (1e-3, 1e3)])
+def test_logarithmic_axes_have_ticks_with_numbers(low, high):
+    axes = figure(4.0, 3.0).subplots()
+    axes.set(yscale="log", ylim=(low, high))
+    plain_ticks(axes)
+    axes.figure.draw_without_rendering()
+    at = [t.get_position()[1] for t in axes.get_yticklabels() if t.get_text()]
+    assert 3 <= sum(low <= place <= high for place in at) <= 9
+
+
+def test_a_legend_is_of_all_panels():
+    made = figure(6.0, 3.0)
+    one, two = made.subplots(1, 2)
+    one.plot([0, 1], label="a")
+    two.plot([0, 1], label="b")
+    two.plot([0, 1], label="a")
+    legend_below(made, one, two)
+    assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("2000-01-01T00:00:00", "2000-01-01"),
+        ("2000-01-01T12:00:00", "2000-01-01T12:00"),
+        ("2000-01-01T12:00:30", "2000-01-01T12:00:30"),
+        ("sample=3,time=0", "sample=3,time=0"),
+    ],
+)
+def test_times_are_told_without_what_is_zero(key, told):
+    assert replace(results(line()), keys=(key,)).key(0) == told

@@ -30,7 +30,8 @@ def summary(pipeline: Pipeline, prepared: Prepared) -> str:
         f"{_of_what(pipeline.model, pipeline.train)} was trained for {pipeline.train.steps} steps "
         f"on {len(prepared.examples)} examples; {sample.members} members were sampled by "
         f"{_by(sample)}{' a step' if leads else ''} for {len(prepared.evaluation)} test cases"
-        f"{_guided(sample)}{_tiled(sample)}."
+        f"{_guided(sample)}{_tiled(sample)}{_calibrated(pipeline)}"
+        f"{'. Scores are of the cells that were hidden' if task == 'infill' else ''}."
     )
 
 
@@ -66,6 +67,13 @@ def _tiled(sample: Sample) -> str:
     cells = sample.tiles.cells
     size = cells if isinstance(cells, int) else " x ".join(map(str, cells))
     return f", in tiles of at most {size} cells"
+
+
+def _calibrated(pipeline: Pipeline) -> str:
+    """That members were brought to what was fitted; nothing where they were not."""
+    if pipeline.calibrate is None or not pipeline.sample or not pipeline.sample.calibrated:
+        return ""
+    return ", and calibrated on the validation cases"
 
 
 def cost(

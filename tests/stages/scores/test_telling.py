@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from diffsci import config
+from diffsci.data.tasks.infill import Infill
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.scores.rmse import Rmse
 from diffsci.evaluation.scores.spectrum import Spectrum
 from diffsci.evaluation.scores.spread_skill import SpreadSkill
 from diffsci.evaluation.table import evaluate
 from diffsci.runtime import Device
+from diffsci.sections.calibrating import Calibrate
 from diffsci.stages.prepare import prepare
 from diffsci.stages.scores import evaluating, telling
 from tests import tiny_runs
@@ -74,6 +76,17 @@ def test_the_summary_is_a_sentence_with_units(told):
     assert ("up to 12 h" if kind == "weather" else "up to 0.75 s") in text
     assert ("t2m in K" if kind == "weather" else "(u, grid 16)") in text
     assert f"{len(prepared.evaluation)} test cases" in text
+
+
+def test_the_summary_says_that_members_are_calibrated_and_which_cells_count(told):
+    _, pipeline, prepared, _ = told
+    assert "calibrated" not in telling.summary(pipeline, prepared)
+    fitted = replace(pipeline, calibrate=Calibrate())
+    assert "and calibrated on the validation cases." in telling.summary(fitted, prepared)
+    raw = replace(fitted, sample=replace(fitted.sample, calibrated=False))
+    assert "calibrated" not in telling.summary(raw, prepared)
+    filled = replace(pipeline, data=replace(pipeline.data, task=Infill()))
+    assert "Scores are of the cells that were hidden." in telling.summary(filled, prepared)
 
 
 def test_scores_go_to_a_device_only_where_the_run_asked_for_it(told):

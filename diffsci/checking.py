@@ -155,12 +155,12 @@ def _check_loaded(
 
     data, found = loaded.pipeline.data, []
     for name, part in data.parts:
-        # A constant variable leaves nothing to learn; elsewhere it is a fact of the data.
-        asked = {"varied": part is data.split.train}
-        key = repr((name, data.domain, part, data.variables, asked))
+        # What does not vary leaves nothing to learn; elsewhere it is a fact of the data.
+        learnt = data.task.varies_by if part is data.split.train else ""
+        key = repr((name, data.domain, part, data.variables, learnt))
         if key not in parts:
             parts[key] = check_part(
-                name, data.domain, part, loaded.roots, data.variables, varied=asked["varied"]
+                name, data.domain, part, loaded.roots, data.variables, learnt=learnt
             )
         found += parts[key]
     yield from found

@@ -248,11 +248,17 @@ class _Sums:
 
 
 def _require_varied(fields: Fields, target_std: np.ndarray) -> None:
-    """Refuse a channel whose targets are all the same."""
+    """Refuse channels whose targets are all the same, by all their names."""
+    count, still = len(fields.channels), set()
     for number, spread in enumerate(target_std):
-        channel = fields.channels[number % len(fields.channels)]
         if not (spread > 1e-9).all():
-            raise DataError(
-                f"{fields.source}: variable {channel.name} has nothing to sample: what is to be "
-                "learnt is the same in every training window; leave it out by `variables:`"
-            )
+            still.add(number % count)
+    if still:
+        names = [channel.name for number, channel in enumerate(fields.channels) if number in still]
+        told = (
+            f"variable {names[0]} has" if len(names) == 1 else f"variables {', '.join(names)} have"
+        )
+        raise DataError(
+            f"{fields.source}: {told} nothing to sample: what is to be learnt is the same in every "
+            "training window; leave it out by `variables:`"
+        )

@@ -119,5 +119,5 @@ def test_constant_channels_are_refused_by_name():
 
 def test_a_channel_that_never_moves_cannot_be_forecast():
     values = np.repeat(makers.fields().values[:, :1], 10, axis=1)
-    with pytest.raises(DataError, match="u0 has nothing to sample"):
+    with pytest.raises(DataError, match="variables u0, u1 have nothing to sample"):
         fit_statistics(makers.fields(values=values), Forecast())

@@ -14,7 +14,7 @@ from diffsci import families
 from diffsci.data import files, reader, remote
 from diffsci.data.canonical import axes, places
 from diffsci.data.catalog import Entry, load_entry
-from diffsci.data.checks import layout, streaming
+from diffsci.data.checks import layout, standing, streaming
 from diffsci.data.checks.problems import Problem, Report
 from diffsci.data.domains.base import Domain
 from diffsci.data.fields import Fields
@@ -34,7 +34,7 @@ def check_entry(
         domain: What it is to be read as; none takes what the entry or the dims say.
         roots: Folders that may hold a `data_catalog`.
     """
-    return _checked(name_or_path, domain, Part(), roots, (), varied=True)
+    return _checked(name_or_path, domain, Part(), roots, (), learnt="states")
 
 
 def check_part(
@@ -44,7 +44,7 @@ def check_part(
     roots: tuple[Path, ...] = (),
     variables: tuple[str, ...] = (),
     *,
-    varied: bool = False,
+    learnt: standing.Learnt = "",
 ) -> list[Problem]:
     """Every problem of what a run reads for one part of its split, and of nothing else.
 
@@ -54,9 +54,9 @@ def check_part(
         part: Which times and samples.
         roots: Folders that may hold a `data_catalog`.
         variables: Take only these; empty takes all of the entry.
-        varied: Whether a constant variable is a fault, as it is in the training part.
+        learnt: Between what variables must differ, as they must in the training part.
     """
-    return _checked(part.entry or name_or_path, domain, part, roots, variables, varied=varied)
+    return _checked(part.entry or name_or_path, domain, part, roots, variables, learnt=learnt)
 
 
 def _checked(
@@ -66,7 +66,7 @@ def _checked(
     roots: tuple[Path, ...],
     variables: tuple[str, ...],
     *,
-    varied: bool,
+    learnt: standing.Learnt,
 ) -> list[Problem]:
     try:
         entry = load_entry(name_or_path, roots)
@@ -84,11 +84,14 @@ def _checked(
         layout.tell_chunks(raw, entry, report)
         if streaming.size(chosen) > streaming.IN_MEMORY:
             scans = streaming.scanned(chosen, domain, entry.name, report)
-            still = [(scan.name, scan.unit, scan.constant) for scan in scans]
+            one = [(scan.name, scan.unit, scan.constant) for scan in scans]
+            whole = None
         else:
-            still = _constant(domain.fields(chosen, entry.name, report))
-        if varied:
-            _tell_constant(still, report)
+            whole = domain.fields(chosen, entry.name, report)
+            one = _constant(whole)
+        if learnt:
+            _tell_constant(one, report)
+            _tell_standing(one, chosen if whole is None else whole, learnt, report)
     except (DataError, ConfigError) as error:
         # Only where nothing stops a run yet: else it is a consequence of what is already told.
         if all(problem.warning for problem in problems):
@@ -166,6 +169,21 @@ def _constant(fields: Fields) -> list[tuple[str, str, float | None]]:
         still = whole and known.size > 0 and known.min() == known.max()
         found.append((channel.name, channel.unit, float(known.flat[0]) if still else None))
     return found
+
+
+def _tell_standing(
+    one: list[tuple[str, str, float | None]],
+    data: Fields | xr.Dataset,
+    learnt: standing.Learnt,
+    report: Report,
+) -> None:
+    """Tell of variables of many values that stay as they are."""
+    if isinstance(data, Fields):
+        kinds = standing.of_fields(data)
+    else:
+        kinds = [standing.of_variable(data, name) for name, *_ in one]
+    found = [(n, k) for (n, _, value), k in zip(one, kinds, strict=True) if value is None]
+    standing.tell(found, learnt, report)
 
 
 def _tell_constant(found: list[tuple[str, str, float | None]], report: Report) -> None:

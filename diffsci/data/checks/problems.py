@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 WARNINGS = (
     "gap", "noise", "sigma-min", "memory", "tiles", "chunks", "vector", "seam", "one-state", "ema",
+    "still",
 )  # fmt: skip
 """Codes that do not stop a run."""
 

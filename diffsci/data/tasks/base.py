@@ -63,6 +63,11 @@ class Task(ABC):
     """Forecast steps from the same origin that each draw makes; after all of them it moves on."""
 
     @property
+    def varies_by(self) -> Literal["values", "states", "times"]:
+        """Between what a variable must differ, for there to be something to learn of it."""
+        return "states" if self.per_cell else "values"
+
+    @property
     def emits(self) -> int:
         """States that one draw makes."""
         return len(self.parts[0])

@@ -68,6 +68,11 @@ class Forecast(Task):
         return self.learn == "residual"
 
     @property
+    def varies_by(self) -> Literal["values", "states", "times"]:
+        """What stays as it is has no tendency, and a regression misses nothing of it."""
+        return "values" if self.learn == "state" else "times"
+
+    @property
     def step(self) -> int:  # type: ignore[override]
         """The stride."""
         return self.stride

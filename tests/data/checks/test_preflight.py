@@ -121,7 +121,7 @@ def test_a_part_is_checked_for_what_a_run_reads_and_no_more(tmp_path):
     assert codes(late, "t2m") == ["nan"]
     assert codes(Part(time=("2001-01-02", "2001-01-03")), "t2m") == ["gap"]
     assert codes(early) == ["units-missing", "nan"]
-    assert codes(early, "still") == [] and codes(early, "still", varied=True) == ["constant"]
+    assert codes(early, "still") == [] and codes(early, "still", learnt="values") == ["constant"]
     assert codes(Part(time=("1990", "1991")), "t2m") == ["data"]
     (typo,) = preflight.check_part(path, Weather(), early, (), ("t2n",))
     assert "did you mean 't2m'" in str(typo)
@@ -144,7 +144,9 @@ def test_a_part_may_name_its_own_entry(tmp_path):
     assert problem.code == "entry"
 
 
-@pytest.mark.parametrize("kind", ["nan", "sentinel", "constant", "static", "clean", "gap"])
+@pytest.mark.parametrize(
+    "kind", ["nan", "sentinel", "constant", "static", "clean", "gap", "standing"]
+)
 @pytest.mark.parametrize("make", [makers.weather, makers.pde])
 def test_what_is_read_in_blocks_is_judged_as_what_is_read_whole(kind, make, tmp_path, monkeypatch):
     from diffsci.data.checks import streaming
@@ -162,6 +164,8 @@ def test_what_is_read_in_blocks_is_judged_as_what_is_read_whole(kind, make, tmp_
         values[..., :2] = np.nan
         values[-1, ..., 3] = np.nan
         ds[name].attrs["missing"] = "static"
+    elif kind == "standing":
+        values[...] = values[:1] if name == "t2m" else values[:, :1]
     elif kind == "gap":
         ds = ds.isel(time=[0, 1, 2, 4, 5])
     ds.to_netcdf(tmp_path / "a.nc")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from diffsci import __version__, cli, config, families
+from diffsci import __version__, cli, config, families, sweeping
 from diffsci.cli import border
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from tests.test_config import GOOD, MUTATIONS
@@ -296,6 +296,18 @@ def test_a_reader_that_goes_away_is_no_error():
         ["bash", "-c", command], capture_output=True, text=True, check=True, cwd=REPOSITORY
     )
     assert (done.stdout, done.stderr) == ("domains:\n", "")
+
+
+def test_points_of_a_sweep_have_its_plugins_and_what_may_have_changed(good, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(sweeping, "run", lambda *call: given.append(call[-1]) or tmp_path)
+    monkeypatch.setattr(families, "plugged", lambda: ("mine", "ours.toy"))
+    done = call("run", good, "sweep={seed: [1, 2]}", "--jobs", "2", "--allow", "code")
+    assert done.exit_code == 0, done.stderr
+    (command,) = given
+    before = ["-m", "diffsci", "--plugin", "mine", "--plugin", "ours.toy", "run", str(good)]
+    words = ["sweep={seed: [1, 2]}", "--out", "here", "--point", "seed-1", "--allow", "code"]
+    assert command(Path("here"), "seed-1") == [*before, *words]
 
 
 def test_a_plugin_beside_the_user_is_found(good, stages, monkeypatch):

@@ -74,8 +74,10 @@ def _run(
 
         def one(folder: Path, name: str) -> list[str]:
             """Python's arguments for a point of this sweep."""
-            words = ["-m", "diffsci", "run", str(pipeline), *overrides, "--out", str(folder)]
-            return [*words, "--point", name, *(word for key in allow for word in ("--allow", key))]
+            plugins = [word for module in families.plugged() for word in ("--plugin", module)]
+            words = ["-m", "diffsci", *plugins, "run", str(pipeline), *overrides]
+            words += ["--out", str(folder), "--point", name]
+            return [*words, *(word for key in allow for word in ("--allow", key))]
 
         return sweeping.run(loaded, out, dry_run, points, allow, jobs, one)
     if points or jobs > 1:

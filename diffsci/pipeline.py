@@ -83,6 +83,8 @@ def _run(
     pipeline = loaded.pipeline
     for name in pipeline.data.entries:
         load_entry(name, loaded.roots)
+    from diffsci.stages.training import mending
+
     found = owned(loaded, folder, allow)
     if dry_run:
         _check_source(loaded, folder)
@@ -95,7 +97,9 @@ def _run(
         and found.record["status"] == "done"
         and not any(names(word, "data.content") for word in allow)  # which has to be read for that
         and all(found.done(stage, digests[stage]) for stage in wanted)
+        and mending.is_whole(found, digests["train"])
     ):
+        mending.tell_damage(folder)
         log.info("%s: all stages are done (%s); nothing to do", folder, ", ".join(wanted))
         return
     _check_source(loaded, folder)
@@ -107,6 +111,7 @@ def _run(
                 log.info("%s: cleared what an interrupted run left: %s", place, name)
         text = config.to_yaml(loaded.plain)
         record = of_today(RunFolder.open(folder, loaded.plain, text, allow))
+        mending.make_way(record, digests["train"])
         roots = [str(root) for root in loaded.roots]
         record.record.update(status="running", roots=roots)
         record.record.pop("error", None)

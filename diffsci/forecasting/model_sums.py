@@ -11,6 +11,16 @@ from diffsci.files import sha256_of
 MANIFEST = "manifest.json"
 
 
+def broken(folder: Path) -> str | None:
+    """What is wrong with a model's files; none where they are whole, or there is none."""
+    try:
+        if folder.is_dir():
+            check_manifest(folder)
+    except (StorageError, OSError) as error:
+        return str(error)
+    return None
+
+
 def check_manifest(folder: Path) -> dict[str, str]:
     """Checksum of each file of a model folder, all of them verified.
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import journal
-from diffsci.errors import DiffsciError, StorageError
-from diffsci.forecasting.model_sums import check_manifest
+from diffsci.errors import DiffsciError
+from diffsci.forecasting.model_sums import broken as broken_model
 from diffsci.lifetime import last_sign, last_told, of_call
 from diffsci.locking import Holder, holder
 from diffsci.points import told as told_of
 from diffsci.run_folder import STAGES, RunFolder
 from diffsci.stages.status_next import Seen, next_of
 from diffsci.stages.training.chosen import CHOSEN, described
-from diffsci.training.damage import NUMBERS, damage_of
+from diffsci.training.damage import NUMBERS, newest_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Status:
             now where it goes on, and `seconds_of_call`, those of the last one.
         step: Steps that were told of or saved; none before the first.
         steps: All steps.
+        ended: What ended training before its last step: `patience` or `hours`.
         loss: The last one told.
         loss_step: The step it is of.
         validation: The last one told.
@@ -54,6 +55,7 @@ class Status:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     step: int | None = None
     steps: int | None = None
+    ended: str | None = None
     loss: float | None = None
     loss_step: int | None = None
     validation: float | None = None
@@ -83,6 +85,7 @@ class Status:
             told.append(f"  processes {self.processes}, which trained together")
         if self.step is not None:
             parts = [steps_told(self.step, self.steps)]
+            parts += [] if self.ended is None else [f"ended by train.{self.ended}"]
             for word, value, step in (
                 ("loss", self.loss, self.loss_step),
                 ("validation", self.validation, self.validation_step),
@@ -138,7 +141,7 @@ def is_run(path: Path) -> bool:
 def status_of(path: Path) -> Status:
     """Read one run folder; a faulty one is told, never raised."""
     held = holder(path)
-    newest, damaged = _newest(path / "checkpoints")
+    newest, damaged = newest_whole(path / "checkpoints")
     lines = journal.read(path / journal.NAME)
     found: dict[str, Any] = {
         "folder": str(path),
@@ -160,7 +163,7 @@ def status_of(path: Path) -> Status:
     if state == "running" and not (held and held.alive):
         state = "stopped" if held and held.ended else "killed"
     found["last"] = last_told(path, record)
-    broken = None if held and held.alive else _broken(path / "model")
+    broken = None if held and held.alive else broken_model(path / "model")
     until = time.time() if state == "running" else last_sign(path)
     stages = {name: _stage(record["stages"].get(name), state, until) for name in wanted}
     processes = int(record.get("processes", 1))
@@ -186,16 +189,6 @@ def status_of(path: Path) -> Status:
             )
         ),
     )
-
-
-def _broken(model: Path) -> str | None:
-    """What is wrong with a model's files; none where they are whole, or there is none."""
-    try:
-        if model.is_dir():
-            check_manifest(model)
-    except (StorageError, OSError) as error:
-        return str(error)
-    return None
 
 
 def _stage(entry: dict[str, Any] | None, state: str, until: float | None) -> dict[str, Any]:
@@ -227,34 +220,20 @@ def _untrained(found: dict[str, Any], stages: dict[str, dict[str, Any]]) -> bool
     return found["checkpoint"] is None and train not in ("done", "not begun")
 
 
-def _newest(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
-    """The newest whole checkpoint, and what is wrong with those after it."""
-    damaged: list[str] = []
-    try:
-        places = sorted(folder.glob("step-*"), reverse=True)
-    except OSError as error:
-        return None, (f"{folder}: {error.strerror}",)
-    for place in places:
-        damage = damage_of(place)
-        if damage is None:
-            return place, tuple(damaged)
-        if place.exists():  # else it was pruned while it was read
-            damaged.append(f"{place.name}: {damage}")
-    return None, tuple(damaged)
-
-
 def _training(newest: Path | None, lines: list[journal.Line]) -> dict[str, Any]:
     """Step, loss and validation: of the journal, or of the checkpoint where that is later."""
     found: dict[str, Any] = {}
     saved = _numbers(newest)
     if saved:
         found["step"] = saved.get("step")
+        found["ended"] = saved.get("ended") if saved.get("ended") != "steps" else None
         for name, rows in (("loss", "losses"), ("validation", "validations")):
             if saved.get(rows):
                 found |= {f"{name}_step": saved[rows][-1][0], name: saved[rows][-1][1]}
     for line in lines:
         later = line.of_training and line.step >= (found.get("step") or 0)
-        found |= {"step": line.step} if later else {}
+        if later and line.step != found.get("step"):
+            found |= {"step": line.step, "ended": None}
         for name, key in (("loss", "train/loss"), ("validation", "val/loss")):
             if later and key in line.values:
                 found |= {f"{name}_step": line.step, name: line.values[key]}

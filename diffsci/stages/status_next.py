@@ -56,10 +56,15 @@ def next_of(seen: Seen) -> str:
 
 
 def _renewed(seen: Seen) -> str:
-    """How a model comes back: from the newest checkpoint, which has the state of its end."""
+    """How a model comes back: from the checkpoint of its end, or by training again."""
     model = seen.path / "model"
-    made = "makes it again from the newest checkpoint"
-    if seen.newest is None:
+    if (why := _refused(seen.path / "checkpoints", seen.newest)) is not None:
+        return f"restore {model} from a copy: the run would not go on by itself: {why}"
+    if seen.newest is not None:
+        if numbers_of(seen.newest).get("ended"):
+            return f"{_command(seen)} makes the model again from {seen.newest.name}"
+        made = f"goes on with training from {seen.newest.name}"
+    else:
         made = "trains it again: no checkpoint is whole"
     return f"restore {model} from a copy, or remove that folder: {_command(seen)} then {made}"
 

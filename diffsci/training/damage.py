@@ -40,6 +40,22 @@ def damage_of(place: Path) -> str | None:
     return None
 
 
+def newest_whole(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The newest whole checkpoint of a run's `checkpoints/`, and what is wrong with later ones."""
+    damaged: list[str] = []
+    try:
+        places = sorted(folder.glob("step-*"), reverse=True)
+    except OSError as error:
+        return None, (f"{folder}: {error.strerror}",)
+    for place in places:
+        damage = damage_of(place)
+        if damage is None:
+            return place, tuple(damaged)
+        if place.exists():  # else it was pruned while it was read
+            damaged.append(f"{place.name}: {damage}")
+    return None, tuple(damaged)
+
+
 def numbers_of(place: Path) -> dict[str, Any]:
     """All of a whole checkpoint but its tensors, as it is stored.
 

@@ -139,22 +139,22 @@ def test_a_run_that_would_be_refused_is_not_told_to_go_on(folder):
     assert f"it would not go on: checkpoint {newest} has format 99" in status_of(folder).todo
 
 
-def test_a_model_that_is_not_whole_is_told_and_comes_back_as_it_is_said(folder):
-    before = tiny_runs.tree(folder / "model")
-    weights = folder / "model" / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-7])
+def test_what_ended_training_early_is_told(folder):
+    place = folder / "checkpoints" / "step-00000006"
+    numbers, manifest = place / damage.NUMBERS, place / damage.MANIFEST
+    assert status_of(folder).ended is None  # by its last step
+    told = json.loads(numbers.read_bytes()) | {"ended": "patience"}
+    numbers.write_bytes(damage.as_json(told))
+    entry = {"bytes": numbers.stat().st_size, "sha256": sha256_of(numbers)}
+    listed = json.loads(manifest.read_bytes()) | {numbers.name: entry}
+    manifest.write_bytes(damage.as_json(listed))
     found = status_of(folder)
-    assert found.status == "done"
-    assert any(line.startswith(f"  damaged   {weights}: is damaged") for line in found.lines())
-    command = f"`diffsci run {folder / 'config.yaml'} --out {folder}`"
-    assert found.todo == (
-        f"restore {folder / 'model'} from a copy, or remove that folder: {command} then makes it "
-        "again from the newest checkpoint"
-    )
-    shutil.rmtree(folder / "model")
-    pipeline.run(config.load(folder / "config.yaml"), folder)
-    assert tiny_runs.tree(folder / "model") == before
-    assert status_of(folder).damaged == ()
+    assert found.ended == "patience"
+    assert any("step 6 of 6, ended by train.patience, loss" in line for line in found.lines())
+    lines = (folder / journal.NAME).read_text().splitlines()
+    later = json.loads(lines[-1]) | {"step": 7, "values": {"train/loss": 1.0}}
+    (folder / journal.NAME).write_text("\n".join([*lines, json.dumps(later)]) + "\n")
+    assert status_of(folder).ended is None  # it went on
 
 
 def test_the_journal_tells_of_steps_after_the_checkpoint(folder):

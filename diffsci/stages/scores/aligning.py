@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cftime
 import numpy as np
@@ -22,10 +23,12 @@ from diffsci.forecasting.store.views import store_of
 from diffsci.grid import Grid
 from diffsci.stages.scores import (
     areas,
+    axis_labels,
     cells,
     fills,
     forecast_files,
     foreign,
+    lexicon,
     matching,
     truths,
     valid_times,
@@ -96,19 +99,24 @@ def align(
     every = {"model": forecast, **(baselines or {})}
     sources = {name: _source(name, given) for name, given in every.items()}
     found = {name: _opened(given, sources[name]) for name, given in every.items()}
-    stores = {name: store for name, (store, _) in found.items()}
+    stores = {name: each.ds for name, each in found.items()}
     first, source = stores["model"], sources["model"]
     case_dim = "sample" if "sample" in first.dims else "time"
     lead_dim = "time" if case_dim == "sample" else LEAD
     first = stores["model"] = _with_leads(first, lead_dim, leads, source)
+    axis_labels.require_ahead(first, lead_dim, source)
     domain: Domain = families.load("domains", "pde" if case_dim == "sample" else "weather")()
     known, told = truths.opened(truth, domain, lead_dim)
+    if case_dim == "time":
+        raw = {name: each.raw for name, each in found.items()}
+        stores, known = lexicon.beside_levels(stores, known, raw, sources)
+        first = stores["model"]
     names, unscored = foreign.shared_variables(first, known, source)
     known = truths.declared(known[names], missing)
     at, ours = verticals.of(known, "the truth"), verticals.of(first, source)
     known, at, level = verticals.taken(known, at, first, ours, ("the truth", source))
     flat = [name for name in names if "level" not in known[name].dims]
-    unscored += told + found["model"][1] + level + verticals.unsaid(ours, at, flat, first)
+    unscored += told + found["model"].told + level + verticals.unsaid(ours, at, flat, first)
     space = tuple(dim for dim in cells.SPACE if dim in known[names[0]].dims)
     dims = (case_dim, "number", lead_dim, *space)
     whole = known = foreign.without_foreign_dims(known, known, dims, "the truth")
@@ -167,11 +175,25 @@ def align(
     )
 
 
-def _opened(given: Given, source: str) -> tuple[xr.Dataset, tuple[str, ...]]:
-    """A forecast under our names, and what of its file is not scored, or not used."""
-    found = forecast_files.opened(given if is_held(given) else Path(source))
+class _Found(NamedTuple):
+    """A forecast that is there.
+
+    Args:
+        ds: Under our names.
+        told: What of its file is not scored, or not used.
+        raw: Names of its variables in the file.
+    """
+
+    ds: xr.Dataset
+    told: tuple[str, ...]
+    raw: frozenset[str]
+
+
+def _opened(given: Given, source: str) -> _Found:
+    found = lexicon.split(forecast_files.opened(given if is_held(given) else Path(source)), source)
     laid_out, lacking = valid_times.by_start(found, source)
-    return foreign.canonical(laid_out, source), lacking + areas.told(found, source)
+    raw = frozenset(map(str, found.data_vars))
+    return _Found(foreign.canonical(laid_out, source), lacking + areas.told(found, source), raw)
 
 
 def _source(name: str, given: Given | str) -> str:

@@ -59,6 +59,34 @@ def labelled(ds: xr.Dataset, lead: str, named: str, source: str) -> xr.Dataset:
     return ds
 
 
+def require_ahead(ds: xr.Dataset, lead: str, source: str) -> None:
+    """Refuse leads before the start, which are no forecast, and those that are not there.
+
+    Args:
+        ds: Under our names, of the leads that are scored.
+        lead: Name of their axis; it may be absent.
+        source: For messages.
+
+    Raises:
+        DataError: Naming the first, and how many there are.
+    """
+    values = ds[lead].values if lead in ds.dims and lead in ds.variables else np.zeros(0)
+    if values.dtype.kind != "m":
+        return
+    hollow, past = np.isnat(values), values < np.timedelta64(0, "h")
+    if hollow.any():
+        raise DataError(
+            f"{source}: {int(hollow.sum())} of its {len(values)} leads have no value (NaT); give "
+            f"them one, or leave them out, as `ds.isel({lead}=ds['{lead}'].notnull().values)`"
+        )
+    if past.any():
+        raise DataError(
+            f"{source}: {int(past.sum())} of its {len(values)} leads lie before the start, first "
+            f"{_named(values[past][0])}, and are no forecast; name those to score by `--leads`, or "
+            f"correct {lead}: `time` is the start, and a lead what is added to it"
+        )
+
+
 def require_once(ds: xr.Dataset, words: Mapping[str, str], source: str) -> None:
     """Refuse an axis with a label that stands twice.
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from diffsci.errors import ConfigError, DataError, StorageError
-from diffsci.stages.scores import valid_times
+from diffsci.stages.scores import lexicon, valid_times
 from diffsci.stages.scores.starts import INIT, LEAD, LEADS
 
 Given = Path | xr.Dataset | xr.DataArray
@@ -36,6 +36,8 @@ def opened(path: Given, truth: bool = False) -> xr.Dataset:
         StorageError: When it cannot be opened.
     """
     if isinstance(path, xr.DataArray):
+        if lexicon.is_stacked(path):
+            return lexicon.split(path, "the array")
         if path.name is None:
             raise ConfigError(
                 "an array without a name is no variable; give it that of the other's, as "

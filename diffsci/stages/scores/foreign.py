@@ -16,7 +16,7 @@ from diffsci.data.checks.problems import Report
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
 from diffsci.forecasting.store.names import renaming, row_of
-from diffsci.stages.scores import axis_labels, cells, starts, verticals
+from diffsci.stages.scores import axis_labels, cells, lexicon, starts, verticals
 from diffsci.stages.scores.starts import INIT, LEAD, LEADS
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,8 @@ def named(ds: xr.Dataset, source: str) -> xr.Dataset:
         source: For messages.
     """
     # Stores of earth2studio say no units: the name is enough here, and `conversions` warns.
-    known, _ = renaming(ds, "wb2", unit_absent=None)
+    upper = sorted(lexicon.without_surface(ds))
+    known, _ = renaming(ds.drop_vars(upper), "wb2", unit_absent=None)
     # What a selection leaves of pressure levels is of one, and no field of the surface.
     for name, at in verticals.of(ds, source).items():
         unit = ds[name].attrs.get("units")

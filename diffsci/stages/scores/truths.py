@@ -18,6 +18,7 @@ from diffsci.stages.scores import (
     axis_labels,
     forecast_files,
     foreign,
+    lexicon,
     starts,
     valid_times,
     verticals,
@@ -65,10 +66,12 @@ def opened(truth: Given | str, domain: Domain, lead_dim: str) -> Known:
     listed = not is_held(truth) and Path(truth).suffix in (".yaml", ".yml")
     if not listed and (is_held(truth) or Path(truth).exists()):
         found = forecast_files.opened(truth if is_held(truth) else Path(truth), truth=True)
+        stacked = lexicon.is_stacked(found)
+        found = lexicon.split(found, "the truth")
         laid_out = any(name in found.dims for name in starts.LEADS)
         if laid_out or (lead_dim == "time" and "sample" in found.dims):
             return _laid_out(found, laid_out)
-        if not is_held(truth):
+        if not is_held(truth) and not stacked:
             found.close()
             found = None
     elif (

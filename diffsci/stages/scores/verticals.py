@@ -62,6 +62,17 @@ def canonical(ds: xr.Dataset, name: str, source: str) -> xr.Dataset:
     return ds.assign_coords(level=("level", values, told))
 
 
+def are_pressures(ds: xr.Dataset) -> bool:
+    """Whether a data set has an axis of levels that are pressures; these are in hPa.
+
+    Args:
+        ds: Under our names.
+    """
+    if "level" not in ds.dims or "level" not in ds.variables:
+        return False
+    return _kind("level", {k: str(v) for k, v in ds["level"].attrs.items()}) == "pressure"
+
+
 def of(ds: xr.Dataset, source: str) -> At:
     """The single levels of each variable, as its coordinates without a dim tell."""
     found: dict[str, tuple[str, Height]] = {}

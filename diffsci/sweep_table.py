@@ -12,11 +12,18 @@ from diffsci import config
 from diffsci.errors import DiffsciError
 from diffsci.evaluation.rows import overall, read_rows
 from diffsci.files import write_text
+from diffsci.messages import counted
 from diffsci.points import Point, as_written
 from diffsci.stages.sweep_status import RECORD, TABLE
 
 SHOWN = 4
 """Scores in the lines that are printed; the file has all."""
+
+NOTED = 12
+"""Scores in the note of the sweep's MLflow run."""
+
+_ROOM = 7000
+"""Characters of that table: MLflow keeps 8000 of a note."""
 
 
 class SweepTable:
@@ -59,14 +66,38 @@ class SweepTable:
         lines.writerows(rows)
         write_text(self.folder / TABLE, text.getvalue())
 
-    def lines(self) -> list[str]:
-        """Points, their status, seconds and first scores, in columns for people."""
+    def note(self) -> str:
+        """What makes each point differ, its status and its scores, as a table in Markdown."""
         rows = [self._row(point) for point in self.points]
+        scores = self._told(rows)[1][:NOTED]
+        columns = ["point", *self._usual, "status", *scores]
+        dashes = ["---" if name not in scores else "---:" for name in columns]
+        lines = [columns, dashes, *([row.get(key, "") or "-" for key in columns] for row in rows)]
+        texts = [f"| {' | '.join(cell.replace('|', ' ') for cell in line)} |" for line in lines]
+        head = f"Sweep of {counted(len(rows), 'point')}; scores of the model, over all leads.\n"
+        kept, size = [head], 0
+        for number, text in enumerate(texts):
+            size += len(text) + 1
+            if size > _ROOM:
+                left = len(texts) - number
+                told = f"{left} more {'point is' if left == 1 else 'points are'}"
+                kept.append(f"\n{told} in {TABLE}.")
+                break
+            kept.append(text)
+        return "\n".join(kept)
+
+    def _told(self, rows: list[dict[str, str]]) -> tuple[list[str], list[str]]:
+        """Columns of seconds, and of scores."""
         others = {"point", "status", *self._usual}
         told = dict.fromkeys(key for row in rows for key in row if key not in others)
         seconds = [key for key in told if key.endswith("_seconds")]
-        scores = [key for key in told if key not in seconds][:SHOWN]
-        columns = ["point", "status", *seconds, *scores]
+        return seconds, [key for key in told if key not in seconds]
+
+    def lines(self) -> list[str]:
+        """Points, their status, seconds and first scores, in columns for people."""
+        rows = [self._row(point) for point in self.points]
+        seconds, scores = self._told(rows)
+        columns = ["point", "status", *seconds, *scores[:SHOWN]]
         cells = [columns, *([row.get(key, "") or "-" for key in columns] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return [

@@ -132,7 +132,7 @@ def _run(
         else:
             tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
             ends = _in_turn(children, folder, tags, allow)
-        _follow(ends, len(children), table)
+        _follow(ends, len(children), table, tracker)
         if len(children) == len(loaded.points):  # what lies beside a few may be half-way
             _compare(folder, [name for name in table.names if name not in table.failed], tracker)
     except BaseException:
@@ -142,7 +142,12 @@ def _run(
     failures.of_end(table.failed, table.points, len(children), folder)
 
 
-def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: SweepTable) -> None:
+def _follow(
+    ends: Iterable[tuple[str, DiffsciError | None]],
+    count: int,
+    table: SweepTable,
+    tracker: Tracker,
+) -> None:
     """Tell and write down what became of each point, as it ends, and of all at the end."""
     for ended, (name, error) in enumerate(ends, start=1):
         if error is None:
@@ -151,6 +156,7 @@ def _follow(ends: Iterable[tuple[str, DiffsciError | None]], count: int, table: 
             table.failed[name] = error
             log.error("sweep: %s failed: %s", name, error)
         table.write()
+        tracker.note(table.note())
     if count > 1 or len(table.points) == 1:  # of a point alone, the others may be half-way
         for line in table.lines():
             log.info("%s", line)

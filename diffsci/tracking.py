@@ -18,6 +18,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from diffsci.errors import StorageError
@@ -59,7 +60,7 @@ def start(
     tags: Mapping[str, str],
     key: str,
     run_id: str | None = None,
-    dataset: tuple[str, str, str] | None = None,
+    datasets: Mapping[str, tuple[str, str, str]] = MappingProxyType({}),
     required: bool = False,
 ) -> Tracker:
     """Open a run, or go on with one; where MLflow fails, a warning and a tracker that does nothing.
@@ -75,7 +76,7 @@ def start(
         tags: Such as `diffsci.pipeline` and `diffsci.lead_unit`.
         key: Of the folder whose run it is, the same in every call.
         run_id: Of the run to go on with, where it is known.
-        dataset: Name, source and digest of what is learned from.
+        datasets: What for, such as `training` -> name, source and digest of the data.
         required: Whether a store that fails is an error.
 
     Raises:
@@ -98,7 +99,7 @@ def start(
                 raise TimeoutError("nobody waits for this run any more")
             else:
                 run = client.create_run(place, tags=all_tags, run_name=run_name)
-            return _describe(client, run, resumed, store, params, dataset)
+            return _describe(client, run, resumed, store, params, datasets)
 
     try:
         store.check()
@@ -213,9 +214,9 @@ def _describe(
     resumed: bool,
     store: Store,
     params: Mapping[str, Any],
-    dataset: tuple[str, str, str] | None,
+    datasets: Mapping[str, tuple[str, str, str]],
 ) -> Tracker:
-    """The tracker of an open run that has its params and its data set."""
+    """The tracker of an open run that has its params and its data sets."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     wanted, past = flatten(params), run.data.params
@@ -228,10 +229,11 @@ def _describe(
     fresh = [Param(key, value) for key, value in wanted.items() if key not in past]
     for first in range(0, len(fresh), 100):
         client.log_batch(run.info.run_id, params=fresh[first : first + 100])
-    if dataset is not None and not resumed:
-        name, source, digest = dataset
+    given = []
+    for word, (name, source, digest) in datasets.items():
         where = json.dumps({"uri": redact(source)})
         entity = Dataset(name[:500], digest[:36], source_type="diffsci", source=where)
-        context = [InputTag("mlflow.data.context", "training")]
-        client.log_inputs(run.info.run_id, datasets=[DatasetInput(entity, context)])
+        given.append(DatasetInput(entity, [InputTag("mlflow.data.context", word)]))
+    if given and not resumed:
+        client.log_inputs(run.info.run_id, datasets=given)
     return MlflowTracker(client, run, store, resumed)

@@ -89,6 +89,7 @@ def test_the_first_look_after_a_sweep_is_charts_of_its_points(ui):
         # The note with the table of scores, then what the run was.
         reads(page, "Description", "spread_skill", "persistence")
         reads(page, "diffsci.pipeline", ": steps of 0.25 s", "Registered models", "waves")
+        # The training data and, folded away, those of the test.
         assert page.get_by_text(re.compile(r"^waves\.zarr \([0-9a-f]{36}\)$")).count() == 1
         shot(page, "run")
         page.get_by_text("Artifacts", exact=True).first.click()

@@ -59,6 +59,18 @@ def test_the_table_has_a_line_for_each_point(done):
     assert "seed-3" in page and "seed-4" in page
 
 
+def test_the_note_of_a_sweep_is_its_scores(done, monkeypatch):
+    file, folder = done
+    table = SweepTable(folder, config.load(file), {})
+    head, rule, *rest = (line.strip("| ").split(" | ") for line in table.note().splitlines()[2:])
+    assert head[:3] == ["point", "seed", "status"] and "u.crps" in head
+    assert rule == ["---"] * 3 + ["---:"] * (len(head) - 3)
+    assert [line[head.index("u.crps")] for line in rest] == [row["u.crps"] for row in lines(folder)]
+    # What MLflow would cut off is told instead.
+    monkeypatch.setattr("diffsci.sweep_table._ROOM", len(table.note()) - 120)
+    assert table.note().endswith("\n1 more point is in sweep.csv.")
+
+
 def test_status_of_its_folder_has_a_line_for_each_point(done, tmp_path):
     folder = tmp_path / "out"
     shutil.copytree(done[1], folder)
@@ -267,6 +279,16 @@ def test_runs_are_nested_in_mlflow(tmp_path, monkeypatch):
     for name in ("tiny-seed-3-s3", "tiny-seed-4-s4"):
         assert runs[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert runs[name].info.experiment_id == parent.info.experiment_id
+        (place,) = folder.glob(name.removeprefix("tiny-").rpartition("-")[0])
+        digests = tiny_runs.record(place)["data"]
+        given = {each.tags[0].value: each.dataset for each in runs[name].inputs.dataset_inputs}
+        assert {word: each.digest for word, each in given.items()} == {
+            "training": digests["train"][:36],
+            "testing": digests["test"][:36],
+        }
+    head, rule, *rest = parent.data.tags["mlflow.note.content"].splitlines()[2:]
+    assert head.startswith("| point | seed | status |") and set(rule) <= set("|-: ")
+    assert rest == ["| seed-3 | 3 | done |", "| seed-4 | 4 | done |"]
     # Again: the same three.
     sweeping.run(config.load(file), folder)
     assert len(client.search_runs(experiments)) == 3

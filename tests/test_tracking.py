@@ -65,7 +65,9 @@ def warnings_of(caplog):
 def test_a_run_is_in_the_store_as_it_was_told(tmp_path, caplog):
     for name in ("report.html", "sample_maps.png"):
         (tmp_path / name).write_text(name)
-    tracker = start(dataset=("toy", "package:toy:data.nc", "f" * 64))
+    source = "package:toy:data.nc"
+    parts = {"training": ("toy", source, "f" * 64), "testing": ("toy", source, "e" * 64)}
+    tracker = start(datasets=parts)
     for step in range(5):
         tracker.metrics({"train/loss": 1.0 / (step + 1), "train/lr": 0.1}, step=step)
     tracker.metrics({"test/crps": 0.5, "test/inf": math.inf, "test/nan": math.nan, "test/a@1": 2.0})
@@ -89,8 +91,11 @@ def test_a_run_is_in_the_store_as_it_was_told(tmp_path, caplog):
     assert run.data.metrics["test/inf"] > 1e308  # how the store writes infinity
     names = {item.path for item in client().list_artifacts(run.info.run_id)}
     assert names == {"report.html", "sample_maps.png", "details"}
-    (given,) = run.inputs.dataset_inputs
-    assert (given.dataset.name, given.dataset.digest) == ("toy", "f" * 36)
+    given = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
+    assert {word: (each.name, each.digest) for word, each in given.items()} == {
+        "training": ("toy", "f" * 36),
+        "testing": ("toy", "e" * 36),
+    }
     assert tracker.address.endswith(
         "/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
         "&orderByKey=metrics.%60test%2Fcrps%60&orderByAsc=true"

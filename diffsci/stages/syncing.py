@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diffsci import config, journal, tracking
 from diffsci.errors import ConfigError, FieldError, StorageError
@@ -52,7 +54,7 @@ def sync(run: Path, to: str | None = None) -> int:
                 tags=told["tags"],
                 key=told.get("key", known.get("run_id", run.resolve().name)),
                 run_id=None if to else known.get("run_id"),
-                dataset=told.get("dataset") and tuple(told["dataset"]),
+                datasets=_datasets(told),
                 required=True,
             )
         except StorageError as error:
@@ -79,6 +81,12 @@ def sync(run: Path, to: str | None = None) -> int:
         finally:
             tracker.finish(_STATUS.get(folder.record["status"], "KILLED"))
     return sent
+
+
+def _datasets(told: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """What for -> name, source and digest; older records have that of training alone."""
+    old = {"training": told["dataset"]} if told.get("dataset") else {}
+    return {word: tuple(each) for word, each in told.get("datasets", old).items()}
 
 
 def _section(run: Path, to: str | None) -> Tracking:

@@ -20,6 +20,10 @@ PARAMS = ("data", "model", "train", "sample", "evaluate", "seed")
 """Sections of a pipeline that are the params of its run."""
 
 
+_CONTEXTS = {"train": "training", "valid": "validation", "test": "testing"}
+"""Part of the data -> what MLflow calls its use."""
+
+
 def tracked(
     loaded: config.Loaded, folder: RunFolder, prepared: Prepared, more: Mapping[str, str]
 ) -> Tracker:
@@ -46,9 +50,13 @@ def tracked(
     }
     name, task = f"{pipeline.name}-s{pipeline.seed}", families.name_of(pipeline.data.task)
     experiment = f"{prepared.name}-{task}"
-    dataset = (prepared.name, prepared.name, prepared.train.digest)
+    datasets = {
+        word: (prepared.name, prepared.name, prepared.digests[part])
+        for part, word in _CONTEXTS.items()
+        if part in prepared.digests
+    }
     before = folder.record.get("tracked", {})
-    told = {"run_name": name, "experiment": experiment, "tags": tags, "dataset": dataset}
+    told = {"run_name": name, "experiment": experiment, "tags": tags, "datasets": datasets}
     key = before.get("key") or secrets.token_hex(8)
     folder.record["tracked"] = before | told | {"key": key}
     folder.save()  # before a run is begun: whatever happens next, it is found again by its key
@@ -60,7 +68,7 @@ def tracked(
         tags=tags,
         key=key,
         run_id=folder.record.get("mlflow", {}).get("run_id"),
-        dataset=dataset,
+        datasets=datasets,
     )
     tracker = Journalled(Journal(folder.path / journal.NAME), sent)
     if tracker.run_id:

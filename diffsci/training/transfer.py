@@ -108,7 +108,8 @@ def take(
         ConfigError: Where nothing fits.
     """
     whole, partly, left = [], [], []
-    for name, found in source.items():
+    for name in sorted(source):  # read from a file, they come in any order
+        found = source[name]
         if name not in live:
             left.append(f"{name}: the new network has none")
             continue

@@ -143,6 +143,15 @@ def test_what_is_left_and_what_is_new_is_named():
     assert "stem.conv.weight" in said.whole and "down.0.blocks.0.first.conv.weight" in said.whole
 
 
+def test_what_is_told_does_not_depend_on_the_order_of_the_source():
+    """A file gives its tensors in any order."""
+    net = built("unet", asked(OLD, 7), channels=(8, 16))
+    given = weights_of(built("unet", asked(OLD, 7), channels=(8, 16)))
+    backward = dict(reversed(given.items()))
+    said = [take(weights_of(net), w, new=OLD, old=OLD, blocks={}) for w in (given, backward)]
+    assert said[0] == said[1]
+
+
 def test_nothing_that_fits_is_an_error():
     source = built("mlp", ports(7), width=16)
     net = built("mlp", ports(7), width=24, depth=3)

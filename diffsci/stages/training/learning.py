@@ -149,7 +149,8 @@ def _learn(training: Training) -> Denoiser:
     if not ranks.is_first:
         _consume(steps, section, None, None)
         return denoiser
-    progress = Progress(begun, section, training.tracker)
+    spent = 0.0 if state is None else state.seconds
+    progress = Progress(begun, section, training.tracker, spent)
     last = _consume(steps, section, folder, progress) or state
     assert last is not None
     if device.sharded:  # the whole weights, in one process again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 
@@ -56,9 +57,16 @@ class Pace:
 
 
 class Progress:
-    """A bar in a terminal, a line every `log_every` steps elsewhere, and the tracker's metrics."""
+    """A bar in a terminal, a line every `log_every` steps elsewhere, and the tracker's metrics.
 
-    def __init__(self, begun: int, section: Train, tracker: Tracker) -> None:
+    Args:
+        begun: Steps that were done before this call.
+        section: How many there are, and how long they may take.
+        tracker: Told of losses.
+        spent: Seconds of `train.hours` that calls before used.
+    """
+
+    def __init__(self, begun: int, section: Train, tracker: Tracker, spent: float = 0.0) -> None:
         self.every, self.steps, self.tracker = section.log_every, section.steps, tracker
         self.bar = tqdm(
             total=section.steps,
@@ -68,6 +76,8 @@ class Progress:
             desc="train",
         )
         self.pace = Pace(section.batch_size)
+        hours = math.inf if section.hours is None else section.hours
+        self.until = time.monotonic() + 3600 * hours - spent
         self.loss: float | None = None
         self.validation: float | None = None
         self.crps: float | None = None
@@ -116,11 +126,16 @@ class Progress:
                 loss,
                 valid,
                 speed,
-                duration((self.steps - step.step) / max(1e-9, rate)),
+                duration(self._left(step.step, rate)),
             )
 
         if step.ended and step.step < self.steps:
             log.info("train: ended after step %d by train.%s", step.step, step.ended)
+
+    def _left(self, step: int, steps_per_second: float) -> float:
+        """Seconds until the last step, or until the time is used up."""
+        of_time = max(0.0, self.until - time.monotonic())
+        return min(of_time, (self.steps - step) / max(1e-9, steps_per_second))
 
     def close(self) -> None:
         """Leave the terminal tidy."""

@@ -68,3 +68,14 @@ def test_what_ends_a_training_before_its_last_step_is_told(caplog, at, why, told
     progress = Progress(0, Train(steps=9), NullTracker())
     progress.show(step(at, ended=why))
     assert (f"train: ended after step {at} by train.{why}" in caplog.text) == told
+
+
+@pytest.mark.parametrize(("hours", "told"), [(None, "2 d 7 h left"), (2.0, "50 min left")])
+def test_no_more_time_is_told_to_be_left_than_a_run_may_take(caplog, monkeypatch, hours, told):
+    """A step each two seconds and 100,000 of them; of two hours 70 minutes were used before."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+    section = Train(steps=100_000, log_every=1, hours=hours, schedule="constant")
+    progress = Progress(0, section, NullTracker(), spent=4200.0)
+    progress.show(step(1, seconds=2.0))
+    assert told in caplog.text

@@ -104,7 +104,8 @@ def _scores(
     share = f"{100 * scores.confidence:g} %"
     of_run = " (<code>evaluate.confidence</code>)" if is_run else ""
     yield (
-        f'<p class="soft">Over {cases} test cases, area-weighted'
+        f'<p class="soft">Over {cases} test cases'
+        + (", area-weighted" if scores.weighted else ", all cells alike")
         + (" and over all leads" if scores.leads and len(scores.leads) > 1 else "")
         + f"; in brackets the {share} interval{of_run} of a bootstrap "
         f"over {_drawn(scores)}. The best value of a line is bold and starred, where another "

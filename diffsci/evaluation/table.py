@@ -45,6 +45,7 @@ class Scores:
         bootstrap: From which the rows have their intervals.
         blocks: Least and most neighbouring cases that were drawn together for a row.
         blank: Which scores of which variables are left empty over all leads, and why.
+        weighted: Whether cells of unlike areas count by their areas.
     """
 
     rows: tuple[Row, ...]
@@ -54,6 +55,7 @@ class Scores:
     bootstrap: Bootstrap
     blocks: tuple[int, int] = (1, 1)
     blank: tuple[str, ...] = ()
+    weighted: bool = True
 
     @property
     def confidence(self) -> float:
@@ -214,6 +216,7 @@ def evaluate(
     return Scores(
         rows=tuple(rows),
         blank=blank,
+        weighted=float(np.ptp(grid.cell_weights)) > 1e-6,
         statistics=statistics,
         scores=measures,
         leads=None if leads is None else tuple(float(lead) for lead in leads),

@@ -130,7 +130,8 @@ def verdict(found: Sequence[Difference], first: str, second: str, unit: str) -> 
         if leads:
             at = _ranges([one.lead for one in leads], every)
             worst = max(one.p for one in leads)
-            parts.append(f"{better} better at {at} {unit}".rstrip() + f" (p {_p(worst)})")
+            where = f"{better} better at {at} {unit}".rstrip()
+            parts.append(f"{where} by {_shares(leads)} (p {_p(worst)})")
     empty = [one for one in found if one.lead is not None and one.why]
     at = _ranges([one.lead for one in empty], every)
     blank = f"; no verdict at {at} {unit}".rstrip() + f": {empty[0].why}" if empty else ""
@@ -138,6 +139,13 @@ def verdict(found: Sequence[Difference], first: str, second: str, unit: str) -> 
         return f"not distinguishable at any lead ({whole.cases} cases){blank}"
     rest = "" if all(one.decided for one in by_lead) else "; else not distinguishable"
     return "; ".join(parts) + rest + blank
+
+
+def _shares(of: Sequence[Difference]) -> str:
+    """The least and the largest share, in percent."""
+    shares = sorted(abs(one.share) for one in of)
+    words = dict.fromkeys(f"{100 * share:.1f}" for share in (shares[0], shares[-1]))
+    return f"{'-'.join(words)}%"
 
 
 def _p(value: float) -> str:

@@ -19,7 +19,7 @@ from diffsci.evaluation.scores.brier import Brier
 from diffsci.evaluation.scores.crps import Crps
 from diffsci.evaluation.scores.threshold_crps import ThresholdCrps
 from diffsci.evaluation.table import evaluate
-from tests.evaluation.toys import globe, line, results, table
+from tests.evaluation.toys import box, globe, line, results, table
 
 VOID = {"wbr", "meta", "img", "br", "link", "hr", "input"}
 
@@ -82,6 +82,14 @@ def run_folder(path, found=None, config="model: {width: 32}\n", **record):
     return path
 
 
+def test_cells_of_one_size_are_not_called_weighted(tmp_path):
+    made = table(results(box(8, 8)))
+    path = write_report(tmp_path / "a.html", title="a", summary="b", scores=made, figures={},
+                        config="", provenance={})  # fmt: skip
+    text = "".join(read(path).text)
+    assert "test cases, all cells alike;" in text and "area-weighted" not in text
+
+
 def test_a_report_is_whole_and_escaped(tmp_path):
     found = results(globe())
     made = table(found)
@@ -103,7 +111,10 @@ def test_a_report_is_whole_and_escaped(tmp_path):
     text = "".join(page.text)
     assert "<script>alert(1)</script>" in text  # as text, not as a tag
     assert "name: <i>x</i>" in text and "OGL & <more>" in text
-    assert "Over 6 test cases" in text and "90 % interval (evaluate.confidence)" in text
+    assert (
+        "Over 6 test cases, area-weighted;" in text
+        and "90 % interval (evaluate.confidence)" in text
+    )
     assert "fair form" in text
     assert "model (5 members)" in text and "persistence (1 member)" in text
     assert "crpss_vs_persistence" in text

@@ -44,8 +44,10 @@ def test_a_small_difference_shows_where_cases_are_paired():
     assert found[3].decided and found[3].value == pytest.approx(0.1, abs=0.02)
     assert not found[2].decided and not found[0].decided
     told = verdict(found, "one", "two", "h")
+    low, high = (f"{100 * abs(found[k].share):.1f}%" for k in (1, 3))
     assert told == (
-        "one better at 18 h (p < 0.002); two better at 6 h (p < 0.002); else not distinguishable"
+        f"one better at 18 h by {high} (p < 0.002); two better at 6 h by {low} (p < 0.002); "
+        "else not distinguishable"
     )
 
 
@@ -109,7 +111,9 @@ def test_neighbouring_leads_are_joined_in_words():
         run(leads + shift + noise, (1.0, 2.0, 3.0, 4.0, 5.0)),
         "crps",
     )
-    assert verdict(found, "a", "b", "h").startswith("b better at 1-2, 4 h (p < 0.002)")
+    told = verdict(found, "a", "b", "h")
+    shares = sorted(100 * abs(found[k].share) for k in (1, 2, 4))
+    assert told.startswith(f"b better at 1-2, 4 h by {shares[0]:.1f}-{shares[2]:.1f}% (p < 0.002)")
 
 
 def test_cases_come_back_as_they_were_written(tmp_path):

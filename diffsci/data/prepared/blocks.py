@@ -7,7 +7,9 @@ found in a file of its own: what is noted is done.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +139,19 @@ def begun(plan: Plan, partial: Path, trained: tuple[tuple[int, int] | None, ...]
     It is here, and not where the processes are begun, since they need nothing of what is imported
     there, such as torch.
     """
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     _begun[:] = [lambda box: write_block(plan, partial, box, trained)]
+
+
+def _end_with_the_command() -> None:
+    """End this process when the one that prepares is gone, however it went.
+
+    It would wait for work for good, and the server that forked it lives as long as it does.
+    """
+    command = multiprocessing.parent_process()
+    assert command is not None
+    command.join()
+    os._exit(1)
 
 
 def done(box: Box) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -203,3 +204,37 @@ def test_files_are_prepared_without_torch(tmp_path):
                           env=os.environ | {"PYTHONPATH": os.getcwd()})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [[], ["h5py", "dask.array"]]
+
+
+_KILLED = """
+import sys, time
+from multiprocessing import get_context
+from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from diffsci.data.prepared import blocks
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("forkserver"), blocks.begun, (None, None, ())) as pool:
+        pool.submit(print, "", flush=True).result()
+        print(*pool._processes, flush=True)
+        time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_command_that_was_killed(tmp_path):
+    """They would wait for work for good, and hold their memory."""
+    (tmp_path / "killed.py").write_text(_KILLED)
+    command = subprocess.Popen([sys.executable, tmp_path / "killed.py"], stdout=subprocess.PIPE)
+    with command:
+        lines = (line.split() for line in command.stdout)
+        worker = int(next(words for words in lines if words)[0])
+        os.kill(worker, 0)  # It is there.
+        command.kill()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(worker, 9)
+        pytest.fail("the worker is still there")

@@ -181,7 +181,10 @@ def test_check_prints_faults_and_ends_with_3(good, stages):
     calls = stages("check", [])
     done = call("check", "a.nc", "b.yaml", "--json")
     assert (done.exit_code, json.loads(done.stdout)) == (0, [])
-    assert calls[-1] == ("check", ((Path("a.nc"), Path("b.yaml")), []))
+    assert calls[-1] == ("check", (("a.nc", "b.yaml"), []))
+    address = "https://example.org/a.nc?part=1"
+    call("check", address, "data.source=https://example.org/b.nc", "--json")
+    assert calls[-1] == ("check", ((address,), ["data.source=https://example.org/b.nc"]))
     assert call("check").exit_code == 2
 
 

@@ -110,8 +110,9 @@ def check(paths: tuple[str, ...], as_json: bool, figures: Path | None) -> None:
 
     from diffsci import checking
 
-    overrides = [path for path in paths if "=" in path and not Path(path).exists()]
-    places, costs = tuple(Path(path) for path in paths if path not in overrides), list[str]()
+    # An address stays as it is: as a path it would lose a slash, and `=` is often part of it.
+    overrides = [path for path in paths if _is_override(path)]
+    places, costs = tuple(path for path in paths if path not in overrides), list[str]()
     if not places:
         raise click.UsageError(f"no PATH beside {' '.join(overrides)}")
     if as_json:
@@ -131,6 +132,12 @@ def check(paths: tuple[str, ...], as_json: bool, figures: Path | None) -> None:
     if codes:
         kind = ConfigError if "config" in codes else DataError
         click.get_current_context().exit(kind.exit_code)
+
+
+def _is_override(text: str) -> bool:
+    from diffsci.data import addresses
+
+    return "=" in text and not addresses.is_address(text) and not Path(text).exists()
 
 
 @click.command("list")

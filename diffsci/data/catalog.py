@@ -68,6 +68,10 @@ def load_entry(name_or_path: str | Entry, roots: tuple[Path, ...] = ()) -> Entry
             name = named.name.split(".")[0] or "data"
             return Entry(name=name, source=Source(path=str(path.absolute())))
     if "/" in name_or_path or given.suffix in (*DATA_SUFFIXES, ".yaml", ".yml"):
+        if given.is_symlink():
+            raise DataError(
+                f"{name_or_path}: a link to {given.readlink()}, which leads nowhere; mend the link"
+            )
         raise DataError(
             f"{name_or_path}: no such file "
             f"(looked in {', '.join(str(p.parent) for p in candidates)}); "

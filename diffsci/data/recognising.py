@@ -87,6 +87,9 @@ def engine(path: Path, like: str = "") -> str:
         if images.holds(path):
             return "images"
         raise DataError(f"{path}: a folder that is no Zarr store (no zarr.json or .zgroup in it)")
+    if path.exists() and not path.is_file():
+        # A pipe would be waited for without end.
+        raise DataError(f"{path}: a pipe, socket or device, not a file; save its data to a file")
     try:
         with path.open("rb") as file:
             head = file.read(64)

@@ -7,14 +7,12 @@ leftover fill value is told with its variable, its place, and how many there are
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float32
 
-from diffsci.data.canonical.axes import unknown
 from diffsci.data.canonical.units import conversion, spelling
 from diffsci.data.catalog import MISSING, Entry
 from diffsci.data.checks.problems import Report
@@ -22,7 +20,6 @@ from diffsci.data.checks.scanning import Scan
 from diffsci.data.entry import TRANSFORMS
 from diffsci.data.fields import LEVEL, Channel
 from diffsci.data.ranges import WITHIN
-from diffsci.families import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -30,90 +27,6 @@ _KEPT = ("long_name", "standard_name", "cell_methods")
 
 INNER = ("fill", "conversion", WITHIN)
 """Attributes on the way from a file to its values in their units; no store has them."""
-
-
-def choose(
-    ds: xr.Dataset,
-    entry: Entry,
-    dims: Sequence[str],
-    report: Report,
-    variables: tuple[str, ...] = (),
-) -> list[str]:
-    """The variables to take.
-
-    Args:
-        ds: Under its canonical names.
-        entry: What it names, else every numeric one that has all of `dims`, may be taken.
-        dims: What a field needs.
-        report: Where faults are told.
-        variables: Take only these of them; empty takes all.
-
-    Raises:
-        ConfigError: For one of `variables` that is not there.
-        DataError: For a named one that is missing, is no number, or lacks a dim; or when none fits.
-    """
-    fit = [
-        str(name)
-        for name, variable in ds.data_vars.items()
-        if set(dims) <= set(variable.dims) and variable.dtype.kind in "fiu"
-    ]
-    known = list(entry.variables) or fit
-    for name in variables:
-        if name not in known and (entry.variables or name not in ds.variables):
-            raise unknown(name, entry, known)
-    if not entry.variables and not variables:
-        if not fit:
-            report.stop(
-                "no-variables",
-                f"no numeric variable has the dims {', '.join(dims)}",
-                f"the data has {_listing(ds)}; map its dims under `rename:` in {entry.yaml}",
-            )
-        return fit
-    wanted = variables or tuple(entry.variables)
-    chosen = [name for name in wanted if _usable(ds, name, entry, dims, report)]
-    if not chosen:
-        report.stop(
-            "no-variables",
-            "none of its variables can be used",
-            f"correct `variables:` in {entry.yaml}",
-        )
-    return chosen
-
-
-def _usable(ds: xr.Dataset, name: str, entry: Entry, dims: Sequence[str], report: Report) -> bool:
-    """Whether a variable that the entry names is there, numeric, and has all dims; else why not."""
-    if name not in ds.variables:
-        near = did_you_mean(name, [str(n) for n in ds.variables])
-        report.add(
-            "variable-missing",
-            f"the data has no such variable{near}",
-            f"it has {_listing(ds)}; correct `variables:` or `rename:` in {entry.yaml}",
-            variable=name,
-        )
-    elif ds[name].dtype.kind not in "fiub":
-        report.add(
-            "not-numeric",
-            f"its type is {ds[name].dtype}, expected numbers",
-            f"leave it out of `variables:` in {entry.yaml}",
-            variable=name,
-        )
-    elif set(dims) <= set(ds[name].dims):
-        return True
-    elif set(ds[name].dims) != {"sample"}:  # A number for each sample is a parameter or a class.
-        report.add(
-            "dims",
-            f"its dims are {', '.join(map(str, ds[name].dims)) or 'none'}, "
-            f"expected {', '.join(dims)}",
-            f"map them under `rename:` in {entry.yaml}, or leave it out of `variables:`",
-            variable=name,
-        )
-    return False
-
-
-def _listing(ds: xr.Dataset) -> str:
-    return (
-        ", ".join(f"{n}({', '.join(map(str, v.dims))})" for n, v in ds.data_vars.items()) or "none"
-    )
 
 
 def in_units(

@@ -48,17 +48,20 @@ from tests.data.fault_writers import (
     cut_picture,
     entry_alone,
     in_celsius,
+    linked,
     other_kind,
     other_size,
     overlapping,
     path_alone,
     pictures,
+    piped,
     several,
     smaller,
     square_arrays,
     ways,
     wide,
     zarr,
+    zarr_of,
 )
 
 FAULTS = {
@@ -140,6 +143,15 @@ FAULTS = {
     "dates as digits that float32 has rounded": ("unreadable", ways(lambda ds, r: ds.assign_coords(time=("time", digits(r).astype("f4"), {"units": "day as %Y%m%d.%f"})))),
     "a field that no time changes": ("constant", ways(standing)),
     "a field that no trajectory moves": ("still", ways(permeable, makers.pde)),
+    "no times at all": ("empty", ways(times(lambda r: []))),
+    "no rows at all": ("empty", ways(lambda ds, r: ds.isel(latitude=slice(0)))),
+    "names that differ by case alone": ("case", ways(lambda ds, r: ds.assign(T2M=ds.t2m * 1.01).assign(T2M=lambda d: d.T2M.assign_attrs(units="K")))),
+    "values that float32 cannot hold": ("nan", ways(lambda ds, r: spot(1e300)(ds.astype("f8"), r).assign(t2m=lambda d: d.t2m.assign_attrs(units="K")))),
+    "complex numbers on a grid": ("not-numeric", zarr_of(lambda ds, r: ds.assign(t2m=ds.t2m + 1j))),
+    "texts on a grid": ("not-numeric", ways(lambda ds, r: ds.assign(t2m=ds.t2m.astype(str)))),
+    "a coordinate that is infinite": ("coordinate", ways(lambda ds, r: ds.assign_coords(longitude=ds.longitude.where(ds.longitude > 12, np.inf)))),
+    "a link that leads nowhere": ("entry", linked),
+    "a pipe": ("unreadable", piped),
 }  # fmt: skip
 """Name -> the code it must be told by, and what writes it: (folder, seed) -> what to check."""
 

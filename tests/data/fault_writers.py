@@ -1,5 +1,6 @@
 """Writers of data in order and out of it: `(folder, seed)` gives what is to be checked."""
 
+import os
 from pathlib import Path
 
 import cftime
@@ -172,3 +173,22 @@ def layout(name):
         return source
 
     return write
+
+
+def zarr_of(change):
+    def write(folder, seed):
+        ds = change(makers.weather(seed=seed), np.random.default_rng(seed))
+        ds.to_zarr(folder / "a.zarr", consolidated=False)
+        return str(folder / "a.zarr")
+
+    return write
+
+
+def linked(folder, seed):
+    (folder / "a.nc").symlink_to("gone.nc")
+    return str(folder / "a.nc")
+
+
+def piped(folder, seed):
+    os.mkfifo(folder / "a.nc")
+    return str(folder / "a.nc")

@@ -14,8 +14,15 @@ _READ = 256 * 2**20
 def _rounded(ds: xr.Dataset, dim: str, report: Report) -> np.ndarray:
     """Degrees to 1e-4 (11 m): float32 and float64 files of one grid then agree bit for bit."""
     values = np.asarray(ds[dim].values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        report.stop("coordinate", f"{dim} has NaN", "write the coordinate anew", coordinate=dim)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        first = bad[0]
+        report.stop(
+            "coordinate",
+            f"{bad.size} of {values.size} are no numbers: number {first} is {values[first]:g}",
+            "write the coordinate anew",
+            coordinate=dim,
+        )
     return np.round(values, 4)
 
 

@@ -50,6 +50,7 @@ class Scan:
     conversion: tuple[float, float] = (1.0, 0.0)
     size: int = 0
     bad: int = 0
+    endless: int = 0
     first: str = ""
     low: float = np.inf
     high: float = -np.inf
@@ -117,6 +118,7 @@ class Scan:
         if bad.any():
             self.first = self.first or place(labelled, np.argwhere(bad)[0])
             self.bad += int(bad.sum())
+            self.endless += int(np.isinf(values).sum())
         if self.missing != "moving":
             self._pattern(fine, labelled)
         if self.missing != "static":
@@ -138,8 +140,8 @@ class Scan:
         if self.bad:
             report.add(
                 "nan",
-                f"{self.bad} of {self.size} values are NaN or infinite, the first at {self.first}"
-                + (", all of them in fields without any value" if self.lost == self.bad else "")
+                f"{self.bad} of {self.size} values are {self._what()}, the first at {self.first}"
+                + (", all of them in fields without any value" if self._lost else "")
                 + self._by_range(),
                 self._cure(),
                 variable=self.name,
@@ -173,6 +175,18 @@ class Scan:
                 )
                 return
 
+    @property
+    def _lost(self) -> bool:
+        """Whether what is missing is so in whole fields."""
+        return self.lost == self.bad and not self.endless
+
+    def _what(self) -> str:
+        """What values are that are no numbers."""
+        beyond = f"infinite, or beyond {np.finfo(np.float32).max:.2g}, the most that float32 holds"
+        if not self.endless:
+            return "NaN"
+        return beyond if self.endless == self.bad else f"NaN, or {self.endless} of them {beyond}"
+
     def _by_range(self) -> str:
         """That gaps may come of the file's valid range."""
         told = f" (missing is also what lies outside the file's valid range, {self.valid})"
@@ -184,7 +198,9 @@ class Scan:
 
     def _cure(self) -> str:
         """What to do about NaN that nothing declares, by where they are."""
-        if self.lost == self.bad:
+        if self.endless == self.bad:
+            return "correct them in the file, in units of another scale where they are meant"
+        if self._lost:
             return "leave such times out of the file: no window crosses a gap"
         if self.moved or self.whole:
             kind = "`missing: moving`: they are not the same cells at all times"
@@ -211,6 +227,7 @@ class Scan:
         for part in parts:
             whole.size += part["size"]
             whole.bad += part["bad"]
+            whole.endless += part.get("endless", 0)  # what an older version began has none
             whole.lost += part["lost"]
             whole.whole = whole.whole or part["whole"]
             whole.low, whole.high = min(whole.low, part["low"]), max(whole.high, part["high"])

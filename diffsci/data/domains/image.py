@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import forecast_layout, stacking
+from diffsci.data import choosing, forecast_layout, stacking
 from diffsci.data.canonical import axes, edges
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.time_axis import ordered, tell_gaps
@@ -64,7 +64,7 @@ class Image(Domain):
                     coordinate=dim,
                 )
         space = _space(ds)
-        names = stacking.choose(ds, entry, space, report, variables)
+        names = choosing.choose(ds, entry, space, report, variables)
         extra = [self.label_variable] if self.label_variable in ds.variables else []
         dims = ("sample", "time", *space, "channel")
         ds = axes.squeeze_foreign(ds[[*names, *extra]], names, dims, report)

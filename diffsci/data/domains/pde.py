@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import forecast_layout, stacking
+from diffsci.data import choosing, forecast_layout, stacking
 from diffsci.data.canonical import axes, edges
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.time_axis import decoded, ordered, tell_gaps
@@ -51,7 +51,7 @@ class Pde(Domain):
         ds = axes.settle(axes.promoted(ds), _axes(axes.promoted(ds), report))
         ds = _split_components(ds)
         space = self._space(ds, variables or tuple(entry.variables), entry, report)
-        names = stacking.choose(ds, entry, space, report, variables)
+        names = choosing.choose(ds, entry, space, report, variables)
         parameters = [
             str(n)
             for n, v in ds.data_vars.items()

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from diffsci.data import forecast_layout, stacking
+from diffsci.data import choosing, forecast_layout, stacking
 from diffsci.data.canonical import accumulations, axes, edges, globe, levels, places, projected
 from diffsci.data.canonical import times as stamps
 from diffsci.data.canonical.names import NAMES
@@ -87,7 +87,7 @@ class Weather(Domain):
         ds = axes.settle(ds, kinds)
         self._require_axes(ds, space, entry, report)
         needed = ("time", *space) if "time" in ds.dims else space
-        names = stacking.choose(ds, entry, needed, report, variables)
+        names = choosing.choose(ds, entry, needed, report, variables)
         if "time" not in ds.dims:
             ds = ds.assign({n: ds[n].expand_dims("time") for n in names})
         ds = axes.squeeze_foreign(ds[names], names, ("time", "level", *space), report)

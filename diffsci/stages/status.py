@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from diffsci.forecasting.model_sums import broken as broken_model
 from diffsci.lifetime import last_sign, last_told, of_call
 from diffsci.locking import Holder, holder
 from diffsci.points import told as told_of
-from diffsci.run_folder import STAGES, RunFolder
+from diffsci.run_folder import PRODUCTS, STAGES, RunFolder
 from diffsci.stages.status_next import Seen, next_of
 from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training.damage import NUMBERS, newest_whole
@@ -163,6 +163,7 @@ def status_of(path: Path) -> Status:
     if state == "running" and not (held and held.alive):
         state = "stopped" if held and held.ended else "killed"
     found["last"] = last_told(path, record)
+    lost = () if held and held.alive else _lost(path, record["stages"], wanted)
     broken = None if held and held.alive else broken_model(path / "model")
     until = time.time() if state == "running" else last_sign(path)
     stages = {name: _stage(record["stages"].get(name), state, until) for name in wanted}
@@ -175,7 +176,7 @@ def status_of(path: Path) -> Status:
         stages=stages,
         chosen=_chosen(path) if stages.get("train", {}).get("status") == "done" else None,
         steps=(plain.get("train") or {}).get("steps"),
-        damaged=damaged if broken is None else (*damaged, broken),
+        damaged=(*damaged, *([] if broken is None else [broken]), *lost),
         processes=processes,
         todo=next_of(
             Seen(
@@ -186,6 +187,7 @@ def status_of(path: Path) -> Status:
                 processes=processes,
                 untrained=_untrained(found, stages),
                 broken=broken,
+                lost=lost,
             )
         ),
     )
@@ -205,6 +207,13 @@ def _stage(entry: dict[str, Any] | None, state: str, until: float | None) -> dic
     now = of_call(entry, until)
     state = state if state in ("running", "killed") else "stopped"
     return {"status": state, "seconds": round(before + now, 3), "seconds_of_call": round(now, 3)}
+
+
+def _lost(path: Path, stages: Mapping[str, Any], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Products that are not there any more, of stages that are recorded as done."""
+    done = [name for name in wanted if stages.get(name, {}).get("status") == "done"]
+    gone = [path / product for name in done for product in PRODUCTS[name]]
+    return tuple(f"{place}: is missing" for place in gone if not place.exists())
 
 
 def _chosen(path: Path) -> str | None:

@@ -22,6 +22,7 @@ class Seen:
         processes: How many trained together.
         untrained: Whether training was begun, and has left nothing to go on from.
         broken: What is wrong with the model; none where it is whole, or not there.
+        lost: Products that are not there any more, of stages that are done.
     """
 
     path: Path
@@ -31,14 +32,17 @@ class Seen:
     processes: int
     untrained: bool
     broken: str | None = None
+    lost: tuple[str, ...] = ()
 
 
 def next_of(seen: Seen) -> str:
     """What to do next, in words."""
     if seen.held is not None and seen.held.alive:
         return "nothing; it is being written"
-    if seen.broken is not None:
+    if seen.broken is not None or any(f"{seen.path / 'model'}: " in each for each in seen.lost):
         return _renewed(seen)
+    if seen.state == "done" and seen.lost:
+        return f"{_command(seen)} makes again what is missing"
     if seen.state == "done":
         report = seen.path / "report.html"
         return f"read {report}" if report.exists() else "nothing; it is done"
@@ -66,6 +70,14 @@ def _renewed(seen: Seen) -> str:
         made = f"goes on with training from {seen.newest.name}"
     else:
         made = "trains it again: no checkpoint is whole"
+    places = seen.path / "checkpoints"
+    if seen.newest is None and any(places.glob("step-*")):  # which would be refused
+        return (
+            f"restore {model} from a copy, or remove it, if it is there, and {places}: "
+            f"{_command(seen)} then {made}"
+        )
+    if not model.exists():
+        return f"restore {model} from a copy, or let {_command(seen)}, which {made}"
     return f"restore {model} from a copy, or remove that folder: {_command(seen)} then {made}"
 
 

@@ -57,7 +57,8 @@ def test_a_model_that_would_be_another_one_is_not_made_by_itself(folder):
             pipeline.run(config.load(folder / "config.yaml"), folder)
         assert str(refused.value).startswith(f"{weights}: is missing")
         assert left in str(refused.value) and str(refused.value).endswith(f"then {way}")
-        assert "remove that folder: " in status_of(folder).todo and way in status_of(folder).todo
+        also = "remove that folder: " if name == "step-00000006" else f", and {places}: "
+        assert also in status_of(folder).todo and way in status_of(folder).todo
         assert tiny_runs.tree(folder) == before
 
 
@@ -78,3 +79,22 @@ def test_a_finished_run_tells_of_checkpoints_that_it_does_not_need(folder, caplo
     assert first.startswith(f"{folder / 'checkpoints'}: step-00000006: {damage.NUMBERS} has ")
     assert first.endswith("the model is whole, and training further would begin at step-00000004")
     assert last.endswith("nothing to do")
+
+
+def test_what_a_finished_run_has_lost_is_told_and_made_again_as_it_is_said(folder):
+    before = tiny_runs.tree(folder / "model"), tiny_runs.tree(folder / "truth.zarr")
+    command = f"`diffsci run {folder / 'config.yaml'} --out {folder}`"
+    shutil.rmtree(folder / "truth.zarr")
+    found = status_of(folder)
+    assert found.damaged == (f"{folder / 'truth.zarr'}: is missing",)
+    assert found.todo == f"{command} makes again what is missing"
+    shutil.rmtree(folder / "model")
+    found = status_of(folder)
+    assert found.damaged[0] == f"{folder / 'model'}: is missing"
+    assert found.todo == f"{command} makes the model again from step-00000006"
+    pipeline.run(config.load(folder / "config.yaml"), folder)
+    assert (tiny_runs.tree(folder / "model"), tiny_runs.tree(folder / "truth.zarr")) == before
+    assert status_of(folder).damaged == ()
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints" / "step-00000006")
+    assert status_of(folder).todo.endswith("which goes on with training from step-00000004")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def versions() -> dict[str, str]:
         if file is not None:
             found[f"plugin {module}"] = sha256_of(Path(file))[:16]
     return found
+
+
+def plugins_of(known: Mapping[str, str]) -> tuple[str, ...]:
+    """Modules of the plugins among recorded versions."""
+    heads = [name.partition(" ") for name in known]
+    return tuple(module for word, _, module in heads if word == "plugin")

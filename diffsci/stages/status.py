@@ -19,6 +19,7 @@ from diffsci.run_folder import PRODUCTS, STAGES, RunFolder
 from diffsci.stages.status_next import Seen, next_of
 from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training.damage import NUMBERS, newest_whole
+from diffsci.versions import plugins_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +189,7 @@ def status_of(path: Path) -> Status:
                 untrained=_untrained(found, stages),
                 broken=broken,
                 lost=lost,
+                plugins=plugins_of(record.get("versions", {})),
             )
         ),
     )

@@ -23,6 +23,7 @@ class Seen:
         untrained: Whether training was begun, and has left nothing to go on from.
         broken: What is wrong with the model; none where it is whole, or not there.
         lost: Products that are not there any more, of stages that are done.
+        plugins: Modules that it was made with.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Seen:
     untrained: bool
     broken: str | None = None
     lost: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
 
 
 def next_of(seen: Seen) -> str:
@@ -100,7 +102,8 @@ def _refused(folder: Path, newest: Path | None) -> str | None:
 def _command(seen: Seen) -> str:
     """What goes on with the run; its config stands in its folder once it was gone on with."""
     file = seen.path / "config.yaml"
-    told = f"`diffsci run {file if file.exists() else 'PIPELINE'} --out {seen.path}`"
+    plugins = "".join(f" --plugin {module}" for module in seen.plugins)
+    told = f"`diffsci{plugins} run {file if file.exists() else 'PIPELINE'} --out {seen.path}`"
     told += "" if file.exists() else ", with the pipeline file that it was begun with,"
     several = f" under torchrun with {seen.processes} processes"
     return told + (several if seen.processes > 1 else "")

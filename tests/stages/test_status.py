@@ -139,6 +139,12 @@ def test_a_run_that_would_be_refused_is_not_told_to_go_on(folder):
     assert f"it would not go on: checkpoint {newest} has format 99" in status_of(folder).todo
 
 
+def test_the_command_that_goes_on_has_the_plugins_of_the_run(folder):
+    versions = tiny_runs.record(folder)["versions"] | {"plugin ours.toy": "0123"}
+    changed(folder, status="stopped", versions=versions)
+    assert status_of(folder).todo.startswith("`diffsci --plugin ours.toy run ")
+
+
 def test_what_ended_training_early_is_told(folder):
     place = folder / "checkpoints" / "step-00000006"
     numbers, manifest = place / damage.NUMBERS, place / damage.MANIFEST

@@ -15,8 +15,7 @@ from diffsci.data.canonical import axes, units
 from diffsci.data.checks.problems import Report
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
-from diffsci.forecasting.store.names import renaming, row_of
-from diffsci.stages.scores import axis_labels, cells, lexicon, starts, verticals
+from diffsci.stages.scores import axis_labels, cells, naming, starts, verticals
 from diffsci.stages.scores.starts import INIT, LEAD, LEADS
 
 log = logging.getLogger(__name__)
@@ -75,26 +74,7 @@ def canonical(ds: xr.Dataset, source: str) -> xr.Dataset:
     ds = axis_labels.labelled(ds, LEAD, lead or LEAD, source)
     ds = verticals.canonical(ds, level or "level", source)
     ds = cells.laid_out(starts.with_lead_of_valid_times(ds, source), source)
-    return named(ds, source)
-
-
-def named(ds: xr.Dataset, source: str) -> xr.Dataset:
-    """The data set with the names that variables have in our stores, as far as they are known.
-
-    Args:
-        ds: With our names of dims.
-        source: For messages.
-    """
-    # Stores of earth2studio say no units: the name is enough here, and `conversions` warns.
-    upper = sorted(lexicon.without_surface(ds))
-    known, _ = renaming(ds.drop_vars(upper), "wb2", unit_absent=None)
-    # What a selection leaves of pressure levels is of one, and no field of the surface.
-    for name, at in verticals.of(ds, source).items():
-        unit = ds[name].attrs.get("units")
-        row = row_of(name, None if unit is None else str(unit), levels=True)
-        if "pressure" in at and row is not None and row.wb2 not in ds.data_vars:
-            known[name] = row.wb2
-    return ds.rename({old: new for old, new in known.items() if old != new})
+    return naming.named(ds, source)
 
 
 def _first(there: set[str], names: tuple[str, ...]) -> str | None:
@@ -107,8 +87,9 @@ def shared_variables(
     """Variables that both have, and what is not scored for want of a truth.
 
     Raises:
-        DataError: Where there is none.
+        DataError: Where there is none, and for one that is in units which do not convert.
     """
+    naming.require_units(forecast, truth, source)
     ours = [str(name) for name in forecast.data_vars if forecast[name].ndim > 1]
     both = [name for name in ours if name in truth.data_vars]
     ahead = {"time", LEAD}

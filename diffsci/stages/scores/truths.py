@@ -19,6 +19,7 @@ from diffsci.stages.scores import (
     forecast_files,
     foreign,
     lexicon,
+    naming,
     starts,
     valid_times,
     verticals,
@@ -84,7 +85,7 @@ def opened(truth: Given | str, domain: Domain, lead_dim: str) -> Known:
     raw = open_raw(entry) if found is None else found
     ahead = starts.at_valid_times(raw)
     read = _read(raw if ahead is None else ahead, domain, entry)
-    read = foreign.named(verticals.beside(read, raw, "truth"), "truth")
+    read = naming.named(verticals.beside(read, raw, "truth"), "truth")
     return Known(read, areas.told(raw, "truth"))
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from diffsci.errors import DataError
 from diffsci.stages.scores.standalone import score
-from tests.stages.scores.imitations import HIGH, LEAD, LEVELS, forecast, require_right, truth
+from tests.stages.scores.imitations import FLAT, HIGH, LEAD, LEVELS, forecast, require_right, truth
 
 TRUE = truth(high=True)
 MADE = forecast(TRUE)
@@ -97,6 +97,23 @@ def test_units_and_fields_that_contradict_a_name_are_refused():
     stacked = stacked.assign_coords(variable=["t500", "t500", "t850"])
     with pytest.raises(DataError, match="t500 of its axis variable is there more than once"):
         score(stacked, TRUE)
+
+
+@pytest.mark.parametrize("forecasts", [True, False])
+def test_short_names_in_other_units_are_converted_or_refused(forecasts):
+    """Either of the two has the short name: it is no variable that the other lacks."""
+    true = truth()
+    made = forecast(true)
+    short, other = (made, true) if forecasts else (true, made)
+
+    def scored(unit, added=0.0):
+        one = in_unit(short.rename({FLAT: "t2m"}), unit, added)
+        return (one, other) if forecasts else (other, one)
+
+    require_right(*scored("degC", -273.15))
+    said = f"{'t2m' if forecasts else FLAT} is in {'m' if forecasts else 'K'}, .*do not convert"
+    with pytest.raises(DataError, match=said):
+        score(*scored("m"))
 
 
 def test_leads_before_the_start_are_refused():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,14 @@ def with_unit(name: str, unit: str) -> str:
     """`air temperature (K)`; a name alone where there is no unit."""
     words = name.replace("_", " ")
     return words if unit in ("", "1") else f"{words} ({unit})"
+
+
+def ticks_at(axes: Axes, leads: Sequence[float]) -> None:
+    """Ticks at the leads themselves, where they are few and lie apart."""
+    at = sorted(set(leads))
+    gaps = [after - before for before, after in pairwise(at)]
+    if 2 <= len(at) <= 8 and min(gaps) >= (at[-1] - at[0]) / 12:
+        axes.set_xticks(at, [f"{lead:g}" for lead in at])
 
 
 def degrees(value: float, unit: str) -> str:

@@ -53,16 +53,19 @@ def by_lead(found: Sequence[Terms], lead_unit: str) -> Iterator[str]:
 def _panel(axes: Axes, found: Sequence[Terms], variable: str, word: str) -> str:
     """Lines of the runs that compare with the first that has the score; their unit."""
     unit, terms = "", None
+    leads: list[float] = []
     for index, of in enumerate(found):
         rows = [row for row in of.run.model_rows(variable, word) if row.lead is not None]
         if not rows or (terms is not None and terms != of.told(variable, word)):
             continue
         unit, terms = rows[0].unit, of.told(variable, word)
         lead = [float(row.lead or 0) for row in rows]
+        leads += lead
         low, high = [row.low for row in rows], [row.high for row in rows]
         axes.fill_between(lead, low, high, color=canvas.colour(index), alpha=0.15, linewidth=0)
         look = canvas.line(index, len(rows))
         axes.plot(lead, [row.value for row in rows], label=of.run.label, **look)
+    canvas.ticks_at(axes, leads)
     if goal_of(word) == "1":
         axes.axhline(1, color=canvas.FAINT, linewidth=1, zorder=1)
     return unit

@@ -17,6 +17,7 @@ from diffsci.evaluation.canvas import (
     line,
     plain_ticks,
     score_words,
+    ticks_at,
     with_unit,
 )
 from diffsci.evaluation.scores.base import Pairs, Score
@@ -101,6 +102,7 @@ def _by_lead(axes: Axes, scores: Scores, variable: str, word: str) -> str:
             linewidth=0,
         )
         axes.plot(lead, [row.value for row in rows], label=name, **line(index, len(rows)))
+    ticks_at(axes, scores.leads or ())
     if scores.scores[word].goal == "1":
         axes.axhline(1, color=FAINT, linewidth=1, zorder=1)
     else:

@@ -37,7 +37,7 @@ main.wide { max-width: 1800px; }
 table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .42rem .9rem .42rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
+thead th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; vertical-align: bottom; }
 td.number, td .soft { white-space: nowrap; }
 td.words { min-width: 15rem; }
 td.best { font-weight: 700; }
@@ -82,7 +82,7 @@ def page(title: str, body: Iterable[str], *, wide: bool = False) -> str:
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A table; the cells of `lines` are finished HTML, those of `head` are text."""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    top = "".join(f'<th scope="col">{broken(cell)}</th>' for cell in head)
     rows = "\n".join(
         "<tr>"
         + "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in line)
@@ -181,6 +181,8 @@ def goal_words(goal: str) -> str:
 
 def facts(values: Mapping[str, object]) -> str:
     """A table of names and values; nested mappings become nested names."""
+    if not values:
+        return '<p class="soft">Nothing is told.</p>'
     lines = [(f"<b>{escape(name)}</b>", escape(text)) for name, text in flat(values)]
     return table(("", ""), lines)
 

@@ -6,6 +6,7 @@ how was it made. A number stands with its unit, its interval, its members and it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -96,6 +97,12 @@ def _figures(figures: Mapping[str, Path], scores: Scores) -> Iterator[str]:
         yield f'<div class="side">{"".join(narrow)}</div>'
 
 
+def _meaning(word: str, scores: Scores) -> str:
+    """What a score is; of cells that count alike nothing of their areas."""
+    told = families.summary("scores", word)
+    return told if scores.weighted else re.sub("[,;] area-weighted|area-weighted ", "", told)
+
+
 def _scores(
     scores: Scores, lead_unit: str, cost: Mapping[str, object], is_run: bool
 ) -> Iterator[str]:
@@ -155,7 +162,7 @@ def _scores(
         )
     yield from (f'<p class="soft">{escape(why)}.</p>' for why in scores.blank)
     words = "".join(
-        f"<li><b>{escape(word)}</b>: {escape(families.summary('scores', word))}</li>"
+        f"<li><b>{escape(word)}</b>: {escape(_meaning(word, scores))}</li>"
         for word in scores.scores
     )
     yield folded("What each score means", f"<ul>{words}</ul>")

@@ -11,7 +11,8 @@ from diffsci.errors import ConfigError, StorageError
 from diffsci.evaluation import members
 from diffsci.evaluation.compare import compare
 from diffsci.evaluation.compared_run import read_run
-from diffsci.evaluation.page import best_of, goal_of, goal_words, is_wide
+from diffsci.evaluation.page import best_of, facts, goal_of, goal_words, is_wide
+from diffsci.evaluation.page import table as page_table
 from diffsci.evaluation.plots import NAMES
 from diffsci.evaluation.report import write_report
 from diffsci.evaluation.rows import Row
@@ -88,6 +89,13 @@ def test_cells_of_one_size_are_not_called_weighted(tmp_path):
                         config="", provenance={})  # fmt: skip
     text = "".join(read(path).text)
     assert "test cases, all cells alike;" in text and "area-weighted" not in text
+
+
+def test_a_table_of_nothing_says_so_and_heads_break():
+    assert facts({}) == '<p class="soft">Nothing is told.</p>'
+    assert '<th scope="col">damped_<wbr>anomaly (6 members)</th>' in page_table(
+        ["damped_anomaly (6 members)"], []
+    )
 
 
 def test_a_report_is_whole_and_escaped(tmp_path):

@@ -199,3 +199,16 @@ def test_a_legend_is_of_all_panels():
 )
 def test_times_are_told_without_what_is_zero(key, told):
     assert replace(results(line()), keys=(key,)).key(0) == told
+
+
+def test_few_leads_are_the_ticks():
+    def ticks(*leads):
+        axes = canvas.figure(3.0, 2.0).subplots()
+        axes.plot(leads, leads)
+        canvas.ticks_at(axes, leads)
+        return [label.get_text() for label in axes.get_xticklabels()]
+
+    assert ticks(6.0, 12.0, 18.0, 24.0) == ["6", "12", "18", "24"]
+    assert ticks(0.25, 0.5) == ["0.25", "0.5"]
+    # Many, or such as would overlap, have those of matplotlib.
+    assert "240" not in ticks(1.0, 2.0, 240.0) and "7" not in ticks(*map(float, range(20)))

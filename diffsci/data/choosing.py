@@ -71,15 +71,14 @@ def _tell_none(ds: xr.Dataset, entry: Entry, dims: Sequence[str], report: Report
     Raises:
         DataError: Always.
     """
-    for name, variable in ds.data_vars.items():
-        if set(dims) <= set(variable.dims):
-            cure = _AS_NUMBERS.get(variable.dtype.kind, "write it as numbers")
-            report.add(
-                "not-numeric",
-                f"its type is {_kind(variable)}, expected real numbers",
-                cure.format(yaml=entry.yaml),
-                variable=str(name),
-            )
+    found = [
+        str(name) for name, variable in ds.data_vars.items() if set(dims) <= set(variable.dims)
+    ]
+    for name in found:
+        cure = _AS_NUMBERS.get(ds[name].dtype.kind, "write it as numbers").format(yaml=entry.yaml)
+        value = f"its type is {_kind(ds[name])}, expected real numbers"
+        tell = report.stop if name == found[-1] else report.add
+        tell("not-numeric", value, cure, variable=name)
     report.stop(
         "no-variables",
         f"no numeric variable has the dims {', '.join(dims)}",

@@ -151,6 +151,7 @@ FAULTS = {
     "texts on a grid": ("not-numeric", ways(lambda ds, r: ds.assign(t2m=ds.t2m.astype(str)))),
     "a coordinate that is infinite": ("coordinate", ways(lambda ds, r: ds.assign_coords(longitude=ds.longitude.where(ds.longitude > 12, np.inf)))),
     "a link that leads nowhere": ("entry", linked),
+    "a file without variables": ("no-variables", ways(lambda ds, r: xr.Dataset())),
     "a pipe": ("unreadable", piped),
 }  # fmt: skip
 """Name -> the code it must be told by, and what writes it: (folder, seed) -> what to check."""

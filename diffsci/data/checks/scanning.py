@@ -185,7 +185,8 @@ class Scan:
         beyond = f"infinite, or beyond {np.finfo(np.float32).max:.2g}, the most that float32 holds"
         if not self.endless:
             return "NaN"
-        return beyond if self.endless == self.bad else f"NaN, or {self.endless} of them {beyond}"
+        rest = self.bad - self.endless
+        return f"no numbers ({rest} NaN, {self.endless} {beyond})" if rest else beyond
 
     def _by_range(self) -> str:
         """That gaps may come of the file's valid range."""

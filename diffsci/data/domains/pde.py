@@ -87,7 +87,14 @@ class Pde(Domain):
     ) -> tuple[str, ...]:
         named = [ds[n] for n in wanted if n in ds.data_vars]
         fields = named or [v for v in ds.data_vars.values() if v.dtype.kind in "fiu"]
-        longest = max(fields, key=lambda v: (v.ndim, v.size)).dims if fields else ()
+        if not fields:
+            report.stop(
+                "no-variables",
+                f"no variable has numbers; there are {', '.join(map(str, ds)) or 'none'}",
+                "fetch it anew; fields in a group need `engine: netcdf4` and "
+                f"`open_kwargs: {{group: NAME}}` in {entry.yaml}",
+            )
+        longest = max(fields, key=lambda v: (v.ndim, v.size)).dims
         space = [str(d) for d in longest if d not in ("sample", "time") and ds.sizes[d] > 1]
         axes.require_known(ds, space, entry, report)
         if not 1 <= len(space) <= 3:

@@ -262,6 +262,9 @@ def _skill(scores: Scores, baseline: str) -> tuple[Row, ...]:
     return scores.skill(baseline)
 
 
+NO_BREAK = "\u00a0"
+
+
 def _variable(
     scores: Scores, variable: str, lead: float | None, cost: Mapping[str, object] | None = None
 ) -> str:
@@ -284,5 +287,6 @@ def _variable(
         cells = [f'<td class="number">{escape(text if one == "model" else "–")}</td>'
                  for one in scores.forecasts]  # fmt: skip
         lines.append([escape(name), "", *cells, ""])
-    head = [f"{name} ({count} member{'s' if count > 1 else ''})" for name, count in members.items()]
+    # Heads break between name and count alone.
+    head = [f"{n} ({counted(m, 'member').replace(' ', NO_BREAK)})" for n, m in members.items()]
     return table(["score", "unit", *head, ""], lines)

@@ -13,7 +13,10 @@ def warnings(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
 
     def told(what: str, found: Sequence[object], advice: str) -> Iterator[tuple[str, str, str]]:
         if len(set(map(str, found))) > 1:
-            each = (f"{run.label}: {text}" for run, text in zip(runs, found, strict=True))
+            of: dict[str, list[str]] = {}
+            for run, text in zip(runs, found, strict=True):
+                of.setdefault(str(text), []).append(run.label)
+            each = (f"{', '.join(labels)}: {text}" for text, labels in of.items())
             yield what, "; ".join(each), advice
 
     yield from told(

@@ -124,7 +124,7 @@ def test_a_report_is_whole_and_escaped(tmp_path):
         and "90 % interval (evaluate.confidence)" in text
     )
     assert "fair form" in text
-    assert "model (5 members)" in text and "persistence (1 member)" in text
+    assert "model (5\u00a0members)" in text and "persistence (1\u00a0member)" in text
     assert "crpss_vs_persistence" in text
     # What the model took stands at the foot of the first table, once; the baseline took nothing.
     head, _, rest = path.read_text().partition("</table>")
@@ -258,6 +258,10 @@ def test_only_keys_that_differ_are_told_of_unlike_tests(tmp_path, caplog):
     assert 'The test sets differ. c: data.split.test.time=["a", "c"]; d: data' in text
     assert f"The data differ. c: test part={12 * 'a'}; d: test part={12 * 'b'}. What" in text
     assert "The test sets differ. c: data.split" in caplog.text
+    # Runs of one test set are told of together.
+    third = run_folder(tmp_path / "e", config=part % "c", data=digests[0])
+    text = "".join(read(compare([one, two, third], tmp_path / "page.html")).text)
+    assert 'The test sets differ. c, e: data.split.test.time=["a", "c"]; d: data' in text
     with pytest.raises(ConfigError, match="is given twice; give each run once"):
         compare([one, two, tmp_path / "d" / ".." / "c"], tmp_path / "page.html")
     (one / "run.json").unlink()

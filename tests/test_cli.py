@@ -242,6 +242,7 @@ def test_data_list_and_show_read_the_catalog(good):
         (NumericsError("a: b"), 4, "error: a: b\n"),
         (StorageError("a: b"), 5, "error: a: b\n"),
         (OSError(errno.ENOSPC, "No space", "x.zarr"), 5, "error: x.zarr: no space left"),
+        (OSError(errno.EFBIG, "Too large", "x.nc"), 5, "error: x.nc: larger than a file"),
         (PermissionError(errno.EACCES, "Denied", "x"), 5, "error: x: permission denied"),
         (OSError(errno.EROFS, "Read-only"), 5, "error: the file system is read-only"),
         (KeyboardInterrupt(), 130, "interrupted\n"),

@@ -31,6 +31,7 @@ _NOISY = (
 _STORAGE = {
     errno.ENOSPC: "no space left on the device: free some, or choose another folder with --out",
     errno.EDQUOT: "the disk quota is used up: free some, or choose another folder with --out",
+    errno.EFBIG: "larger than a file may be here (ulimit -f): raise that, or choose another --out",
     errno.EACCES: "permission denied: choose a folder you may write to with --out",
     errno.EPERM: "permission denied: choose a folder you may write to with --out",
     errno.EROFS: "the file system is read-only: choose another folder with --out",

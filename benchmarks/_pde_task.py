@@ -18,7 +18,7 @@ from diffsci.evaluation.baselines.coarse_solver import CoarseSolver, integrated
 from diffsci.evaluation.baselines.exact_solver import ExactSolver
 from diffsci.evaluation.baselines.persistence import Persistence
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import roots_of_run
+from diffsci.running.folder import roots_of_run
 from diffsci.solvers.base import SpectralSolver
 from diffsci.stages.prepare import Prepared, prepare
 from diffsci.stages.scores.referring import problem_of

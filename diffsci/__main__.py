@@ -1,6 +1,6 @@
 """The program, as `diffsci`, `python -m diffsci` and `torchrun -m diffsci` start it."""
 
-from diffsci import parent, stopping
+from diffsci.running import parent, stopping
 
 
 def main() -> None:

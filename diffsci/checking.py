@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from diffsci import config
 from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, DataError, DiffsciError
-from diffsci.run_folder import roots_of_run
+from diffsci.running.folder import roots_of_run
 
 if TYPE_CHECKING:
     from diffsci.data.checks.problems import Problem

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffsci import config, families
-from diffsci.changes import names
 from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, StorageError
 from diffsci.files import sweep
-from diffsci.locking import lock
-from diffsci.run_folder import STAGES, RunFolder, roots_of_run
+from diffsci.running.changes import names
+from diffsci.running.folder import STAGES, RunFolder, roots_of_run
+from diffsci.running.locking import lock
 from diffsci.sections import Pipeline
 from diffsci.stages.owning import digests_of, of_today, owned
 

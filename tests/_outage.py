@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
-from diffsci import cli, tracking
+from diffsci import cli
 from diffsci.stages import journalled, sequence  # noqa: F401
 from diffsci.stages.training import learning  # noqa: F401
+from diffsci.tracking import opening as tracking
 from tests import tiny_runs
 from tests._mlflow_server import Server
 

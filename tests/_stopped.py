@@ -19,9 +19,10 @@ import numpy as np
 import torch
 import torch._dynamo  # every optimiser imports it, at 2 s; here once instead of in every fork
 
-from diffsci import cli, journal, stopping
+from diffsci import cli
 from diffsci.errors import StorageError
 from diffsci.forecasting.store import work
+from diffsci.running import journal, stopping
 from diffsci.stages import sequence  # noqa: F401  imported once instead of in every fork
 from diffsci.stages.training import learning  # noqa: F401  imported once instead of in every fork
 from tests import tiny_runs

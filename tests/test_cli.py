@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from diffsci import __version__, cli, config, families, sweeping
+from diffsci import __version__, cli, config, families
 from diffsci.cli import border
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
+from diffsci.sweeps import sweeping
 from tests.test_config import GOOD, MUTATIONS
 
 HEAVY = ("torch", "mlflow", "xarray", "numpy", "dask", "zarr", "matplotlib", "yaml", "omegaconf")
@@ -203,8 +204,8 @@ def test_check_of_a_faulty_pipeline_ends_with_2(good):
 
 
 def test_compare_and_ui_hand_on(good, monkeypatch):
-    from diffsci import tracking
     from diffsci.evaluation import compare
+    from diffsci.tracking import opening as tracking
 
     calls = []
     monkeypatch.setattr(compare, "compare", lambda runs, out: calls.append((runs, out)) or out)

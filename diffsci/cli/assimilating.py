@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from diffsci import stopping
 from diffsci.cli.border import require_run, verbose
 from diffsci.errors import ConfigError
+from diffsci.running import stopping
 
 
 @click.command()

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from diffsci import stopping
 from diffsci.errors import ConfigError, DiffsciError, StorageError
+from diffsci.running import stopping
 
 log = logging.getLogger("diffsci")
 

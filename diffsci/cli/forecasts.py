@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from diffsci import stopping
 from diffsci.cli.border import rank, require_run, verbose
 from diffsci.errors import ConfigError
+from diffsci.running import stopping
 
 
 @click.command()
@@ -129,7 +129,7 @@ def _model_of(run: str, source: str | None) -> Path:
         raise ConfigError(
             f"{run}: a registered model brings no data; give initial conditions with --from FILE"
         )
-    from diffsci import tracking_models
+    from diffsci.tracking import models as tracking_models
 
     return tracking_models.fetch(run)
 

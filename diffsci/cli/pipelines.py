@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from diffsci import families, stopping
+from diffsci import families
 from diffsci.cli.border import rank, verbose
 from diffsci.errors import ConfigError, DataError
+from diffsci.running import stopping
 
 
 @click.command()
@@ -67,7 +68,7 @@ def _run(
 
     loaded = config.load(pipeline, overrides)
     if loaded.points:
-        from diffsci import sweeping
+        from diffsci.sweeps import sweeping
 
         if jobs > 1 and rank():
             raise ConfigError(f"--jobs: got {jobs}, expected 1: torchrun shares out each point")

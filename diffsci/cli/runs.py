@@ -155,7 +155,7 @@ def sync(runs: tuple[Path, ...], to: str | None) -> None:
 @verbose
 def ui(port: int) -> None:
     """Browse tracked runs in the MLflow pages, on this machine alone."""
-    from diffsci import tracking
+    from diffsci.tracking import opening as tracking
 
     tracking.ui(port)
 

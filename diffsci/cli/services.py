@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from diffsci import stopping
 from diffsci.cli.border import require_run, verbose
 from diffsci.errors import ConfigError, StorageError
+from diffsci.running import stopping
 
 if TYPE_CHECKING:
     from diffsci.forecasting.store.names import Vocabulary
@@ -87,7 +87,7 @@ def serve(
     at most so many seconds.
     """
     if run.startswith("models:/"):
-        from diffsci import tracking_models
+        from diffsci.tracking import models as tracking_models
 
         folder = tracking_models.fetch(run)
     else:

@@ -26,8 +26,9 @@ import xarray as xr
 import zarr
 from tqdm import tqdm
 
-from diffsci import families, files, locking
+from diffsci import families, files
 from diffsci.errors import StorageError
+from diffsci.running import locking
 from diffsci.solvers.base import Solver
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from diffsci.forecasting.requests.matching import canonical_of, fields_of
 from diffsci.forecasting.store.disk import require_name, write_whole
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import roots_of_run
+from diffsci.running.folder import roots_of_run
 from diffsci.runtime import Device
 from diffsci.sections import Evaluate
 from diffsci.stages.ensembles import from_files

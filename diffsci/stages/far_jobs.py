@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffsci import parent, stopping
 from diffsci.errors import DiffsciError
+from diffsci.running import parent, stopping
 from diffsci.stages.cluster import connected, event
 from diffsci.stages.jobs import appending, error_of
 from diffsci.stages.turns import Turns

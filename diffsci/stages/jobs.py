@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from diffsci import parent, stopping
 from diffsci.errors import (
     ConfigError,
     DataError,
@@ -27,6 +26,7 @@ from diffsci.errors import (
     NumericsError,
     StorageError,
 )
+from diffsci.running import parent, stopping
 from diffsci.stages.turns import Turns
 
 log = logging.getLogger(__name__)

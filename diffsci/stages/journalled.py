@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from diffsci.errors import StorageError
-from diffsci.journal import Journal
-from diffsci.tracker import Status, Tracker
+from diffsci.running.journal import Journal
+from diffsci.tracking.tracker import Status, Tracker
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from diffsci import config, families
-from diffsci.changes import flatten
 from diffsci.errors import ConfigError, StorageError
-from diffsci.going_on import FREE
-from diffsci.run_folder import RunFolder, digest_of
+from diffsci.running.changes import flatten
+from diffsci.running.folder import RunFolder, digest_of
+from diffsci.running.going_on import FREE
 from diffsci.stages.sweep_status import RECORD, is_sweep
 
 

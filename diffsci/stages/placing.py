@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from diffsci.messages import counted
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
 from diffsci.training import distributed

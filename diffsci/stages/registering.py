@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffsci import config, tracking_models
+from diffsci import config
 from diffsci.errors import ConfigError, DiffsciError, StorageError
 from diffsci.forecasting.model_folder import check_manifest
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.sections import Tracking
+from diffsci.tracking import models as tracking_models
 
 log = logging.getLogger(__name__)
 

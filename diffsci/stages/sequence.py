@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from diffsci import config, stopping
-from diffsci.changes import changes, refuse_changes
+from diffsci import config
 from diffsci.errors import DataError, StorageError, line_of
 from diffsci.files import failpoint, remove_folder
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG
 from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import RunFolder
+from diffsci.running import stopping
+from diffsci.running.changes import changes, refuse_changes
+from diffsci.running.folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Sample
 from diffsci.stages import checks, registering
@@ -36,7 +37,7 @@ from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
 from diffsci.stages.training.starting import begin_of
 from diffsci.stages.watching import watched
-from diffsci.tracker import NullTracker, Tracker
+from diffsci.tracking.tracker import NullTracker, Tracker
 from diffsci.training import distributed, memory
 
 log = logging.getLogger(__name__)

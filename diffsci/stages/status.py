@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffsci import journal
 from diffsci.errors import DiffsciError
 from diffsci.forecasting.model_sums import broken as broken_model
-from diffsci.lifetime import last_sign, last_told, of_call
-from diffsci.locking import Holder, holder
 from diffsci.points import told as told_of
-from diffsci.run_folder import PRODUCTS, STAGES, RunFolder
+from diffsci.running import journal
+from diffsci.running.folder import PRODUCTS, STAGES, RunFolder
+from diffsci.running.lifetime import last_sign, last_told, of_call
+from diffsci.running.locking import Holder, holder
+from diffsci.running.versions import plugins_of
 from diffsci.stages.status_next import Seen, next_of
 from diffsci.stages.training.chosen import CHOSEN, described
 from diffsci.training.damage import NUMBERS, newest_whole
-from diffsci.versions import plugins_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffsci.errors import StorageError
-from diffsci.locking import Holder
+from diffsci.running.locking import Holder
 from diffsci.training.damage import numbers_of, refuse_pickle
 
 

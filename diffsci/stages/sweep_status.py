@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffsci.locking import Holder, holder
+from diffsci.running.locking import Holder, holder
 from diffsci.stages.status import Status, status_of
 
 RECORD, PAGE, TABLE = "sweep.json", "compare.html", "sweep.csv"

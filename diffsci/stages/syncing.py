@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffsci import config, journal, tracking
+from diffsci import config
 from diffsci.errors import ConfigError, FieldError, StorageError
-from diffsci.locking import lock
-from diffsci.run_folder import RunFolder
+from diffsci.running import journal
+from diffsci.running.folder import RunFolder
+from diffsci.running.locking import lock
 from diffsci.sections import Tracking
 from diffsci.stages.tracked import PARAMS, artifacts_of
-from diffsci.tracking_names import reason
-from diffsci.tracking_store import Store
+from diffsci.tracking import opening as tracking
+from diffsci.tracking.names import reason
+from diffsci.tracking.store import Store
 
 _STATUS: dict[str, tracking.Status] = {"done": "FINISHED", "failed": "FAILED"}
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import diffsci
-from diffsci import config, families, journal, tracking
+from diffsci import config, families
 from diffsci.evaluation.plots import NAMES
-from diffsci.journal import Journal
-from diffsci.run_folder import STAGES, RunFolder
+from diffsci.running import journal
+from diffsci.running.folder import STAGES, RunFolder
+from diffsci.running.journal import Journal
 from diffsci.stages.journalled import Journalled
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.scores import telling
-from diffsci.tracker import Tracker
+from diffsci.tracking import opening as tracking
+from diffsci.tracking.tracker import Tracker
 
 PARAMS = ("data", "model", "train", "sample", "evaluate", "seed")
 """Sections of a pipeline that are the params of its run."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffsci.locking import holder
+from diffsci.running.locking import holder
 
 log = logging.getLogger(__name__)
 

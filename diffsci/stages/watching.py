@@ -15,8 +15,8 @@ from time import monotonic
 
 import torch
 
-from diffsci import journal
-from diffsci.tracker import Tracker
+from diffsci.running import journal
+from diffsci.tracking.tracker import Tracker
 
 SECONDS = 10.0
 PREFIX = "system/"

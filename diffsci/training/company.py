@@ -22,7 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from diffsci.errors import DiffsciError
-from diffsci.stopping import Stopped
+from diffsci.running.stopping import Stopped
 
 ANSWER_SECONDS = 5.0
 """Survivors of a failed collective have so long to say that they are."""

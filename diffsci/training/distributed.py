@@ -19,8 +19,8 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffsci import stopping
 from diffsci.errors import ConfigError, require
+from diffsci.running import stopping
 from diffsci.training.company import Company, cause_of, meet_others
 
 TIMEOUT_SECONDS = 120.0

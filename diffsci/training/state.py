@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffsci.changes import changes, refuse_changes
 from diffsci.diffusion.objectives.base import Objective
 from diffsci.errors import ConfigError
+from diffsci.running.changes import changes, refuse_changes
 from diffsci.runtime import Device
 from diffsci.sections import Train
 from diffsci.training.by_level import NOTHING, Faded

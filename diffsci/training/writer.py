@@ -15,7 +15,7 @@ from types import TracebackType
 
 from torch import Tensor
 
-from diffsci import locking
+from diffsci.running import locking
 from diffsci.training import checkpoint
 from diffsci.training.state import RunState
 

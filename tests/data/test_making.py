@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 
-from diffsci import files, locking
+from diffsci import files
 from diffsci.cli import main
 from diffsci.data import generated, making
+from diffsci.running import locking
 from diffsci.solvers.advection_diffusion import AdvectionDiffusion
 from diffsci.solvers.worm_like_chain import WormLikeChain
 

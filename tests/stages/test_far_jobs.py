@@ -10,10 +10,12 @@ import distributed
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, stopping, sweeping
+from diffsci import cli, config
 from diffsci.errors import ConfigError, DataError, DiffsciError
+from diffsci.running import stopping
 from diffsci.stages import far_jobs
 from diffsci.stages.cluster import connected
+from diffsci.sweeps import sweeping
 from tests import tiny_runs
 from tests.stages.test_jobs import COUNTED
 from tests.test_points import swept

@@ -10,12 +10,14 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, stopping, sweeping
+from diffsci import cli, config
 from diffsci.errors import DataError, DiffsciError, NumericsError
-from diffsci.locking import lock
+from diffsci.running import stopping
+from diffsci.running.locking import lock
 from diffsci.stages import jobs
 from diffsci.stages.sweep_status import status_of_sweep
 from diffsci.stages.turns import Turns
+from diffsci.sweeps import sweeping
 from tests import tiny_runs
 from tests.test_points import swept
 
@@ -80,7 +82,7 @@ def test_a_log_is_written_on_and_a_cause_is_of_the_last_call(tmp_path):
 
 BEGUN = """
 import os, signal, sys, time
-from diffsci import parent
+from diffsci.running import parent
 
 def asked(*_):
     os.rename(sys.argv[1], sys.argv[1] + "-asked")
@@ -122,7 +124,7 @@ def test_points_stop_when_their_sweep_is_killed(tmp_path):
 
 
 def test_a_process_that_nobody_asked_reads_its_input_and_stays(tmp_path):
-    code = "from diffsci import parent; parent.end_with_it(); print(input())"
+    code = "from diffsci.running import parent; parent.end_with_it(); print(input())"
     ended = subprocess.run(
         [sys.executable, "-c", code], input="a word", capture_output=True, text=True, check=True
     )

@@ -7,10 +7,12 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, journal, pipeline, tracking
+from diffsci import cli, config, pipeline
 from diffsci.files import sha256_of
-from diffsci.locking import TWICE, lock
+from diffsci.running import journal
+from diffsci.running.locking import TWICE, lock
 from diffsci.stages.status import status_of
+from diffsci.tracking import opening as tracking
 from diffsci.training import damage
 from tests import tiny_runs
 

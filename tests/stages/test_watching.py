@@ -7,12 +7,12 @@ import types
 import pytest
 import torch
 
-from diffsci import journal
-from diffsci.journal import Journal
+from diffsci.running import journal
+from diffsci.running.journal import Journal
 from diffsci.stages import watching
 from diffsci.stages.journalled import Journalled
 from diffsci.stages.watching import watched
-from diffsci.tracker import NullTracker
+from diffsci.tracking.tracker import NullTracker
 
 PROCESSES = {
     "system/cpu_utilization_percentage",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffsci.errors import ConfigError, FieldError
-from diffsci.stopping import Stopped
+from diffsci.running.stopping import Stopped
 from diffsci.training import company, distributed
 from diffsci.training.company import RankError, cause_of
 from diffsci.training.distributed import Ranks, check_batch, from_environment

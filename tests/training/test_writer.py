@@ -7,8 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from diffsci import locking
 from diffsci.errors import StorageError
+from diffsci.running import locking
 from diffsci.training import checkpoint, writer
 from diffsci.training.packing import packed
 from diffsci.training.writer import Writer

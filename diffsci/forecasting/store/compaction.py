@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from diffsci import stopping
 from diffsci.files import failpoint
 from diffsci.forecasting.store.carrying import Old
 from diffsci.forecasting.store.disk import quiet
@@ -26,6 +25,7 @@ from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.store.work import Committed, Work, work_place
+from diffsci.running import stopping
 
 _WHOLE, _HEAD, _READY, _DONE = "whole.zarr", "whole.json", "publish.json", "published.json"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffsci import families
-from diffsci.changes import SHOWN, Change
+from diffsci.running.changes import SHOWN, Change
 
 _LONGEST = 60
 """Characters of a value that a message shows."""

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-from diffsci.changes import Change, changes
 from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.bounds import Bounds
 from diffsci.forecasting.ensemble import Engine
@@ -26,6 +25,7 @@ from diffsci.forecasting.given import Given
 from diffsci.forecasting.store import differing
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.running.changes import Change, changes
 from diffsci.training.ema import weights_of
 
 GROUP = "ledger"

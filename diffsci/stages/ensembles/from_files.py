@@ -21,7 +21,7 @@ from diffsci.forecasting.requests.starts import given_from
 from diffsci.forecasting.store.disk import require_name
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import roots_of_run
+from diffsci.running.folder import roots_of_run
 from diffsci.stages.checks import of_sampling
 from diffsci.stages.ensembles import sharing
 from diffsci.stages.ensembles.growing import FROM, Wanted, existing

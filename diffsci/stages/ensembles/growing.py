@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from diffsci.changes import Change
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.failing import Failure
@@ -27,6 +26,7 @@ from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.store.work import Committed, Work, Writing
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.messages import counted
+from diffsci.running.changes import Change
 from diffsci.sections import Pipeline, Sample
 from diffsci.sections.storing import Storing
 

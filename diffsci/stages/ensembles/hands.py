@@ -10,13 +10,13 @@ import logging
 from abc import ABC, abstractmethod
 from typing import Any
 
-from diffsci import stopping
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.store.work import Writing
 from diffsci.forecasting.store.writing import Writer
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.running import stopping
 from diffsci.stages.cluster import connected
 from diffsci.stages.ensembles.job import Job, compute, some
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
-from diffsci import stopping
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.rollout import Rollout
@@ -21,6 +20,7 @@ from diffsci.forecasting.store.units import Cutting, Unit
 from diffsci.forecasting.store.work import Writing
 from diffsci.forecasting.store.writing import Writer
 from diffsci.forecasting.surrogate import Surrogate
+from diffsci.running import stopping
 from diffsci.stages.ensembles.growing import Growth
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import diffsci
-from diffsci.run_folder import digest_of
+from diffsci.running.folder import digest_of
 
 _EXTENT = ("members", "leads", "cases", "every", "store")
 """How much is sampled and how it is stored, not what: a store that grew says what it said."""

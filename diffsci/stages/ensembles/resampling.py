@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffsci import config
-from diffsci.changes import Change
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
 from diffsci.data.examples.windows import Examples
@@ -21,8 +20,9 @@ from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.store.disk import require_name
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.locking import lock
-from diffsci.run_folder import RunFolder, digest_of
+from diffsci.running.changes import Change
+from diffsci.running.folder import RunFolder, digest_of
+from diffsci.running.locking import lock
 from diffsci.runtime import Device
 from diffsci.stages.alike import Known, require_alike
 from diffsci.stages.checks import of_sampling

@@ -20,8 +20,8 @@ from diffsci.forecasting.store.template import Template, part_of
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.surrogate import Surrogate
 from diffsci.forecasting.tiles import Tiling
-from diffsci.locking import lock, lock_store
 from diffsci.messages import counted
+from diffsci.running.locking import lock, lock_store
 from diffsci.sections.storing import Storing
 from diffsci.stages.ensembles.growing import Growth, Wanted, asked_of, existing
 from diffsci.stages.ensembles.hands import Alone, Hands

@@ -22,7 +22,7 @@ from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template
 from diffsci.forecasting.store.units import Unit
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Runtime
 from diffsci.sections.storing import Storing

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
-from diffsci import families, stopping
+from diffsci import families
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
 from diffsci.errors import ConfigError
@@ -29,8 +29,9 @@ from diffsci.forecasting.given import Given
 from diffsci.forecasting.model_folder import CONFIG, WEIGHTS, keep_choice
 from diffsci.forecasting.opening import read_surrogate
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.locking import lock
-from diffsci.run_folder import digest_of, roots_of_run
+from diffsci.running import stopping
+from diffsci.running.folder import digest_of, roots_of_run
+from diffsci.running.locking import lock
 from diffsci.stages.ensembles import ladder
 from diffsci.stages.ensembles.ladder import Compared, Measured, Rung
 from diffsci.stages.ensembles.trained import trained

@@ -10,7 +10,7 @@ from diffsci import config
 from diffsci.evaluation.table import Scores
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.surrogate import Surrogate
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline
 from diffsci.stages.prepare import Prepared
@@ -18,7 +18,7 @@ from diffsci.stages.scores import recalibrated, scoring, telling
 from diffsci.stages.scores.keeping import with_constraints
 from diffsci.stages.scores.stored import Layout
 from diffsci.stages.tracked import artifacts_of
-from diffsci.tracker import Tracker
+from diffsci.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 

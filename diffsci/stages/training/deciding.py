@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from diffsci import stopping
 from diffsci.errors import FieldError
 from diffsci.networks.base import Ports
+from diffsci.running import stopping
 from diffsci.runtime import Device
 from diffsci.sections import Pipeline, Runtime
 from diffsci.stages.costs import of_the_training

@@ -24,7 +24,7 @@ from diffsci.sections import Pipeline
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
-from diffsci.tracker import NullTracker
+from diffsci.tracking.tracker import NullTracker
 from diffsci.training import distributed
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from diffsci import stopping
 from diffsci.data.examples.windows import Examples
 from diffsci.diffusion.denoiser import Denoiser
 from diffsci.diffusion.objective import PairRow, pair
@@ -20,6 +19,7 @@ from diffsci.diffusion.schedules.base import Schedule
 from diffsci.files import failpoint, write_json
 from diffsci.forecasting.denoiser_of import denoiser_of
 from diffsci.networks.base import Ports
+from diffsci.running import stopping
 from diffsci.runtime import CompileError, Device
 from diffsci.sections import Pipeline, Train
 from diffsci.stages.training.choosing import choose, judge_of
@@ -27,7 +27,7 @@ from diffsci.stages.training.deciding import agreed, decided
 from diffsci.stages.training.other_network import told_by_key
 from diffsci.stages.training.progress import Progress
 from diffsci.stages.training.rolling import stepper_of
-from diffsci.tracker import Tracker
+from diffsci.tracking.tracker import Tracker
 from diffsci.training import checkpoint, distributed
 from diffsci.training.distributed import Ranks
 from diffsci.training.finite import Names

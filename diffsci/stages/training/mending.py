@@ -14,7 +14,7 @@ from diffsci.errors import StorageError
 from diffsci.files import sha256_of
 from diffsci.forecasting.model_folder import DESCRIPTION, MANIFEST
 from diffsci.forecasting.model_sums import broken
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.training.damage import newest_whole, numbers_of
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import time
 from tqdm import tqdm
 
 from diffsci.sections import Train
-from diffsci.tracker import Tracker
+from diffsci.tracking.tracker import Tracker
 from diffsci.training.step import Step
 
 log = logging.getLogger(__name__)

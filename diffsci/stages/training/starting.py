@@ -28,7 +28,7 @@ from diffsci.forecasting.model_folder import (
 )
 from diffsci.messages import near_path
 from diffsci.networks.base import Ports
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.sections import Data, Pipeline
 from diffsci.stages.prepare import Prepared
 from diffsci.stages.status import status_of, steps_told

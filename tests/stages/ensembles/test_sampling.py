@@ -21,8 +21,8 @@ from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
 from diffsci.forecasting.store.template import Template
-from diffsci.locking import lock, lock_store
 from diffsci.networks.unet import UNet
+from diffsci.running.locking import lock, lock_store
 from diffsci.runtime import Device
 from diffsci.sections import Storing
 from diffsci.stages.ensembles import growing, sampling

@@ -8,10 +8,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import diffsci
-from diffsci import cli, config, pipeline, stopping
+from diffsci import cli, config, pipeline
 from diffsci.errors import ConfigError
 from diffsci.forecasting.model_folder import check_manifest, choice_of, keep_choice
 from diffsci.forecasting.store.disk import open_store
+from diffsci.running import stopping
 from diffsci.stages.ensembles import tuning
 from diffsci.stages.ensembles.tuning import Asked, tune
 from tests import tiny_runs

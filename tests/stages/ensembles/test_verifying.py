@@ -11,11 +11,11 @@ import zarr
 from click.testing import CliRunner
 
 from diffsci import cli, pipeline
-from diffsci.changes import Change
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
 from diffsci.forecasting.store.checksums import damages
 from diffsci.forecasting.store.ledger import Ledger
 from diffsci.forecasting.store.places import Place
+from diffsci.running.changes import Change
 from diffsci.sections import Storing
 from diffsci.stages.ensembles import growing
 from tests import tiny_runs

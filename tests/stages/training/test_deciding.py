@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from diffsci import config, stopping
+from diffsci import config
+from diffsci.running import stopping
 from diffsci.runtime import Device
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training import deciding

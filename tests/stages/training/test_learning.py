@@ -16,8 +16,8 @@ from diffsci.forecasting.opening import read_surrogate
 from diffsci.runtime import CompileError, Device
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training.learning import Training, build, learn
-from diffsci.tracker import NullTracker
-from diffsci.tracking_names import metric_name
+from diffsci.tracking.names import metric_name
+from diffsci.tracking.tracker import NullTracker
 from diffsci.training import checkpoint
 from diffsci.training.by_level import CENTRES
 from tests import tiny_runs

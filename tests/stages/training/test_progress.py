@@ -6,7 +6,7 @@ import pytest
 
 from diffsci.sections import Train
 from diffsci.stages.training.progress import Pace, Progress, duration
-from diffsci.tracker import NullTracker
+from diffsci.tracking.tracker import NullTracker
 from diffsci.training.step import Step
 
 

@@ -11,12 +11,12 @@ import torch
 from diffsci import checking, config
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.model_folder import read_weights
-from diffsci.run_folder import RunFolder
+from diffsci.running.folder import RunFolder
 from diffsci.runtime import Device
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training.learning import Training, build, learn
 from diffsci.stages.training.starting import Start, begin_of, find
-from diffsci.tracker import NullTracker
+from diffsci.tracking.tracker import NullTracker
 from diffsci.training import checkpoint, distributed
 from diffsci.training.losses import Loss
 from diffsci.training.validation import validation_loss

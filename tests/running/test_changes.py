@@ -2,8 +2,8 @@
 
 import pytest
 
-from diffsci.changes import Change, ChangedError, changes, names, refuse_changes
 from diffsci.errors import DataError
+from diffsci.running.changes import Change, ChangedError, changes, names, refuse_changes
 
 OLD = {"a.lr": 1.0, "a.steps": 3, "gone": 1}
 NEW = {"a.lr": 2.0, "a.steps": 3, "new": None}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from diffsci.journal import NAME, Line
-from diffsci.lifetime import last_sign, last_told, of_call
+from diffsci.running.journal import NAME, Line
+from diffsci.running.lifetime import last_sign, last_told, of_call
 
 
 def folder_of(path, *, line, file, checkpoint):

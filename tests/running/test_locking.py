@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import pytest
 
-from diffsci import locking
 from diffsci.errors import StorageError
-from diffsci.locking import Holder, holder, lock, lock_store, require_there
+from diffsci.running import locking
+from diffsci.running.locking import Holder, holder, lock, lock_store, require_there
 
 
 def test_the_second_writer_is_told_the_first(tmp_path):
@@ -24,7 +24,7 @@ def test_the_second_writer_is_told_the_first(tmp_path):
         """
         import sys, time
         from pathlib import Path
-        from diffsci.locking import lock
+        from diffsci.running.locking import lock
         with lock(Path(sys.argv[1]), 'first'):
             print("held", flush=True)
             time.sleep(60)
@@ -56,8 +56,8 @@ def test_a_second_ctrl_c_leaves_a_word_in_the_lock(tmp_path):
         """
         import os, signal, sys
         from pathlib import Path
-        from diffsci import stopping
-        from diffsci.locking import lock
+        from diffsci.running import stopping
+        from diffsci.running.locking import lock
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with stopping.listening(), lock(Path(sys.argv[1]), 'first'), stopping.patiently():
             for _ in range(2):

@@ -12,12 +12,13 @@ import xarray as xr
 from click.testing import CliRunner
 
 import diffsci
-from diffsci import cli, tracking_models
+from diffsci import cli
 from diffsci.errors import ConfigError, StorageError
 from diffsci.forecasting.store.disk import open_store
 from diffsci.sections import Tracking
 from diffsci.stages.ensembles.from_files import Request, sample_from
 from diffsci.stages.registering import on_request, register
+from diffsci.tracking import models as tracking_models
 from tests import tiny_runs
 
 _PROGRAM = """
@@ -105,7 +106,7 @@ def test_a_registered_model_samples_from_a_file(registered, tmp_path):
 def test_no_file_of_it_is_a_pickle(registered):
     place = tracking_models.fetch("models:/waves").parents[1]
     names = {path.name for path in place.rglob("*") if path.is_file()}
-    assert "tracking_pyfunc.py" in names and "weights.safetensors" in names
+    assert "pyfunc.py" in names and "weights.safetensors" in names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))]
 
 

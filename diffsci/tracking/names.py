@@ -56,7 +56,7 @@ def code_tags() -> dict[str, str]:
         "mlflow.source.name": "diffsci run",
         "mlflow.source.type": "LOCAL",
     }
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return tags
     try:

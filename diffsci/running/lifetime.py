@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from diffsci import journal
+from diffsci.running import journal
 
 _WITHIN = 5.0
 """Seconds between a line and the time of its file; some disks count two, a busy machine more."""

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffsci import going_on
-from diffsci.changes import Change, refuse_changes
 from diffsci.errors import StorageError
 from diffsci.files import write_text
-from diffsci.going_on import STAGES as STAGES
-from diffsci.lifetime import last_sign, of_call
-from diffsci.locking import require_there
-from diffsci.versions import versions
+from diffsci.running import going_on
+from diffsci.running.changes import Change, refuse_changes
+from diffsci.running.going_on import STAGES as STAGES
+from diffsci.running.lifetime import last_sign, of_call
+from diffsci.running.locking import require_there
+from diffsci.running.versions import versions
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from diffsci import tracking, ui
 from diffsci.errors import ConfigError, StorageError
 from diffsci.sections import Tracking
+from diffsci.tracking import opening as tracking
+from diffsci.tracking import ui
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +77,9 @@ def test_it_serves_runs_and_reports_to_this_machine_alone_and_ends_cleanly(tmp_p
     tracker.artifact(tmp_path / "report.html")
     tracker.finish()
     port = free_port()
-    root = Path(ui.__file__).parent.parent
+    root = Path(ui.__file__).parents[2]
     server = subprocess.Popen(
-        [sys.executable, "-c", f"from diffsci.ui import serve; serve({port})"],
+        [sys.executable, "-c", f"from diffsci.tracking.ui import serve; serve({port})"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},

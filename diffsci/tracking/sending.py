@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from diffsci.journal import Line
-from diffsci.outbox import Outbox
-from diffsci.tracker import Status, Tracker
-from diffsci.tracking_names import metric_name, reason, redact
-from diffsci.tracking_store import Store
+from diffsci.running.journal import Line
+from diffsci.tracking.names import metric_name, reason, redact
+from diffsci.tracking.outbox import Outbox
+from diffsci.tracking.store import Store
+from diffsci.tracking.tracker import Status, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from diffsci.errors import StorageError
 from diffsci.sections import Tracking
-from diffsci.tracker import NullTracker, Status, Tracker
-from diffsci.tracking_names import code_tags, flatten, reason, redact
-from diffsci.tracking_sending import MlflowTracker
-from diffsci.tracking_store import Store, repair
-from diffsci.ui import serve as ui
+from diffsci.tracking.names import code_tags, flatten, reason, redact
+from diffsci.tracking.sending import MlflowTracker
+from diffsci.tracking.store import Store, repair
+from diffsci.tracking.tracker import NullTracker, Status, Tracker
+from diffsci.tracking.ui import serve as ui
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from diffsci.journal import Line
+from diffsci.running.journal import Line
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 

@@ -8,11 +8,12 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from diffsci import cli, config, pipeline, sweeping
+from diffsci import cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, DiffsciError, StorageError
-from diffsci.locking import lock
+from diffsci.running.locking import lock
 from diffsci.stages.sweep_status import status_of_sweep
-from diffsci.sweep_table import SweepTable
+from diffsci.sweeps import sweeping
+from diffsci.sweeps.table import SweepTable
 from tests import tiny_runs
 from tests.test_points import swept
 
@@ -67,7 +68,7 @@ def test_the_note_of_a_sweep_is_its_scores(done, monkeypatch):
     assert rule == ["---"] * 3 + ["---:"] * (len(head) - 3)
     assert [line[head.index("u.crps")] for line in rest] == [row["u.crps"] for row in lines(folder)]
     # What MLflow would cut off is told instead.
-    monkeypatch.setattr("diffsci.sweep_table._ROOM", len(table.note()) - 120)
+    monkeypatch.setattr("diffsci.sweeps.table._ROOM", len(table.note()) - 120)
     assert table.note().endswith("\n1 more point is in sweep.csv.")
 
 

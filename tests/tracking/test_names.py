@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from diffsci.tracking_names import flatten, metric_name, reason, redact
+from diffsci.tracking.names import flatten, metric_name, reason, redact
 
 
 def test_params_are_flat_comparable_and_free_of_places():

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from diffsci.errors import StorageError
-from diffsci.journal import Journal, read
+from diffsci.running.journal import Journal, read
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffsci.tracking_names import reason, redact
+from diffsci.tracking.names import reason, redact
 
 DEFAULT_NAME = "mlflow.db"
 DEFAULT_URI = f"sqlite:///{DEFAULT_NAME}"

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from diffsci import tracking, tracking_sending
 from diffsci.errors import FieldError
 from diffsci.sections import Tracking
-from diffsci.tracker import NullTracker
-from diffsci.tracking_store import Store, newest_experiment, repair
+from diffsci.tracking import opening as tracking
+from diffsci.tracking import sending as tracking_sending
+from diffsci.tracking.store import Store, newest_experiment, repair
+from diffsci.tracking.tracker import NullTracker
 
 
 @pytest.fixture(scope="session")
@@ -138,13 +139,14 @@ def test_a_run_that_mlflow_forgot_is_begun_anew(caplog):
 
 def test_switched_off_it_imports_and_writes_nothing():
     code = (
-        "import sys; from diffsci import tracking; from diffsci.sections import Tracking;"
+        "import sys; from diffsci.tracking import opening as tracking;"
+        "from diffsci.sections import Tracking;"
         "t = tracking.start(Tracking(enabled=False), run_name='a', experiment='b', params={},"
         " tags={}, key='k'); t.metrics({'a': 1.0}, 0); t.finish();"
         "assert t.run_id is None and t.address == '';"
         "assert not {'mlflow', 'torch', 'xarray'} & set(sys.modules)"
     )
-    root = Path(tracking.__file__).parent.parent
+    root = Path(tracking.__file__).parents[2]
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(root)}
     )
@@ -303,13 +305,14 @@ def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
 def test_processes_that_begin_on_a_new_store_at_once_lose_nothing(count):
     Path("mlflow.db").unlink()
     code = (
-        "import sys; from diffsci import tracking; from diffsci.sections import Tracking\n"
+        "import sys; from diffsci.tracking import opening as tracking\n"
+        "from diffsci.sections import Tracking\n"
         "t = tracking.start(Tracking(), run_name='p' + sys.argv[1], experiment='e', params={}, "
         "tags={}, key=sys.argv[1])\n"
         "for i in range(150): t.metrics({'train/loss': float(i)}, i)\n"
         "t.finish()\nprint(t.run_id)"
     )
-    root = Path(tracking.__file__).parent.parent
+    root = Path(tracking.__file__).parents[2]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(number)],

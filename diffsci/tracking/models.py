@@ -1,6 +1,6 @@
 """The model registry of MLflow: a run's model goes in with its code, and comes out as its folder.
 
-A model goes in as "pyfunc from code": `tracking_pyfunc.py` and the model's folder, copied. What
+A model goes in as "pyfunc from code": `pyfunc.py` and the model's folder, copied. What
 comes out is read by `diffsci.load` alone, never by MLflow's loaders, so that no code of a registry
 runs here.
 """
@@ -19,9 +19,9 @@ import diffsci
 from diffsci.errors import ConfigError, StorageError
 from diffsci.families import did_you_mean
 from diffsci.sections import Tracking
-from diffsci.tracking import KEY, quiet_mlflow
-from diffsci.tracking_names import reason
-from diffsci.tracking_store import Store, repair
+from diffsci.tracking.names import reason
+from diffsci.tracking.opening import KEY, quiet_mlflow
+from diffsci.tracking.store import Store, repair
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +59,7 @@ def register(
             with mlflow.start_run(run_id=run_id, log_system_metrics=False):
                 logged = mlflow.pyfunc.log_model(
                     name="model",
-                    python_model=str(Path(__file__).with_name("tracking_pyfunc.py")),
+                    python_model=str(Path(__file__).with_name("pyfunc.py")),
                     artifacts={"model": str(model.resolve())},
                     signature=_signature(),
                     pip_requirements=[f"diffsci=={diffsci.__version__}"],

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from diffsci.changes import Change, changes, flatten
-from diffsci.versions import versions
+from diffsci.running.changes import Change, changes, flatten
+from diffsci.running.versions import versions
 
 STAGES = ("train", "calibrate", "sample", "evaluate")
 

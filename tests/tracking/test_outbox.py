@@ -1,8 +1,8 @@
 import threading
 import time
 
-from diffsci import outbox
-from diffsci.outbox import Outbox
+from diffsci.tracking import outbox
+from diffsci.tracking.outbox import Outbox
 
 
 class Receiver:

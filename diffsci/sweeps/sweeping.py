@@ -22,21 +22,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffsci import config, families, pipeline, tracking
-from diffsci import sweep_failures as failures
+from diffsci import config, families, pipeline
 from diffsci.errors import ConfigError, DiffsciError, StorageError, line_of
 from diffsci.evaluation import compare as comparison
 from diffsci.files import write_text
-from diffsci.locking import lock
 from diffsci.messages import counted
 from diffsci.points import Point
+from diffsci.running.locking import lock
 from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
 from diffsci.stages.sweep_status import PAGE, RECORD, TABLE
 from diffsci.stages.turns import Turns
-from diffsci.sweep_table import SweepTable
-from diffsci.tracker import Tracker
+from diffsci.sweeps import failures
+from diffsci.sweeps.table import SweepTable
+from diffsci.tracking import opening as tracking
+from diffsci.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO
 
 from diffsci.errors import ConfigError, StorageError
-from diffsci.tracking_store import ARTIFACTS, CHARTS, PORT, newest_experiment, repair
+from diffsci.tracking.store import ARTIFACTS, CHARTS, PORT, newest_experiment, repair
 
 START_SECONDS = 120.0
 

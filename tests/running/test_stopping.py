@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from diffsci import stopping
-from diffsci.stopping import Stopped, boundary, failing, listening, patiently, wanted
+from diffsci.running import stopping
+from diffsci.running.stopping import Stopped, boundary, failing, listening, patiently, wanted
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_an_end_that_a_finaliser_drops_is_asked_for_again(kind, code, capfd):
 def test_a_signal_before_any_command_has_begun_ends_by_one_line(kind, code):
     code_of_it = f"""
 import os, signal, time
-from diffsci import stopping
+from diffsci.running import stopping
 signal.signal(signal.SIGINT, signal.default_int_handler)
 stopping.at_start()
 os.kill(os.getpid(), {int(kind)})
@@ -146,7 +146,7 @@ def test_after_a_wish_was_granted_ctrl_c_ends_the_process_that_leaves(monkeypatc
 _STOPPED = """
 import atexit, os, signal, sys, time
 import click
-from diffsci import stopping
+from diffsci.running import stopping
 from diffsci.cli.border import Commands
 
 @click.group(cls=Commands)

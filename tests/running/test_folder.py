@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from diffsci import journal
-from diffsci.changes import flatten
 from diffsci.errors import StorageError
-from diffsci.journal import Line
-from diffsci.run_folder import PRODUCTS, STAGES, RunFolder, digest_of
-from diffsci.versions import versions
+from diffsci.running import journal
+from diffsci.running.changes import flatten
+from diffsci.running.folder import PRODUCTS, STAGES, RunFolder, digest_of
+from diffsci.running.journal import Line
+from diffsci.running.versions import versions
 
 PLAIN = {
     "name": "a",

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffsci import stopping
 from diffsci.errors import StorageError
 from diffsci.files import storage_errors
+from diffsci.running import stopping
 
 
 @dataclass(frozen=True, kw_only=True)

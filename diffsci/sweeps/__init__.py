@@ -1,0 +1,1 @@
+"""Runs of one file at several points, and the table of all."""

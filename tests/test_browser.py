@@ -109,6 +109,11 @@ def test_a_page_reads_on_a_phone_in_the_dark_and_by_the_keyboard(swept, name):
         assert all(url.startswith(("file:", "data:")) for url in asked)
         # Nothing but tables is wider than the phone, and these scroll by themselves.
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        # Verdicts are sentences, and are read without scrolling at all.
+        verdicts = page.locator("td.words")
+        assert (verdicts.count() > 0) == (name == "compare.html")
+        ends = "cells => cells.every(c => c.getBoundingClientRect().right <= window.innerWidth)"
+        assert verdicts.evaluate_all(ends)
         ink, paper = (
             page.evaluate(f"getComputedStyle(document.body).{key}.match(/[0-9]+/g).map(Number)")
             for key in ("color", "backgroundColor")

@@ -56,7 +56,14 @@ figcaption { max-width: 85ch; margin-top: .35rem; }
   .scroll th:first-child, .scroll td:first-child { min-width: 6.5rem; max-width: 9rem;
     overflow-wrap: break-word;
     white-space: normal; padding-right: .6rem; border-right: 1px solid var(--line); }
-  .scroll th:nth-child(2), .scroll td:nth-child(2) { padding-left: .6rem; } }
+  .scroll th:nth-child(2), .scroll td:nth-child(2) { padding-left: .6rem; }
+  /* A verdict is a sentence: on a phone each has lines of its own, and nothing to scroll to. */
+  table:has(td.words) thead { display: none; }
+  table:has(td.words) tr { display: grid; grid-template-columns: auto 1fr;
+    border-bottom: 1px solid var(--line); padding: .3rem 0; }
+  .scroll table:has(td.words) td { border: 0; padding: .1rem .6rem .1rem 0; min-width: 0; }
+  .scroll table:has(td.words) td:nth-child(n + 3) { grid-column: 1 / -1; }
+  table:has(td.words) td.number::before { content: "difference "; color: var(--soft); } }
 details { margin: .8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 pre { background: var(--wash); padding: 1rem; border-radius: 6px; overflow-x: auto;

@@ -14,6 +14,7 @@ from diffsci.running.locking import lock
 from diffsci.stages.sweep_status import status_of_sweep
 from diffsci.sweeps import sweeping
 from diffsci.sweeps.table import SweepTable
+from diffsci.tracking.tracker import NullTracker
 from tests import tiny_runs
 from tests.test_points import swept
 
@@ -153,7 +154,7 @@ def test_a_key_that_a_point_leaves_alone_has_the_value_of_the_file(tmp_path, cap
     table = SweepTable(tmp_path, loaded, {})
     ends = iter([("b", None), ("a", DataError("no such file"))])
     with caplog.at_level("INFO"):
-        sweeping._follow(ends, 2, table)
+        sweeping._follow(ends, 2, table, NullTracker())
     rows = lines(tmp_path)
     assert [row["sample.sampler"] for row in rows] == ["ddim", "heun"]
     assert [row["sample.members"] for row in rows] == ["3", "2"]
@@ -165,7 +166,7 @@ def test_a_key_that_a_point_leaves_alone_has_the_value_of_the_file(tmp_path, cap
     assert told[2:] == ["point  status", "a      failed", "b      waiting"]
     caplog.clear()
     with caplog.at_level("INFO"):  # of one point by its name: the other may be half-way
-        sweeping._follow(iter([("b", None)]), 1, table)
+        sweeping._follow(iter([("b", None)]), 1, table, NullTracker())
     (only,) = [each.getMessage() for each in caplog.records]
     assert only == "sweep: b is done, 1 of 1 point has ended"
 

@@ -145,7 +145,11 @@ WEATHER = [
         (),
         r"ds.interp\(latitude=numpy.linspace\(40, 56, 9\), longitude=numpy.linspace\(0, 36, 13\)\)",
     ),
-    (with_nan, (), "t2m: 1 of 117 values are NaN .*; fill them in the file: the model was trained"),
+    (
+        with_nan,
+        (),
+        "t2m: 1 of 117 values are NaN, the first at .*; fill them in the file: the model",
+    ),
     (
         lambda d: d.rename(latitude="north").assign_coords(north=np.arange(9.0)),
         (),

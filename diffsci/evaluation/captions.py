@@ -7,7 +7,7 @@ CAPTIONS = {
         "<b>Samples.</b> What is real and what was sampled share one range, to be compared "
         "by eye. A good sample looks real, only not like this truth in its details. Where an "
         "ensemble answers to one truth, its mean is smoother than either, and its spread is large "
-        "where the members disagree. White is what was not given, or is not scored."
+        "where the members disagree. White cells, if any, were not given, or are not scored."
     ),
     "scores_by_lead.png": (
         "<b>Scores by lead.</b> Lower is better for errors; spread over skill is best at 1 "

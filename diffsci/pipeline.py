@@ -22,6 +22,7 @@ from diffsci.running.folder import STAGES, RunFolder, roots_of_run
 from diffsci.running.locking import lock
 from diffsci.sections import Pipeline
 from diffsci.stages.owning import digests_of, of_today, owned
+from diffsci.stages.training import mending
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -83,8 +84,6 @@ def _run(
     pipeline = loaded.pipeline
     for name in pipeline.data.entries:
         load_entry(name, loaded.roots)
-    from diffsci.stages.training import mending
-
     found = owned(loaded, folder, allow)
     if dry_run:
         _check_source(loaded, folder)

@@ -205,11 +205,11 @@ def test_check_of_a_faulty_pipeline_ends_with_2(good):
 
 def test_compare_and_ui_hand_on(good, monkeypatch):
     from diffsci.evaluation import compare
-    from diffsci.tracking import opening as tracking
+    from diffsci.tracking import ui
 
     calls = []
     monkeypatch.setattr(compare, "compare", lambda runs, out: calls.append((runs, out)) or out)
-    monkeypatch.setattr(tracking, "ui", calls.append)
+    monkeypatch.setattr(ui, "serve", calls.append)
     a, b = good.parent / "a", good.parent / "b"
     a.mkdir()
     b.mkdir()
@@ -327,3 +327,12 @@ def test_a_plugin_beside_the_user_is_found(good, stages, monkeypatch):
     assert calls[0][1][0].pipeline.sample.guidance.whole == 9
     assert call("--plugin", "nowhere", "run", good).exit_code == 2
     sys.modules.pop("beside")
+
+
+def test_what_a_finished_run_needs_is_imported_without_torch():
+    """Its command has nothing to do, and says so at once."""
+    code = (
+        "import sys, diffsci.pipeline, diffsci.stages.training.mending\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

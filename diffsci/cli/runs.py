@@ -155,9 +155,9 @@ def sync(runs: tuple[Path, ...], to: str | None) -> None:
 @verbose
 def ui(port: int) -> None:
     """Browse tracked runs in the MLflow pages, on this machine alone."""
-    from diffsci.tracking import opening as tracking
+    from diffsci.tracking.ui import serve
 
-    tracking.ui(port)
+    serve(port)
 
 
 COMMANDS = (compare, score, status, sync, ui)

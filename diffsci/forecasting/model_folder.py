@@ -16,13 +16,13 @@ from torch import Tensor
 
 from diffsci import families
 from diffsci.files import replace_folder, sha256_of
+from diffsci.forecasting.model_sums import DESCRIPTION as DESCRIPTION
 from diffsci.forecasting.model_sums import MANIFEST as MANIFEST
 from diffsci.forecasting.model_sums import check_manifest as check_manifest
 
 FORMAT = 1
-WEIGHTS, DESCRIPTION, CONFIG, VARIANCE, CALIBRATION = (
+WEIGHTS, CONFIG, VARIANCE, CALIBRATION = (
     "weights.safetensors",
-    "model.json",
     "config.yaml",
     "variance.safetensors",
     "calibration.json",

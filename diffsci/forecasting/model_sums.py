@@ -8,7 +8,7 @@ from pathlib import Path
 from diffsci.errors import StorageError
 from diffsci.files import sha256_of
 
-MANIFEST = "manifest.json"
+MANIFEST, DESCRIPTION = "manifest.json", "model.json"
 
 
 def broken(folder: Path) -> str | None:

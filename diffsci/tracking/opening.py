@@ -27,7 +27,6 @@ from diffsci.tracking.names import code_tags, flatten, reason, redact
 from diffsci.tracking.sending import MlflowTracker
 from diffsci.tracking.store import Store, repair
 from diffsci.tracking.tracker import NullTracker, Status, Tracker
-from diffsci.tracking.ui import serve as ui
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["NullTracker", "Status", "Tracker", "flatten", "start", "ui"]
+__all__ = ["NullTracker", "Status", "Tracker", "flatten", "start"]
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from diffsci.errors import StorageError
 from diffsci.files import sha256_of
-from diffsci.forecasting.model_folder import DESCRIPTION, MANIFEST
-from diffsci.forecasting.model_sums import broken
+from diffsci.forecasting.model_sums import DESCRIPTION, MANIFEST, broken
 from diffsci.running.folder import RunFolder
 from diffsci.training.damage import newest_whole, numbers_of
 

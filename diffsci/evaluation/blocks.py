@@ -85,6 +85,26 @@ def of(values: Values | np.ndarray) -> Values:
     return Held(values=values) if isinstance(values, np.ndarray) else values
 
 
+@dataclass(frozen=True, kw_only=True)
+class Through(Values):
+    """Values of another kind, at which something looks when they are read.
+
+    Args:
+        values: They.
+    """
+
+    values: Values
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Theirs."""
+        return self.values.shape
+
+    def members_of(self, channel: int) -> int:
+        """Theirs."""
+        return self.values.members_of(channel)
+
+
 def whole(values: Values) -> Float[np.ndarray, "case member lead channel *space"]:
     """All of it, in memory."""
     if isinstance(values, Held):

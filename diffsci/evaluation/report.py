@@ -35,6 +35,8 @@ from diffsci.evaluation.table import Scores
 from diffsci.files import write_text
 from diffsci.messages import counted
 
+_NO_BREAK = "\u00a0"
+
 
 def write_report(
     path: Path,
@@ -262,9 +264,6 @@ def _skill(scores: Scores, baseline: str) -> tuple[Row, ...]:
     return scores.skill(baseline)
 
 
-NO_BREAK = "\u00a0"
-
-
 def _variable(
     scores: Scores, variable: str, lead: float | None, cost: Mapping[str, object] | None = None
 ) -> str:
@@ -288,5 +287,5 @@ def _variable(
                  for one in scores.forecasts]  # fmt: skip
         lines.append([escape(name), "", *cells, ""])
     # Heads break between name and count alone.
-    head = [f"{n} ({counted(m, 'member').replace(' ', NO_BREAK)})" for n, m in members.items()]
+    head = [f"{n} ({counted(m, 'member').replace(' ', _NO_BREAK)})" for n, m in members.items()]
     return table(["score", "unit", *head, ""], lines)

@@ -232,15 +232,15 @@ def _training_sets(runs: Sequence[Run]) -> list[str]:
 
 
 def _unlike(
-    place: Place, known: Sequence[Mapping[Place, Mapping[str, str]]], ours: Mapping[Place, object]
+    place: Place,
+    known: Sequence[Mapping[Place, Mapping[str, str]]],
+    ours: Mapping[Place, Mapping[str, str]],
 ) -> dict[str, str]:
     """Those terms of a row that are not the same wherever it is."""
     everywhere = [of[place] for of in known if place in of]
-    own = ours[place]
-    assert isinstance(own, Mapping)
     return {
         name: value
-        for name, value in own.items()
+        for name, value in ours[place].items()
         if any(other.get(name, value if name == _SET else "") != value for other in everywhere)
     }
 

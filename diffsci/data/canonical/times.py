@@ -154,6 +154,13 @@ def later(stamp: object, step: np.timedelta64, count: int) -> object:
     return stamp + lead  # type: ignore[operator]
 
 
+def moved(times: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """Times later by spans, which broadcast; dates of calendars of their own stay such."""
+    # They are objects, which take differences of Python's.
+    ours = spans.astype("m8[us]").astype(object) if times.dtype == "O" else spans
+    return np.asarray(times + ours)
+
+
 def add_months(stamp: object, months: int) -> object:
     """The same day and hour so many months later; the last day of a month stays the last."""
     if isinstance(stamp, cftime.datetime):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from diffsci.data.canonical import times as stamps
 from diffsci.errors import DataError, StorageError
 from diffsci.forecasting.store.disk import open_store
 from diffsci.forecasting.store.layouts import LEAD, Layout
@@ -188,9 +189,7 @@ def with_valid_time(ds: xr.Dataset) -> xr.Dataset:
             f"{LEAD}: leads are plain numbers, so that no valid time is known; write them as "
             "differences of time, or with `units: hours`"
         )
-    # Dates of a calendar of their own are objects, which take differences of Python's.
-    leads = leads.astype("m8[us]").astype(object) if starts.dtype == "O" else leads
-    both = starts[:, None] + leads
+    both = stamps.moved(starts[:, None], leads)
     return ds.assign_coords(valid_time=(("time", LEAD), both, {"standard_name": "time"}))
 
 

@@ -116,9 +116,14 @@ _MEMBERS = ", or where they are others, number them: `ds.drop_vars('number')`"
 
 def _named(label: Any) -> str:  # noqa: ANN401  a date, a difference, a number or a text
     if isinstance(label, np.timedelta64):
-        return f"{label / np.timedelta64(1, 'h'):g} h"
+        return hours(label)
     is_date = isinstance(label, np.datetime64 | cftime.datetime)
     return stamps.name(label) if is_date else str(label)
+
+
+def hours(lead: np.timedelta64) -> str:
+    """A lead in words."""
+    return f"{lead / np.timedelta64(1, 'h'):g} h"
 
 
 def difference(lead: xr.DataArray) -> np.ndarray | None:

@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float, Int
 
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
-from diffsci.evaluation.blocks import Values
+from diffsci.evaluation.blocks import Through, Values
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counted(Values):
+class Counted(Through):
     """Values of which the missing ones are counted as they are read.
 
     Args:
@@ -28,7 +28,6 @@ class Counted(Values):
         names: Of cases, leads and channels, for messages.
     """
 
-    values: Values
     missing: Int[np.ndarray, "case lead channel"] = field(repr=False)
     static: Mapping[int, Bool[np.ndarray, "*space"]] = field(repr=False)
     names: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
@@ -58,15 +57,6 @@ class Counted(Values):
                 tuple(channel.name for channel in channels),
             ),
         )
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """That of the truth."""
-        return self.values.shape
-
-    def members_of(self, channel: int) -> int:
-        """Those of the truth: one."""
-        return self.values.members_of(channel)
 
     def read(
         self, cases: slice, leads: slice, channel: int

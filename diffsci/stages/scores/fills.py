@@ -15,7 +15,7 @@ from jaxtyping import Float
 from diffsci.data.checks.scanning import HUGE, fills
 from diffsci.data.fields import Channel
 from diffsci.errors import DataError
-from diffsci.evaluation.blocks import Values
+from diffsci.evaluation.blocks import Through
 
 _DEFAULTS = ("9.96921e+36", "3.40282e+38")
 """That of NetCDF, and the largest float32."""
@@ -25,7 +25,7 @@ Ranges = dict[int, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched(Values):
+class Watched(Through):
     """Values that are refused where a fill value is among them.
 
     Args:
@@ -36,20 +36,10 @@ class Watched(Values):
         ranges: Of what was read so far; one for forecasts and truth.
     """
 
-    values: Values
     name: str
     channels: tuple[Channel, ...]
     conversions: dict[int, tuple[float, float]] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict, repr=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """That of the values."""
-        return self.values.shape
-
-    def members_of(self, channel: int) -> int:
-        """Those of the values."""
-        return self.values.members_of(channel)
 
     def read(
         self, cases: slice, leads: slice, channel: int

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int
 
+from diffsci.data.canonical import times as stamps
 from diffsci.errors import DataError
 from diffsci.evaluation.blocks import Values
 from diffsci.stages.scores import cells
@@ -165,7 +166,4 @@ def _valid(cases: np.ndarray, first: xr.Dataset) -> np.ndarray:
     """Valid time of each case and lead."""
     if LEAD not in first.dims:
         return cases[:, None]
-    leads = first[LEAD].values
-    # Dates of a calendar of their own are objects, which take differences of Python's.
-    leads = leads.astype("m8[us]").astype(object) if cases.dtype == "O" else leads
-    return np.asarray(cases[:, None] + leads)
+    return stamps.moved(cases[:, None], first[LEAD].values)

@@ -143,13 +143,8 @@ def _is_start(ds: xr.Dataset, valid: str, lead: str | None, name: str) -> bool:
 
 
 def _moved(times: xr.DataArray, lead: xr.DataArray, sign: int = 1) -> xr.DataArray:
-    """Times a lead later, or before; dates of other calendars take Python's differences."""
-
-    def by(at: np.ndarray, span: np.ndarray) -> np.ndarray:
-        ours = span.astype("m8[us]").astype(object) if at.dtype.kind == "O" else span
-        return np.asarray(at + sign * ours)
-
-    found: xr.DataArray = xr.apply_ufunc(by, times, lead)
+    """Times a lead later, or before."""
+    found: xr.DataArray = xr.apply_ufunc(stamps.moved, times, sign * lead)
     return found
 
 
@@ -172,8 +167,8 @@ def _laid_out(
     if single and is_difference(ds, single) and list(steps) != [ds[single].values]:
         (said,) = np.atleast_1d(ds[single].values)
         raise DataError(
-            f"{source}: its lead is {hours(said)} by {single}, and "
-            f"{', '.join(hours(step) for step in steps[:3])} between start and {valid}; drop the "
+            f"{source}: its lead is {axis_labels.hours(said)} by {single}, and "
+            f"{', '.join(map(axis_labels.hours, steps[:3]))} between start and {valid}; drop the "
             f"one that is wrong, as `ds.drop_vars('{single}')`"
         )
     there = np.argwhere(known)
@@ -193,11 +188,6 @@ def _laid_out(
     return _selected(ds.drop_vars(dated), place[whole], axes).assign_coords(
         {"time": rows[whole], LEAD: steps}
     ), told
-
-
-def hours(lead: np.timedelta64) -> str:
-    """A lead in words."""
-    return f"{lead / np.timedelta64(1, 'h'):g} h"
 
 
 def _places(

@@ -129,9 +129,9 @@ def _model_of(run: str, source: str | None) -> Path:
         raise ConfigError(
             f"{run}: a registered model brings no data; give initial conditions with --from FILE"
         )
-    from diffsci.tracking import models as tracking_models
+    from diffsci.tracking import models
 
-    return tracking_models.fetch(run)
+    return models.fetch(run)
 
 
 def _place(text: str | None) -> Path | str | None:

@@ -87,9 +87,9 @@ def serve(
     at most so many seconds.
     """
     if run.startswith("models:/"):
-        from diffsci.tracking import models as tracking_models
+        from diffsci.tracking import models
 
-        folder = tracking_models.fetch(run)
+        folder = models.fetch(run)
     else:
         folder = Path(run)
         require_run(folder)

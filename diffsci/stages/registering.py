@@ -11,7 +11,7 @@ from diffsci.errors import ConfigError, DiffsciError, StorageError
 from diffsci.forecasting.model_folder import check_manifest
 from diffsci.running.folder import RunFolder
 from diffsci.sections import Tracking
-from diffsci.tracking import models as tracking_models
+from diffsci.tracking import models
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def register(run: Path, name: str, alias: str | None, overrides: Sequence[str] =
         ConfigError: For a name that MLflow does not take, or another key.
         StorageError: When the run has no whole model or is not tracked, or MLflow refuses.
     """
-    tracking_models.check_names(name, alias)
+    models.check_names(name, alias)
     check_manifest(run / "model")
     for text in overrides:
         if not text.startswith("tracking."):
@@ -40,7 +40,7 @@ def register(run: Path, name: str, alias: str | None, overrides: Sequence[str] =
     run_id = record.get("mlflow", {}).get("run_id")
     if overrides or run_id is None:
         told = record.get("tracked") or {}
-        run_id = tracking_models.run_of(section, told.get("key", run.resolve().name))
+        run_id = models.run_of(section, told.get("key", run.resolve().name))
     if run_id is None:
         where = section.uri or "the tracking store"
         raise StorageError(
@@ -48,7 +48,7 @@ def register(run: Path, name: str, alias: str | None, overrides: Sequence[str] =
             f"`diffsci sync {run} --to {section.uri or 'URI'}` sends it there, then register it"
             + ("" if section.uri else " with tracking.uri=URI")
         )
-    address = tracking_models.register(section, run_id, run / "model", name, alias)
+    address = models.register(section, run_id, run / "model", name, alias)
     log.info("registered %s%s", address, f", alias {alias}" if alias else "")
     return address
 
@@ -58,7 +58,7 @@ def on_request(section: Tracking, run_id: str | None, model: Path) -> None:
     if section.register is None or run_id is None:
         return
     try:
-        address = tracking_models.register(section, run_id, model, section.register, section.alias)
+        address = models.register(section, run_id, model, section.register, section.alias)
     except DiffsciError as error:
         log.warning("the model was not registered: %s; `diffsci register` does it later", error)
         return

@@ -18,7 +18,7 @@ from diffsci.forecasting.store.disk import open_store
 from diffsci.sections import Tracking
 from diffsci.stages.ensembles.from_files import Request, sample_from
 from diffsci.stages.registering import on_request, register
-from diffsci.tracking import models as tracking_models
+from diffsci.tracking import models
 from tests import tiny_runs
 
 _PROGRAM = """
@@ -91,7 +91,7 @@ def test_mlflow_predicts_what_sample_gives(registered, tmp_path):
 
 def test_a_registered_model_samples_from_a_file(registered, tmp_path):
     folder, _ = registered
-    place = tracking_models.fetch("models:/waves@champion")
+    place = models.fetch("models:/waves@champion")
     assert (place / "weights.safetensors").read_bytes() == (
         folder / "run" / "model" / "weights.safetensors"
     ).read_bytes()
@@ -104,7 +104,7 @@ def test_a_registered_model_samples_from_a_file(registered, tmp_path):
 
 
 def test_no_file_of_it_is_a_pickle(registered):
-    place = tracking_models.fetch("models:/waves").parents[1]
+    place = models.fetch("models:/waves").parents[1]
     names = {path.name for path in place.rglob("*") if path.is_file()}
     assert "pyfunc.py" in names and "weights.safetensors" in names
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth"))]
@@ -112,11 +112,11 @@ def test_no_file_of_it_is_a_pickle(registered):
 
 def test_another_version_takes_the_alias(registered):
     folder, _ = registered
-    before = tracking_models.fetch("models:/waves@champion")
+    before = models.fetch("models:/waves@champion")
     address = register(folder / "run", "waves", "champion")
     assert address == "models:/waves/2"
-    assert tracking_models.fetch("models:/waves@champion") != before
-    assert tracking_models.fetch("models:/waves/1") == before
+    assert models.fetch("models:/waves@champion") != before
+    assert models.fetch("models:/waves/1") == before
 
 
 def test_another_store_takes_the_model_of_a_run_that_was_sent_there(registered, tmp_path):
@@ -131,7 +131,7 @@ def test_another_store_takes_the_model_of_a_run_that_was_sent_there(registered, 
     assert missing.exit_code == 5 and "there is no none.db" in missing.stderr
     shutil.copy(folder / "mlflow.db", tmp_path / "other.db")
     assert call(f"tracking.uri={uri}").stdout.strip() == "models:/elsewhere/1"
-    assert tracking_models.run_of(Tracking(uri=uri), "another folder") is None
+    assert models.run_of(Tracking(uri=uri), "another folder") is None
     assert call("train.steps=1").exit_code == 2
 
 
@@ -145,19 +145,19 @@ def test_another_store_takes_the_model_of_a_run_that_was_sent_there(registered, 
 )
 def test_what_is_not_there_is_named(address, message):
     with pytest.raises(StorageError, match=message):
-        tracking_models.fetch(address)
+        models.fetch(address)
 
 
 def test_addresses_names_and_stores_that_are_none(registered, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="expected models:/NAME@ALIAS"):
-        tracking_models.fetch("models:/a@b@c")
+        models.fetch("models:/a@b@c")
     for name, alias in (("a/b", None), ("", None), ("a", "latest"), ("a", "v1"), ("a", "x:y")):
         with pytest.raises(ConfigError, match="--name|--alias"):
-            tracking_models.check_names(name, alias)
+            models.check_names(name, alias)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with pytest.raises(StorageError, match="there is no mlflow.db in"):
-        tracking_models.fetch("models:/waves")
+        models.fetch("models:/waves")
     assert list(tmp_path.iterdir()) == []  # looking makes no database
 
 

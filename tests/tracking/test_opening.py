@@ -17,7 +17,7 @@ import pytest
 from diffsci.errors import FieldError
 from diffsci.sections import Tracking
 from diffsci.tracking import opening as tracking
-from diffsci.tracking import sending as tracking_sending
+from diffsci.tracking import sending
 from diffsci.tracking.store import Store, newest_experiment, repair
 from diffsci.tracking.tracker import NullTracker
 
@@ -287,7 +287,7 @@ def test_addresses_of_databases_and_servers_are_taken():
 
 
 def test_a_store_that_breaks_in_the_middle_stops_nothing(caplog, monkeypatch):
-    monkeypatch.setattr(tracking_sending, "FINISH_SECONDS", 0.5)
+    monkeypatch.setattr(sending, "FINISH_SECONDS", 0.5)
     tracker = start()
 
     def broken(*_args, **_named):

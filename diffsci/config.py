@@ -142,6 +142,8 @@ def cross_check(pipeline: sections.Pipeline) -> None:
         raise ConfigError(
             f"sample.perturb: expected null: the task {task} has no initial state to perturb"
         )
+    if pipeline.sample and pipeline.sample.persistent_noise:
+        _check_persistent(pipeline, pipeline.sample.persistent_noise)
     forcings = pipeline.data.domain.forcings
     if forcings and not pipeline.data.task.condition_channels(1):
         raise ConfigError(
@@ -161,6 +163,21 @@ def cross_check(pipeline: sections.Pipeline) -> None:
                 f"evaluate.baselines[{number}]: got {families.name_of(baseline)!r}, which is a "
                 f"baseline of {', '.join(baseline.tasks)}; data.task is {task}"
             )
+
+
+def _check_persistent(pipeline: sections.Pipeline, share: float) -> None:
+    """Noise that persists needs noise, and leads."""
+    task = families.name_of(pipeline.data.task)
+    if not pipeline.data.task.has_leads:
+        raise ConfigError(
+            f"sample.persistent_noise: got {share:g}, expected 0: the task {task} has no leads"
+        )
+    train = pipeline.train
+    if train is not None and not train.objective.varied:
+        raise ConfigError(
+            f"sample.persistent_noise: got {share:g}, expected 0: train.objective "
+            f"{families.name_of(train.objective)} makes forecasts without noise"
+        )
 
 
 def _check_guidance(pipeline: sections.Pipeline) -> None:

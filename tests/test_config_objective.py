@@ -52,6 +52,16 @@ def test_what_fits(file):
             "train.objective=deterministic sample.sampler=null",
             "sample.members: got 16, expected 1: all members of train.objective deterministic are",
         ),
+        (
+            "train.objective=deterministic sample.sampler=null sample.members=1 "
+            "sample.persistent_noise=0.5",
+            "sample.persistent_noise: got 0.5, expected 0: train.objective deterministic makes fo",
+        ),
+        (
+            "* data.task=generate sample.persistent_noise=0.5",
+            "sample.persistent_noise: got 0.5, expected 0: the task generate has no leads",
+        ),
+        ("* sample.persistent_noise=1.5", "sample.persistent_noise: got 1.5, expected a share fro"),
         ("* train.objective.members=1", "train.objective.members: got 1, expected 2 or more"),
         ("* train.objective.error=squared", "train.objective.error: unknown key"),
     ],

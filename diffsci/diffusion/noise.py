@@ -29,6 +29,8 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+_LASTING = _MASK
+"""Number of the draw that a member has in common at all leads."""
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -97,12 +99,16 @@ class MemberNoise:
         cases: One stable name per row, such as its initialisation time.
         members: Number of the member, per row.
         leads: Number of the forecast step, per row.
+        persistent: Share p of the variance of draw 0 that a member has in common at all leads:
+            sqrt(p) times a draw that knows no lead, plus sqrt(1 - p) times that of the lead. Each
+            is standard normal, and any two leads correlate by p.
     """
 
     seed: int
     cases: tuple[str, ...]
     members: tuple[int, ...]
     leads: tuple[int, ...]
+    persistent: float = 0.0
     _rows: dict[torch.device, Words] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -114,13 +120,14 @@ class MemberNoise:
             require(len(values) == len(self.cases), name, values, f"{len(self.cases)} numbers")
             fits = all(0 <= value <= _MASK for value in values)
             require(fits, name, values, "numbers from 0 to 2^32 - 1")
+        require(0 <= self.persistent <= 1, "persistent", self.persistent, "a share from 0 to 1")
 
     def __call__(
         self, like: Float[Tensor, "batch *shape"], index: int
     ) -> Float[Tensor, "batch *shape"]:
         """Draw number `index`."""
         require(len(like) == len(self.cases), "like", len(like), f"{len(self.cases)} rows")
-        require(0 <= index <= _MASK, "index", index, "a number from 0 to 2^32 - 1")
+        require(0 <= index < _LASTING, "index", index, "a number from 0 to 2^32 - 2")
         device = _where(like)
         if device not in self._rows:
             keys = [key_of(self.seed, case) for case in self.cases]
@@ -128,7 +135,13 @@ class MemberNoise:
             table = torch.tensor([*columns, self.leads, self.members], dtype=torch.int64)
             low, high, lead, member = table.to(device)[:, :, None]
             self._rows[device] = low, high, lead, member
-        return _draw(self._rows[device], index, like)
+        rows = self._rows[device]
+        own = _draw(rows, index, like)
+        if index or not self.persistent:
+            return own
+        low, high, lead, member = rows
+        lasting = _draw((low, high, torch.zeros_like(lead), member), _LASTING, like)
+        return math.sqrt(self.persistent) * lasting + math.sqrt(1 - self.persistent) * own
 
 
 def seeded(seed: int) -> Callable[[Tensor, int], Tensor]:

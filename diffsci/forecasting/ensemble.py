@@ -59,6 +59,7 @@ class Engine:
         bounds: Within which every state is brought.
         limit: Standard deviations beyond which a state counts as exploded.
         perturb: What each member's initial state differs by.
+        persistent_noise: Share of the starting noise that a member keeps from lead to lead.
         constraints: What every state meets; none where there are none.
     """
 
@@ -77,6 +78,7 @@ class Engine:
     bounds: Bounds = field(default_factory=Bounds)
     limit: float = 1000.0
     perturb: Perturbation | None = None
+    persistent_noise: float = 0.0
     constraints: Constrained | None = None
 
     def __post_init__(self) -> None:
@@ -215,7 +217,13 @@ class Engine:
         """The states of one draw within their bounds, the first of them at this lead."""
         seen = self._seen(rows, known, part, lead)
         leads = (lead,) * len(rows)
-        noise = MemberNoise(seed=seed, cases=rows.cases, members=rows.members, leads=leads)
+        noise = MemberNoise(
+            seed=seed,
+            cases=rows.cases,
+            members=rows.members,
+            leads=leads,
+            persistent=self.persistent_noise,
+        )
         drawing = self._drawing
         state = drawing.state(drawing.sample(seen, noise, rows, lead), seen)
         states = state.reshape(len(rows), -1, self.channels, *self.grid.sizes)

@@ -174,6 +174,7 @@ class Surrogate:
             bounds=bounds_of(section.constraints, self.channels),
             limit=section.limit,
             perturb=Perturbation.of(section.perturb, self.grid),
+            persistent_noise=section.persistent_noise,
             constraints=Constrained.of(
                 section.constraints, self.channels, self.grid, self.statistics, task
             ),

@@ -98,6 +98,9 @@ class Sample:
             bits of a member depend on it, and on no other grouping.
         tiles: For a domain that does not fit into memory: the parts in which it is computed.
         perturb: What the members' initial states differ by, where forecasts begin from one state.
+        persistent_noise: Share (of the variance) of each member's starting noise that it keeps from
+            lead to lead, so that what it makes of a step is made of the next ones too: 0 draws
+            it anew at each lead, 1 draws it once.
         limit: Standard deviations from the mean beyond which a member counts as exploded: it is
             recorded as failed, and NaN.
         calibrated: Whether members take the calibration that is kept with the model, where one is.
@@ -116,6 +119,7 @@ class Sample:
     compute_batch: int = 16
     tiles: Tiles | None = None
     perturb: Perturbing | None = None
+    persistent_noise: float = 0.0
     limit: float = 1000.0
     calibrated: bool = True
     store: Storing = field(default_factory=Storing)
@@ -135,6 +139,8 @@ class Sample:
         for name in ("members", "leads", "every", "compute_batch"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        share = self.persistent_noise
+        require(0 <= share <= 1, "persistent_noise", share, "a share from 0 to 1")
         require(
             self.cases is None or self.cases >= 1, "cases", self.cases, "1 or more, or null for all"
         )

@@ -116,6 +116,38 @@ def test_the_element_s_bits_do_not_depend_on_the_field_s_size():
     assert torch.equal(noise(torch.empty(1, 50), 0)[:, :13], noise(torch.empty(1, 13), 0))
 
 
+def lasting(share, leads):
+    count = len(leads)
+    return MemberNoise(
+        seed=5, cases=("a",) * count, members=(2,) * count, leads=leads, persistent=share
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_persistent_noise_correlates_between_leads_by_its_share(share):
+    """A correlation r of N pairs has standard deviation (1 - r^2) / sqrt(N); 4 of them, or none."""
+    size = 20_000
+    x = lasting(share, (0, 1, 70))(torch.empty(3, size, dtype=torch.float64), 0)
+    assert (x.square().mean(dim=1) - 1).abs().max() < 4 * math.sqrt(2 / size)
+    found = torch.corrcoef(x)[[0, 0, 1], [1, 2, 2]]
+    assert (found - share).abs().max() <= 4 * (1 - share**2) / math.sqrt(size) + 1e-12
+
+
+def test_what_a_sampler_adds_on_its_way_does_not_persist():
+    like = torch.empty(2, 30)
+    assert torch.equal(lasting(0.7, (0, 1))(like, 1), lasting(0.0, (0, 1))(like, 1))
+
+
+def test_persistent_noise_of_members_and_cases_differs():
+    like = torch.empty(1, 30)
+    rows = [("a", 2), ("a", 3), ("b", 2)]
+    draws = [
+        MemberNoise(seed=5, cases=(case,), members=(member,), leads=(0,), persistent=1.0)(like, 0)
+        for case, member in rows
+    ]
+    assert all((one - other).abs().min() > 0 for one, other in zip(draws, draws[1:], strict=False))
+
+
 def test_float32_is_float64_rounded():
     noise = noise_of(CASES, MEMBERS)
     exact = noise(torch.empty(5, 11, dtype=torch.float64), 0)
@@ -138,6 +170,8 @@ def test_bad_calls_are_named():
         noise_of(("a",), (0,))(torch.empty(3, 2), 0)
     with pytest.raises(FieldError, match="index: got -1"):
         noise_of(("a",), (0,))(torch.empty(1, 2), -1)
+    with pytest.raises(FieldError, match="persistent: got 1.5, expected a share from 0 to 1"):
+        lasting(1.5, (0,))
 
 
 @pytest.mark.gpu

@@ -60,6 +60,27 @@ def test_members_cases_leads_and_seeds_differ():
         assert all((one - other).abs().max() > 1e-3 for other in flat[:i])
 
 
+@pytest.mark.parametrize("objective", [CRPS(noise=5), None])
+def test_persistent_noise_is_the_same_in_any_grouping_and_changes_later_leads(objective):
+    model = makers.forecasting(**({"objective": objective} if objective else {}))
+    engine = replace(model.engine(CPU), persistent_noise=0.5)
+    rows = rows_of(model, range(2), range(3))
+    whole = engine.states(rows, 3, seed=7)
+    single = [engine.states(rows.take([i]), 3, seed=7) for i in range(len(rows))]
+    assert torch.equal(torch.cat(single), whole)
+    assert (whole - model.engine(CPU).states(rows, 3, seed=7)).abs().max() > 1e-3
+
+
+def test_noise_that_persists_whole_is_one_draw_at_all_leads():
+    """Of a network that makes of a vector what it is given of it: see its second lead's call."""
+    model = makers.forecasting(objective=CRPS(noise=5))
+    seen = []
+    direct = model.denoiser.direct
+    model.denoiser.direct = lambda *given: (seen.append(given[3].clone()), direct(*given))[1]
+    replace(model.engine(CPU), persistent_noise=1.0).states(rows_of(model, [0], [0, 1]), 3, seed=7)
+    assert len(seen) == 3 and all(torch.equal(each, seen[0]) for each in seen)
+
+
 def test_each_lead_is_one_call_on_the_state_before():
     """By hand: the vector of (seed, case, member, lead), the scaled condition, the task's step."""
     model = makers.forecasting(objective=CRPS(noise=5), compute_batch=2)

@@ -100,6 +100,7 @@ def made_for(model: Surrogate, engine: Engine) -> dict[str, str]:
         "sample.guidance": repr(engine.guidance),
         "sample.perturb": repr(section.perturb if section else None),
         "sample.observed": repr(section.observed if section else None),
+        **({"sample.persistent_noise": f"{share:g}"} if (share := engine.persistent_noise) else {}),
     }
 
 

@@ -21,6 +21,7 @@ _KEYS = {
     "seed": "sample.seed",
     "compute_batch": "sample.compute_batch",
     "limit": "sample.limit",
+    "persistent_noise": "sample.persistent_noise",
     "precision": "runtime.precision",
     "store.format": "sample.store.format",
     "store.precision": "sample.store.precision",
@@ -61,7 +62,7 @@ def _short(value: object) -> str:
 def _override(change: Change) -> str | None:
     """Such as `sample.seed=1`; none where no single one does it."""
     if change.key in _KEYS:
-        return f"{_KEYS[change.key]}={change.old}"
+        return f"{_KEYS[change.key]}={0 if change.old is None else change.old}"
     if change.key != "sampler":
         return None
     call = _call(change.old)

@@ -205,6 +205,8 @@ def identity_of(model: Surrogate, engine: Engine, seed: int) -> dict[str, Any]:
         "compute_batch": engine.compute_batch,
         "precision": engine.device.precision,
         **_constraints(engine),
+        # As above: what was made before there was such a share goes on.
+        **({"persistent_noise": engine.persistent_noise} if engine.persistent_noise else {}),
     }
 
 

@@ -27,6 +27,7 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
     sampler = plain["sample"]["sampler"] or {"use": "none: one call a member"}
     kind = "diffusion model" if plain["sample"]["sampler"] else "model of one call"
     made_from = {key: plain[key] for key in ("data", "model", "train", "seed")}
+    share = plain["sample"].get("persistent_noise", 0.0)
     guided = {key: plain["sample"][key] for key in ("guidance", "observed")}
     made_from["sample"] = {k: v for k, v in plain["sample"].items() if k not in _EXTENT}
     return {
@@ -37,6 +38,7 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
         "diffsci_config": digest_of(made_from),
         "diffsci_sampler": ", ".join(f"{key}={value}" for key, value in sampler.items()),
         **({"diffsci_guidance": json.dumps(guided)} if any(guided.values()) else {}),
+        **({"diffsci_persistent_noise": share} if share else {}),
         "diffsci_seed": seed,
         "diffsci_seed_scheme": "Philox4x32-10 keyed by (seed, case), counters (draw, lead, member)",
     }

@@ -222,7 +222,10 @@ def write_truth(model: Surrogate, cases: Cases, truth: Truth, store: Path, *, me
         storing=replace(storing, accuracy={}, precision="float32"),
     )
     labelled = template.dataset(()).isel(number=0, drop=True)
-    of_the_model = ("diffsci_sampler", "diffsci_seed", "diffsci_seed_scheme", "diffsci_model")
+    of_the_model = (
+        *("diffsci_sampler", "diffsci_persistent_noise", "diffsci_seed", "diffsci_seed_scheme"),
+        "diffsci_model",
+    )
     kept = {name: value for name, value in labelled.attrs.items() if name not in of_the_model}
     kept["title"] = f"{model.pipeline.name}: truth that the ensemble is scored against"
     chunk = template.cases_in_chunk

@@ -2,8 +2,9 @@
 
 The level is seen at many scales at once, as sin(f level) and cos(f level) with periods 2 pi / f
 from 0.02 to 20 in units of log(noise_std / signal_scale) / 4, which spans about -2 to 2. Two linear
-layers follow. Scalars and noise pass through two linear layers of their own, scaled so that they
-are as loud as the level from the first step, and are added.
+layers follow. Scalars and noise pass through two linear layers of their own and are added: scalars
+as loud as the level from the first step, noise unheard until it has learnt to be, so that a network
+begins with members that agree, and one that goes on from a single forecast begins with that one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Embedding(nn.Module):
         # A draw of noise has `ports.noise` entries of unit variance, a class a single 1.
         loudness = ports.noise**-0.5 if ports.noise else 0.0
         self.noise = _numbers(ports.noise, width, loudness) if ports.noise else None
+        if self.noise is not None:
+            for each in self.noise[2].parameters():
+                nn.init.zeros_(each)
 
     def forward(
         self,

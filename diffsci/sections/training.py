@@ -77,7 +77,8 @@ class Train:
         steps: Optimiser steps.
         from_: Run whose averaged weights are the first ones, as far as they fit: a folder, as seen
             from here or from the file's. Channels are matched by their names. `from` in a file.
-        freeze: Patterns such as `network.stem.*` of names of weights that are to stay as they are.
+        freeze: Patterns such as `network.stem.*` of names of weights that are to stay as they are;
+            one that begins with `!` takes back what those before it name.
         batch_size: Examples per step.
         accumulate: Parts of a batch that are computed one after the other, to save memory; their
             gradients add up to that of the whole batch.

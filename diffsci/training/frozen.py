@@ -16,7 +16,8 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         module: Of whose parameters.
-        patterns: Such as `network.stem.*`; a star stands for any text, dots included.
+        patterns: Such as `network.stem.*`; a star stands for any text, dots included. One that
+            begins with `!` takes back what those before it name: `["*", "!network.head.*"]`.
 
     Raises:
         ConfigError: For a pattern that names nothing, and where nothing would be left to train.
@@ -24,14 +25,17 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
     parameters = dict(module.named_parameters())
     frozen: dict[str, None] = {}
     for number, pattern in enumerate(patterns):
-        found = [name for name in parameters if fnmatchcase(name, pattern)]
+        plain = pattern.removeprefix("!")
+        found = [name for name in parameters if fnmatchcase(name, plain)]
         if not found:
             raise ConfigError(
                 f"train.freeze[{number}]: got {pattern!r}, which is the name of no weight"
-                f"{did_you_mean(pattern, _known(parameters))}; they begin with "
+                f"{did_you_mean(plain, _known(parameters))}; they begin with "
                 f"{', '.join(sorted({_head(name) for name in parameters}))}"
             )
+        taken_back = set(found) if plain != pattern else set()
         frozen |= dict.fromkeys(found)
+        frozen = {name: None for name in frozen if name not in taken_back}
     if patterns and len(frozen) == len(parameters):
         raise ConfigError(
             f"train.freeze: got {list(patterns)}, which leaves no weight to train; freeze fewer"

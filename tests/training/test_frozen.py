@@ -69,5 +69,16 @@ def test_patterns_that_help_nobody(patterns, message):
     assert all(p.requires_grad for p in denoiser.parameters())
 
 
+def test_what_is_taken_back_is_trained():
+    """In order, as in other lists of patterns: the last one that names a weight decides."""
+    denoiser = tiny_denoiser()
+    names = freeze(denoiser, ["*", "!network.level.*", "!network.first.*", "network.first.bias"])
+    free = {name for name, p in denoiser.named_parameters() if p.requires_grad}
+    assert free == {"network.level.weight", "network.level.bias", "network.first.weight"}
+    assert set(names) == {name for name, _ in denoiser.named_parameters()} - free
+    with pytest.raises(ConfigError, match=r"got '!network.frist.\*', .* mean 'network.first.\*'"):
+        freeze(tiny_denoiser(), ["*", "!network.frist.*"])
+
+
 def test_none_freezes_nothing():
     assert freeze(tiny_denoiser(), []) == ()

@@ -2,9 +2,8 @@
 
 The level is seen at many scales at once, as sin(f level) and cos(f level) with periods 2 pi / f
 from 0.02 to 20 in units of log(noise_std / signal_scale) / 4, which spans about -2 to 2. Two linear
-layers follow. Scalars and noise pass through two linear layers of their own and are added: scalars
-as loud as the level from the first step, noise unheard until it has learnt to be, so that a network
-begins with members that agree, and one that goes on from a single forecast begins with that one.
+layers follow. Scalars and noise pass through two linear layers of their own, scaled so that they
+are as loud as the level from the first step, and are added.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffsci.errors import ConfigError
-from diffsci.networks.base import Ports
+from diffsci.networks.base import Added, Ports
 
 
 class Embedding(nn.Module):
@@ -40,13 +39,10 @@ class Embedding(nn.Module):
         frequency = torch.logspace(math.log10(0.3), math.log10(300.0), width // 2)
         self.register_buffer("frequency", frequency, persistent=False)
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.scalars = _numbers(ports.scalars, width, 1.0) if ports.scalars else None
+        self.scalars = _Numbers(ports.scalars, width, 1.0) if ports.scalars else None
         # A draw of noise has `ports.noise` entries of unit variance, a class a single 1.
         loudness = ports.noise**-0.5 if ports.noise else 0.0
-        self.noise = _numbers(ports.noise, width, loudness) if ports.noise else None
-        if self.noise is not None:
-            for each in self.noise[2].parameters():
-                nn.init.zeros_(each)
+        self.noise = _Numbers(ports.noise, width, loudness) if ports.noise else None
 
     def forward(
         self,
@@ -89,12 +85,19 @@ class Embedding(nn.Module):
             )
 
 
-def _numbers(count: int, width: int, loudness: float) -> nn.Sequential:
+class _Numbers(nn.Sequential, Added):
     """Numbers to a vector as loud as the level's, so that a class is heard from the start."""
-    first, last = nn.Linear(count, width), nn.Linear(width, width)
-    nn.init.normal_(first.weight, std=loudness)
-    nn.init.normal_(last.weight, std=width**-0.5)
-    return nn.Sequential(first, nn.SiLU(), last)
+
+    def __init__(self, count: int, width: int, loudness: float) -> None:
+        first, last = nn.Linear(count, width), nn.Linear(width, width)
+        nn.init.normal_(first.weight, std=loudness)
+        nn.init.normal_(last.weight, std=width**-0.5)
+        super().__init__(first, nn.SiLU(), last)
+
+    def silence(self) -> None:
+        """By a last layer of zeros, whose gradient is not 0."""
+        for each in self[2].parameters():
+            nn.init.zeros_(each)
 
 
 def _full_precision(like: Tensor) -> AbstractContextManager[object]:

@@ -100,6 +100,18 @@ class Module(nn.Module):
         return iter(())
 
 
+class Added(nn.Module):
+    """A part whose output is added to what a network has without it: such as that of a new input.
+
+    Where it is new in a network that goes on from trained weights, it begins silent, so that the
+    network begins as it was.
+    """
+
+    def silence(self) -> None:
+        """Set weights so that its output is 0 and its gradient is not."""
+        raise NotImplementedError
+
+
 class Network(ABC):
     """A family member: frozen dataclass of hyper-parameters."""
 

@@ -2,22 +2,22 @@
 
 A weight is taken where the new network has one of its name and shape. Axes along which channels, or
 given numbers, lie side by side may differ: each is matched by name, and what is new stays as it was
-initialised. Which axes these are is found out by building the network for one channel more: an axis
-that grows by b holds b numbers for each of them, those of a channel together, in the order target,
-condition, scalars.
+initialised, or silent where it is a whole part that is added to others (`Added`). Which axes these
+are is found out by building the network for one channel more: an axis that grows by b holds b
+numbers for each of them, those of a channel together, in the order target, condition, scalars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffsci.errors import ConfigError
-from diffsci.networks.base import Ports
+from diffsci.networks.base import Added, Ports
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each weight, by its name."""
@@ -134,6 +134,18 @@ def take(
         )
     fresh = [name for name in live if name not in {*whole, *partly}]
     return Taken(whole=tuple(whole), partly=tuple(partly), left=tuple(left), fresh=tuple(fresh))
+
+
+def silence_new(module: nn.Module, fresh: Collection[str]) -> None:
+    """Have parts that are added to the others begin with nothing, where all of one is new.
+
+    Args:
+        module: Whose other weights are taken.
+        fresh: Names of those that are not.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, Added) and all(f"{name}.{w}" in fresh for w in part.state_dict()):
+            part.silence()
 
 
 Pairs = tuple[list[int], list[int]]

@@ -21,7 +21,6 @@ def built(width=64, scalars=0, noise=0):
 
 def test_is_its_formula():
     net = built(width=8, scalars=2, noise=3).double()
-    torch.nn.init.normal_(net.noise[2].weight)
     level, scalars, noise = (torch.randn(4, *shape).double() for shape in ((), (2,), (3,)))
 
     def layers(x, two):
@@ -36,23 +35,28 @@ def test_is_its_formula():
     assert (net(level, scalars, noise) - exact).abs().max() < 1e-4
 
 
-def test_noise_is_unheard_at_first_and_learns_to_be():
-    """Its last layer is 0, which its gradient is not: that is by what the first one makes."""
-    net, level, noise = built(noise=5), torch.randn(6), torch.randn(6, 5)
-    assert torch.equal(net(level, None, noise), net(level, None, -2 * noise))
-    net(level, None, noise).square().sum().backward()
-    assert net.noise[2].weight.grad.abs().min() > 0
-    made = net.noise[1](net.noise[0](torch.randn(500, 5)))
-    assert 0.1 < made.std() < 1  # Of silu of a normal: 0.56.
-
-
-def test_scalars_are_at_least_as_loud_as_the_level():
-    """A one-hot class, from the first step on."""
+@pytest.mark.parametrize("kind", ["scalars", "noise"])
+def test_numbers_are_at_least_as_loud_as_the_level(kind):
+    """A one-hot class, and a draw of noise of any length, from the first step on."""
     for count in (1, 16, 100):
-        net, many = built(scalars=count), torch.eye(count)
+        net = built(**{kind: count})
+        many = torch.randn(500, count) if kind == "noise" else torch.eye(count)
         level = torch.linspace(-2, 2, 200)[:, None] * net.frequency
         told = net.level(torch.cat([level.sin(), level.cos()], dim=1)).std(dim=0)
-        assert net.scalars(many).square().mean().sqrt() > told.square().mean().sqrt()
+        assert getattr(net, kind)(many).square().mean().sqrt() > told.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("kind", ["scalars", "noise"])
+def test_what_is_silenced_is_unheard_and_learns_to_be_heard(kind):
+    net, level, numbers = built(**{kind: 5}), torch.randn(6), torch.randn(6, 5)
+    without = built()
+    without.load_state_dict({k: v for k, v in net.state_dict().items() if kind not in k})
+    part = getattr(net, kind)
+    part.silence()
+    found = net(level, **{"scalars": None, "noise": None, kind: numbers})
+    assert torch.equal(found, without(level, None))
+    found.square().sum().backward()
+    assert part[2].weight.grad.abs().min() > 0
 
 
 def test_is_fp32_under_autocast_and_follows_the_weights():

@@ -7,7 +7,7 @@ import torch
 
 from diffsci.errors import ConfigError
 from diffsci.training.ema import weights_of
-from diffsci.training.transfer import Names, blocks_of, take
+from diffsci.training.transfer import Names, blocks_of, silence_new, take
 from tests.networks.members import EVERY, built, ports, randomised, spec
 
 OLD = Names(
@@ -126,6 +126,18 @@ def test_a_filter_of_the_stem_goes_where_its_channel_went():
     head, bias = net.head.conv, source.head.conv
     assert torch.equal(head.weight[1], bias.weight[2]) and torch.equal(head.bias[1], bias.bias[2])
     assert set(said.partly) == {"stem.conv.weight", "head.conv.weight", "head.conv.bias"}
+
+
+def test_a_part_that_is_wholly_new_begins_silent():
+    """A noise path begins with the single forecast; one of which something is known stays."""
+    net = built("unet", replace(asked(OLD, 8), noise=3))
+    fresh = {name for name in weights_of(net) if ".noise." in name}
+    before = {name: value.clone() for name, value in weights_of(net).items()}
+    silence_new(net, fresh - {"embedding.noise.0.bias"})
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(net).items())
+    silence_new(net, fresh)
+    changed = {n for n, value in weights_of(net).items() if not torch.equal(value, before[n])}
+    assert changed == {"embedding.noise.2.weight", "embedding.noise.2.bias"}
 
 
 def test_what_is_left_and_what_is_new_is_named():

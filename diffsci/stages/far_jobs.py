@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def run(
     folder: Path,
     jobs: int,
     address: str,
+    after: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, DiffsciError | None]]:
     """Each point as it ends, with what it failed by.
 
@@ -43,12 +44,13 @@ def run(
         folder: Of the sweep.
         jobs: Points at once.
         address: Of the scheduler, or `local`.
+        after: As `Turns` has it.
 
     Raises:
         ConfigError: When there is no such cluster.
         Stopped: When a signal asked for it; the points have then ended in the same way.
     """
-    turns, running = Turns(names, folder), dict[str, Any]()
+    turns, running = Turns(names, folder, after), dict[str, Any]()
     with connected(address) as client, stopping.patiently():
         stop = event(f"diffsci-{secrets.token_hex(8)}", client)
         try:
@@ -64,6 +66,7 @@ def run(
                     client.gather(list(running.values()), errors="skip")
                     stopping.boundary("sweep: stopped, and its points with it")
                 for name in [name for name, future in running.items() if future.done()]:
+                    turns.ended(name)
                     yield name, _ended(running.pop(name), _told(folder, name))
                 time.sleep(0.1)
         finally:

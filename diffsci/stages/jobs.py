@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ def run(
     folder: Path,
     jobs: int,
     threads: int | None,
+    after: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, DiffsciError | None]]:
     """Each point as it ends, with what it failed by.
 
@@ -70,11 +71,12 @@ def run(
         folder: Of the sweep.
         jobs: Processes at once.
         threads: Of each; none where the pipeline says so.
+        after: As `Turns` has it.
 
     Raises:
         Stopped: When a signal asked for it; the points have then ended in the same way.
     """
-    turns, running = Turns(names, folder), dict[str, _Job]()
+    turns, running = Turns(names, folder, after), dict[str, _Job]()
     # One thread a core for all of them together, where nobody asked for another number.
     more = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     with parent.lifeline() as line, _ended_with(running):
@@ -96,6 +98,7 @@ def run(
             ended = [name for name, job in running.items() if job.process.poll() is not None]
             for name in ended:
                 job = running.pop(name)
+                turns.ended(name)
                 code = job.process.returncode
                 stopping.boundary(f"sweep: {name} has ended", stopping.wanted() if code else 0)
                 yield name, error_of(code, job.told, job.since)

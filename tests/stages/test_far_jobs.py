@@ -60,6 +60,12 @@ def test_what_a_point_failed_by_is_its_last_line_and_its_code(address, tmp_path)
     assert "its worker failed (IsADirectoryError" in str(found["nowhere"])
 
 
+def test_a_point_begins_when_the_one_it_begins_from_has_ended(address, tmp_path):
+    code = "import time; time.sleep(0.2)"
+    given = (lambda _: ["-c", code], tmp_path, 2, address, {"b": "a"})
+    assert list(far_jobs.run("abc", *given))[-1] == ("b", None)
+
+
 def test_a_signal_stops_all_of_them_and_nothing_more_is_begun(address, tmp_path):
     patient = (
         "import signal, sys, time\n"

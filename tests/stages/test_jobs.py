@@ -152,6 +152,26 @@ def test_a_point_that_another_process_writes_waits_for_it(tmp_path, caplog):
     assert turns.next() == "a" and turns.left == []
 
 
+def test_a_point_waits_for_the_one_it_begins_from(tmp_path, caplog):
+    turns = Turns(["a", "b", "c"], tmp_path, {"b": "a", "c": "gone"})
+    with caplog.at_level("INFO"):
+        assert [turns.next() for _ in range(3)] == ["a", "c", None]  # "gone" is none of them
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "sweep: b waits until a has ended, which it begins from"
+    turns.ended("c")
+    assert turns.next() is None
+    turns.ended("a")
+    assert turns.next() == "b" and turns.left == []
+
+
+def test_of_jobs_a_point_begins_when_that_one_has_ended_whatever_by(tmp_path):
+    code = "import sys; exit(3 if sys.argv[1] == 'a' else 0)"
+    given = (lambda name: ["-c", code, name], tmp_path, 3, None, {"b": "a", "c": "b"})
+    found = list(jobs.run("abc", *given))
+    assert [name for name, _ in found] == ["a", "b", "c"]
+    assert type(found[0][1]) is DataError and found[1][1] is found[2][1] is None
+
+
 def test_a_signal_stops_all_of_them_and_nothing_more_is_begun(tmp_path):
     patient = (
         "import signal, sys, time\n"

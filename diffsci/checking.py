@@ -11,6 +11,7 @@ from diffsci import config
 from diffsci.data.catalog import load_entry
 from diffsci.errors import ConfigError, DataError, DiffsciError
 from diffsci.running.folder import roots_of_run
+from diffsci.stages.training import from_point
 
 if TYPE_CHECKING:
     from diffsci.data.checks.problems import Problem
@@ -134,11 +135,17 @@ def _check_pipeline(
         loaded = config.load(path, overrides)
     except DiffsciError as error:
         return [problem_of(path, error)]
+    children: dict[str | None, config.Loaded] = {}
     for point in loaded.points or (None,):
         try:
-            one = loaded if point is None else loaded.at(point)
+            one = from_point.alone(loaded) if point is None else loaded.at(point)
+            if point is not None:
+                children[point.name] = one
+                from_point.check(loaded.points, point, one)
+                one = from_point.within(one, None)
+            source = children.get(from_point.source_of(one))
             one = replace(one, roots=roots_of_run(one.origin, one.roots))
-            found += _check_loaded(path, one, tell, parts)
+            found += _check_loaded(path, one, tell, parts, source)
         except DiffsciError as error:
             found.append(problem_of(path, error))
     return found
@@ -149,8 +156,12 @@ def _check_loaded(
     loaded: config.Loaded,
     tell: Callable[[str], None] | None,
     parts: dict[str, list[Problem]],
+    source: config.Loaded | None,
 ) -> Iterator[Problem]:
-    """Each part of the data, read once for all points, then what shows when all is put together."""
+    """Each part of the data, read once for all points, then what shows when all is put together.
+
+    `source` is the point that this one begins from.
+    """
     from diffsci.data.checks.preflight import check_part
 
     data, found = loaded.pipeline.data, []
@@ -167,7 +178,7 @@ def _check_loaded(
     if not all(problem.warning for problem in found):
         return
     if not _to_be_made(loaded):
-        yield from _check_preparing(path, loaded, tell)
+        yield from _check_preparing(path, loaded, tell, source)
     elif tell is not None:
         name = loaded.pipeline.name
         tell(f"{name}: the first run makes its data; what depends on it is checked then")
@@ -205,7 +216,10 @@ def _windows(loaded: config.Loaded, prepared: Prepared) -> str:
 
 
 def _check_preparing(
-    path: Path | str, loaded: config.Loaded, tell: Callable[[str], None] | None
+    path: Path | str,
+    loaded: config.Loaded,
+    tell: Callable[[str], None] | None,
+    source: config.Loaded | None,
 ) -> Iterator[Problem]:
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.checks.problems import problem_of
@@ -223,7 +237,7 @@ def _check_preparing(
     if tell is not None:
         tell(_windows(loaded, prepared))
     faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
-    faulty += starting.faults(loaded, prepared)
+    faulty += starting.faults(loaded, prepared, source)
     try:
         check_constraints(loaded.pipeline, prepared)
     except DiffsciError as error:

@@ -22,7 +22,7 @@ from diffsci.running.folder import STAGES, RunFolder, roots_of_run
 from diffsci.running.locking import lock
 from diffsci.sections import Pipeline
 from diffsci.stages.owning import digests_of, of_today, owned
-from diffsci.stages.training import mending
+from diffsci.stages.training import from_point, mending
 
 if TYPE_CHECKING:
     from diffsci.forecasting.surrogate import Surrogate
@@ -56,6 +56,7 @@ def run(
     """
     folder = out or Path("runs") / loaded.pipeline.name
     loaded = replace(loaded, roots=roots_of_run(loaded.origin, loaded.roots))
+    loaded = from_point.alone(loaded)
     try:
         if not _several():
             _run(loaded, folder, dry_run, tags, allow)
@@ -125,7 +126,10 @@ def _check_source(loaded: config.Loaded, folder: Path) -> None:
         return  # one that is under way goes on without it
     from diffsci.stages.training import starting
 
-    starting.Start.of(train.from_, loaded.roots)
+    try:
+        starting.Start.of(train.from_, loaded.roots)
+    except ConfigError as error:
+        raise from_point.refusal(loaded, error) from error
 
 
 def _several() -> bool:

@@ -33,6 +33,7 @@ from diffsci.sections import Runtime
 from diffsci.stages import far_jobs
 from diffsci.stages import jobs as jobs_of
 from diffsci.stages.sweep_status import PAGE, RECORD, TABLE
+from diffsci.stages.training import from_point
 from diffsci.stages.turns import Turns
 from diffsci.sweeps import failures
 from diffsci.sweeps.table import SweepTable
@@ -76,10 +77,16 @@ def run(
     if (folder / "run.json").exists():
         raise StorageError(f"{folder}: holds a single run; give the sweep another `name=` or --out")
     children = [(point, loaded.at(point)) for point in _chosen(loaded.points, only)]
+    for point, child in children:
+        from_point.check(loaded.points, point, child)
     if dry_run:
+        names = {point.name for point, _ in children}
         for point, child in children:
-            pipeline.run(child, folder / point.name, dry_run=True)
+            made = from_point.source_of(child) in names  # by then
+            one = from_point.within(child, None if made else folder)
+            pipeline.run(one, folder / point.name, dry_run=True)
         return folder
+    children = [(point, from_point.within(child, folder)) for point, child in children]
     _recorded(folder, loaded)
     failures.require_own(children, folder, allow)
     if not _is_first():
@@ -127,9 +134,8 @@ def _run(
     try:
         if jobs > 1:
             assert command is not None
-            names = [point.name for point, _ in children]
             begin = partial(command, folder)
-            ends = _side_by_side(loaded.pipeline.runtime, names, begin, folder, jobs)
+            ends = _side_by_side(loaded.pipeline.runtime, children, begin, folder, jobs)
         else:
             tags = {"mlflow.parentRunId": tracker.run_id} if tracker.run_id else {}
             ends = _in_turn(children, folder, tags, allow)
@@ -196,32 +202,34 @@ def _ordered(
         yield from children
         return
     known = {child[0].name: child for child in children}
-    turns = Turns(list(known), folder)
+    turns = Turns(list(known), folder, from_point.sources(children))
     while turns.left:
         if name := turns.next():
             yield known[name]
+            turns.ended(name)
         else:
             time.sleep(_POLL_SECONDS)
 
 
 def _side_by_side(
     runtime: Runtime,
-    names: Sequence[str],
+    children: Sequence[tuple[Point, config.Loaded]],
     command: Callable[[str], Sequence[str]],
     folder: Path,
     jobs: int,
 ) -> Iterator[tuple[str, DiffsciError | None]]:
     """The same, several at once: in processes here, or on the workers of a dask cluster."""
+    names, after = [point.name for point, _ in children], from_point.sources(children)
     if runtime.dask is None:
         threads = max(1, (os.cpu_count() or 1) // min(jobs, len(names)))
         own = runtime.threads != "auto" or "OMP_NUM_THREADS" in os.environ
-        return jobs_of.run(names, command, folder, jobs, None if own else threads)
+        return jobs_of.run(names, command, folder, jobs, None if own else threads, after)
 
     def alone(name: str) -> list[str]:
         """Its samples are made where it is, not by workers that all may have a point in hand."""
         return [*command(name), "runtime.dask=null"]
 
-    return far_jobs.run(names, alone, folder, jobs, runtime.dask)
+    return far_jobs.run(names, alone, folder, jobs, runtime.dask, after)
 
 
 def _chosen(points: tuple[Point, ...], only: Sequence[str]) -> tuple[Point, ...]:

@@ -16,8 +16,8 @@ from diffsci import config
 from diffsci.data.examples.around import field_names, scalar_names
 from diffsci.data.fields import Channel
 from diffsci.diffusion.denoiser import Denoiser
-from diffsci.errors import ConfigError, DiffsciError
-from diffsci.forecasting.denoiser_of import denoiser_of
+from diffsci.errors import ConfigError, DiffsciError, StorageError
+from diffsci.forecasting.denoiser_of import denoiser_of, ports_of
 from diffsci.forecasting.model_folder import (
     CONFIG,
     DESCRIPTION,
@@ -35,7 +35,7 @@ from diffsci.stages.status import status_of, steps_told
 from diffsci.stages.sweep_status import is_sweep
 from diffsci.training.ema import weights_of
 from diffsci.training.frozen import freeze
-from diffsci.training.transfer import Names, Taken, blocks_of, take
+from diffsci.training.transfer import Names, Taken, blocks_of, silence_new, take
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class Start:
         blocks = {} if new == self.names else blocks_of(lambda p: _shapes(pipeline, p), ports)
         live = weights_of(denoiser)
         taken = take(live, self.weights, new=new, old=self.names, blocks=blocks)
+        silence_new(denoiser, set(taken.fresh))
         self._tell(taken, _predicts(pipeline))
         return {"folder": str(self.folder), "weights": self.digest} | asdict(taken)
 
@@ -168,13 +169,23 @@ def begin_of(
     return begin
 
 
-def faults(loaded: config.Loaded, prepared: Prepared) -> Iterator[DiffsciError]:
-    """What `train.from` and `train.freeze` ask for in vain."""
+def faults(
+    loaded: config.Loaded, prepared: Prepared, source: config.Loaded | None = None
+) -> Iterator[DiffsciError]:
+    """What `train.from` and `train.freeze` ask for in vain.
+
+    Args:
+        loaded: The pipeline.
+        prepared: Its data.
+        source: What it is to begin from, where that has no model yet.
+    """
     pipeline, train = loaded.pipeline, loaded.pipeline.train
-    if train is None or not (train.from_ or train.freeze):
+    if train is None or not (train.from_ or train.freeze or source):
         return
     try:
-        start = None if train.from_ is None else Start.of(train.from_, loaded.roots)
+        start = None if source is None else _to_come(source, loaded, prepared)
+        if train.from_ is not None:
+            start = Start.of(train.from_, loaded.roots)
         with torch.random.fork_rng(devices=[]):
             denoiser = denoiser_of(pipeline, prepared.ports)
         if start is not None:
@@ -183,6 +194,29 @@ def faults(loaded: config.Loaded, prepared: Prepared) -> Iterator[DiffsciError]:
         freeze(denoiser, train.freeze)
     except DiffsciError as error:
         yield error
+
+
+def _to_come(source: config.Loaded, loaded: config.Loaded, prepared: Prepared) -> Start | None:
+    """A model before it is trained; none where it learns from other data, which is not read."""
+    pipeline = source.pipeline
+    if pipeline.train is None or source.plain["data"] != loaded.plain["data"]:
+        return None
+    fields, count = prepared.train, prepared.examples.parameters
+    channels = tuple(channel.name for channel in fields.channels)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            denoiser = denoiser_of(
+                pipeline, ports_of(pipeline, fields.channels, count, fields.grid)
+            )
+    except DiffsciError:
+        return None  # which is told of that pipeline itself
+    return Start(
+        folder=Path(pipeline.name),
+        digest="to be trained",
+        weights=weights_of(denoiser),
+        names=names_of(pipeline.data, channels, fields.scalar_names),
+        predict=_predicts(pipeline),
+    )
 
 
 def find(asked: str, roots: Sequence[Path]) -> Path:
@@ -195,12 +229,26 @@ def find(asked: str, roots: Sequence[Path]) -> Path:
     for root in (Path(), *roots):
         for folder in (root / given / "model", root / given):
             if (folder / MANIFEST).is_file():
+                if _is_of_before(folder):
+                    raise ConfigError(
+                        f"train.from: got {asked!r}, whose training goes on with what was allowed "
+                        "and is not done, so its model is that of before: finish it first"
+                    )
                 return folder
     there = next((root / given for root in (Path(), *roots) if (root / given).exists()), None)
     expected = "expected the folder of a run whose training is done, such as runs/quickstart"
     if there is not None:
         raise ConfigError(f"train.from: got {asked!r}, {_lacks(there)}; {expected}")
     raise ConfigError(f"train.from: got {asked!r}, {expected}{near_path(given, '*')}")
+
+
+def _is_of_before(model: Path) -> bool:
+    """Whether the run of a model is training another one."""
+    try:
+        stages = RunFolder.read(model.parent).record["stages"]
+    except StorageError:  # a model alone
+        return False
+    return bool(stages.get("train", {}).get("status", "done") != "done")
 
 
 def _lacks(folder: Path) -> str:

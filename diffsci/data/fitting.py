@@ -67,7 +67,8 @@ def fit_statistics(fields: Fields, task: Task, forcings: tuple[str, ...] = ()) -
         first = replace(first, climate=_climate(fields, first))
     inputs = Inputs(task=task, around=around, statistics=first)
     if task.regressed:
-        first = replace(first, **_regression(fields, inputs))
+        fitted = _autoregression if task.anchored else _regression
+        first = replace(first, **fitted(fields, inputs))
     return replace(first, **_scales(fields, Inputs(task=task, around=around, statistics=first)))
 
 
@@ -211,6 +212,38 @@ def _regression(fields: Fields, inputs: Inputs) -> dict[str, Any]:
     solved = [parts[number].solve() for number in range(len(parts))]
     slope, cycle = (np.concatenate(both) for both in zip(*solved, strict=True))
     return {"slope": slope, "cycle": cycle.reshape(*cycle.shape[:2], *fields.grid.sizes)}
+
+
+def _autoregression(fields: Fields, inputs: Inputs) -> dict[str, Any]:
+    """Least squares of the change from the last frame on how the others differ from it.
+
+    Slopes on the frames themselves sum to 1 over those of the target's own channel, and to 0 over
+    those of each other one, so that a constant that is added to all frames is added to what is
+    expected.
+    """
+    task, count = inputs.task, len(fields.channels)
+    frames = task.condition_channels(count)
+    last = task.last_given(count)
+    sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for number, pair in inputs.pairs(fields):
+        assert pair.condition is not None
+        known = pair.condition[:, :frames].flatten(2).numpy().astype(np.float64)
+        anchor = known[:, last]
+        x = known - np.tile(anchor, (1, frames // count, 1))
+        y = pair.target.flatten(2).numpy().astype(np.float64)
+        y = y - np.tile(anchor, (1, y.shape[1] // count, 1))
+        xx, xy = (np.tensordot(x, other, axes=((0, 2), (0, 2))) for other in (x, y))
+        before = sums.get(number, (np.zeros(()), np.zeros(())))
+        sums[number] = before[0] + xx, before[1] + xy
+    slopes = []
+    for number in range(len(sums)):
+        xx, xy = sums[number]
+        slope = (np.linalg.pinv(xx, hermitian=True) @ xy).T
+        own = np.tile(np.eye(count), (len(slope) // count, 1))
+        slope[:, last] = own - slope.reshape(len(slope), -1, count).sum(axis=1)
+        slopes.append(slope)
+    slope, forced = np.concatenate(slopes), 1 + len(inputs.around.scalar_names)
+    return {"slope": slope, "cycle": np.zeros((len(slope), forced, *[1] * len(fields.grid.dims)))}
 
 
 class _Sums:

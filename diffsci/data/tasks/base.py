@@ -32,6 +32,9 @@ class Task(ABC):
     regressed: bool = False
     """Whether targets are what a linear regression on what is given misses."""
 
+    anchored: bool = False
+    """Whether that regression knows changes from the last given frame alone, alike in all cells."""
+
     climate: bool = False
     """Whether mean and spread of each cell over the training part are given too."""
 
@@ -99,6 +102,10 @@ class Task(ABC):
     def condition_channels(self, channels: int) -> int:
         """Channels of `condition` for a state of so many channels; 0 for none."""
         return 0
+
+    def last_given(self, channels: int) -> slice:
+        """Channels of `condition` that are the last given frame, where targets follow from it."""
+        return slice(0, 0)
 
     def vectors(self, channels: tuple[Channel, ...]) -> tuple[int, ...]:
         """Numbers of the network's input channels that are components of vectors along the grid.

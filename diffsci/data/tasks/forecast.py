@@ -32,9 +32,11 @@ class Forecast(Task):
             `each` by itself, with the lead as a scalar.
         recall: So many frames before each valid time a frame is given too: 24 gives yesterday's
             value at the same hour, of hourly frames.
-        learn: What is learnt: the change from the last frame (`tendency`), the state itself, or
-            the `residual`, which is what a linear regression misses. It has a mean and forcings of
-            each cell, and slopes on the given frames that all cells share.
+        learn: What is learnt: the change from the last frame (`tendency`), the state itself, the
+            `residual`, which is what a linear regression misses (it has a mean and forcings of each
+            cell, and slopes on the given frames that all cells share), or the `innovation`, which
+            is what an autoregression misses: slopes alone, on how the given frames differ from
+            the last one, so that it knows no climate and works alike on warmer or colder data.
         climate: Whether mean and spread of each cell over the training part are given too.
         boundary: So many cells along each open side of a limited area are given of every later
             state, by the data or a host model, and are put back in what is made.
@@ -45,7 +47,7 @@ class Forecast(Task):
     ahead: int = 1
     draw: Literal["together", "each"] = "together"
     recall: tuple[int, ...] = ()
-    learn: Literal["tendency", "state", "residual"] = "tendency"
+    learn: Literal["tendency", "state", "residual", "innovation"] = "tendency"
     climate: bool = False
     boundary: int = 0
 
@@ -58,14 +60,22 @@ class Forecast(Task):
         expected = f"numbers of frames, each at least `ahead` ({self.ahead}), which is known then"
         require(known, "recall", self.recall, expected)
         require(self.boundary >= 0, "boundary", self.boundary, "a number of cells")
-        alone = self.learn != "residual" and self.emits == 1
-        expected = "0 with `learn: residual` or several states in one draw (`draw: each` has one)"
+        alone = not self.regressed and self.emits == 1
+        expected = (
+            "0 with `learn: residual` or `innovation`, or several states in one draw (`draw: each` "
+            "has one)"
+        )
         require(alone or not self.boundary, "boundary", self.boundary, expected)
 
     @property
     def regressed(self) -> bool:  # type: ignore[override]
-        """Whether targets are residuals."""
-        return self.learn == "residual"
+        """Whether targets are residuals, or innovations."""
+        return self.learn in ("residual", "innovation")
+
+    @property
+    def anchored(self) -> bool:  # type: ignore[override]
+        """Whether they are innovations."""
+        return self.learn == "innovation"
 
     @property
     def varies_by(self) -> Literal["values", "states", "times"]:
@@ -146,6 +156,10 @@ class Forecast(Task):
         rims = self.emits if self.boundary else 0
         return (self.history + len(self.recall) * self.emits + rims) * channels
 
+    def last_given(self, channels: int) -> slice:
+        """The end of the history."""
+        return slice((self.history - 1) * channels, self.history * channels)
+
     def observe(
         self, window: Float[Tensor, "n frame channel *space"], grid: Grid
     ) -> Float[Tensor, "n known channel *space"]:
@@ -189,7 +203,7 @@ class Forecast(Task):
             return target
         assert condition is not None
         channels = target.shape[1] // self.emits
-        last = condition[:, (self.history - 1) * channels : self.history * channels]
+        last = condition[:, self.last_given(channels)]
         return last.repeat(1, self.emits, *[1] * (target.ndim - 2)) + target
 
     def advance(

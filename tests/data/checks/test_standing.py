@@ -57,7 +57,14 @@ def test_ground_at_all_times_is_told_with_all_other_faults(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "task",
-    [Forecast(), Forecast(learn="residual"), Forecast(learn="state"), Downscale(), Generate()],
+    [
+        Forecast(),
+        Forecast(learn="residual"),
+        Forecast(learn="innovation"),
+        Forecast(learn="state"),
+        Downscale(),
+        Generate(),
+    ],
 )
 @pytest.mark.parametrize("kind", ["states", "times"])
 def test_it_is_a_fault_where_a_run_stops_on_it_and_a_warning_elsewhere(task, kind):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from diffsci.data.examples.around import Around
+from diffsci.data.examples.inputs import Inputs
 from diffsci.data.examples.windows import Examples
 from diffsci.data.fitting import fit_statistics
 from diffsci.data.statistics import Statistics
@@ -132,6 +134,60 @@ def test_residuals_are_what_least_squares_leaves():
             )
             found = statistics.anomaly(pair.target, pair.condition, pair.forced)[:, row]
             assert np.abs(found.numpy().T.reshape(-1) - left).max() < 1e-5  # float32 states
+
+
+@pytest.mark.parametrize("draw", ["together", "each"])
+def test_innovations_are_what_least_squares_on_changes_leaves(draw):
+    """As one great regression, solved by other means, in each row of the target."""
+    fields = dated()
+    task = Forecast(history=2, learn="innovation", recall=(4,), ahead=2, draw=draw)
+    statistics = fit_statistics(fields, task, ("hour_of_day",))
+    states = statistics.encode(fields.values)[0].astype(np.float64)
+    count = len(states) - 5
+    for step in (0, 1):
+        recalled = (0, 1) if draw == "together" else (step,)
+        places = [2, 3, *recalled]  # of the frames that are given, in a window; 3 is the last
+        frames = np.stack([states[k : k + count] for k in places])  # frame, window, channel, cell
+        changes = np.delete(frames - frames[1], 1, axis=0)
+        design = changes.transpose(0, 2, 1, 3).reshape(2 * len(changes), -1).T
+        for channel in range(2):
+            y = (states[4 + step : 4 + step + count] - frames[1])[:, channel].reshape(-1)
+            wanted, *_ = np.linalg.lstsq(design, y, rcond=None)
+            slope = statistics.slope[step * 2 + channel].reshape(-1, 2)
+            assert np.allclose(np.delete(slope, 1, axis=0).reshape(-1), wanted, atol=1e-6)
+            assert np.allclose(slope.sum(axis=0), np.eye(2)[channel], atol=1e-12)
+
+
+def test_an_innovation_does_not_see_what_all_frames_share():
+    """Of any data: a constant on all frames, in each channel its own, changes no target."""
+    task = Forecast(history=2, learn="innovation", recall=(4,), ahead=2)
+    statistics = fit_statistics(dated(), task)
+    window = torch.randn(3, task.frames, 2, 5, dtype=torch.float64)
+    shift = torch.tensor([5.0, -70.0], dtype=torch.float64)[:, None]
+    inputs = Inputs(task=task, around=Around(forcings=(), grid=dated().grid), statistics=statistics)
+    plain, moved = (
+        statistics.scale_target(pair.target, pair.condition, pair.forced)
+        for pair in (inputs.pair(window, None, 0), inputs.pair(window + shift, None, 0))
+    )
+    assert (plain - moved).abs().max() < 1e-12
+    assert plain.abs().max() > 0.1
+
+
+def test_an_autoregression_finds_the_one_that_made_the_data():
+    """x(t) = x(t-1) + 0.6 (x(t-3) - x(t-1)) + 0.1 noise, with a level of its own in each cell."""
+    rng = np.random.default_rng(0)
+    values = np.zeros((400, 14, 1, 4))
+    values[:, :3] = rng.normal(size=(400, 3, 1, 4))
+    for time in range(3, 14):
+        values[:, time] = 0.4 * values[:, time - 1] + 0.6 * values[:, time - 3]
+        values[:, time] += 0.1 * rng.normal(size=(400, 1, 4))
+    values += 5 * rng.normal(size=(1, 1, 1, 4))
+    fields = makers.fields(space=(4,), channels=1, trajectories=400, times=14,
+                           values=values.astype("f4"))  # fmt: skip
+    statistics = fit_statistics(fields, Forecast(learn="innovation", recall=(3,)))
+    # 400 x 11 x 4 examples whose frames differ by 0.5 and more: standard error under 0.002.
+    assert statistics.slope[0] == pytest.approx([0.4, 0.6], abs=0.01)
+    assert (statistics.target_std * statistics.state_std).item() == pytest.approx(0.1, rel=0.03)
 
 
 def test_a_residual_of_linear_data_is_nothing_but_its_noise():

@@ -39,8 +39,8 @@ def test_rims_come_back_where_they_were(width):
 def test_a_boundary_needs_an_open_side_and_cells_inside():
     with pytest.raises(FieldError, match="boundary.*-1"):
         Forecast(boundary=-1)
-    for odd in ({"learn": "residual"}, {"ahead": 2}):
-        with pytest.raises(FieldError, match=r"boundary.*0 with `learn: residual` or several"):
+    for odd in ({"learn": "residual"}, {"learn": "innovation"}, {"ahead": 2}):
+        with pytest.raises(FieldError, match=r"boundary.*0 with `learn: residual` or `innovation`"):
             Forecast(boundary=1, **odd)
     with pytest.raises(DataError, match=r"there is none .x periodic/periodic.; leave it out"):
         Forecast(boundary=1).check(makers.ring_fields())

@@ -34,6 +34,7 @@ TASKS = [
     Forecast(history=2, learn="residual"),
     Forecast(history=2, ahead=2),
     Forecast(ahead=2, recall=(3,), learn="residual", climate=True),
+    Forecast(history=2, ahead=2, recall=(3,), learn="innovation", climate=True),
 ]
 
 

@@ -19,6 +19,8 @@ class Batch:
         scalars: Numbers it is given: physical parameters, or a class as one-hot (zeros: none).
         mask: True where a cell counts in the loss.
         later: The same trajectories at later forecast steps, where those are trained on.
+        states: First channel of `condition` that is one of a state, and the one after the last; the
+            others are forcings, masks, and what is the same at all times.
     """
 
     target: Float[Tensor, "batch channel *space"]
@@ -26,6 +28,7 @@ class Batch:
     scalars: Float[Tensor, "batch parameter"] | None = None
     mask: Bool[Tensor, "batch channel *space"] | None = None
     later: tuple[Batch, ...] = ()
+    states: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -42,6 +45,7 @@ class Batch:
             scalars=None if self.scalars is None else self.scalars.to(device, non_blocking=True),
             mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
             later=tuple(each.to(device) for each in self.later),
+            states=self.states,
         )
 
     def take(self, rows: slice | Int[Tensor, " row"]) -> Batch:
@@ -52,4 +56,5 @@ class Batch:
             scalars=None if self.scalars is None else self.scalars[rows],
             mask=None if self.mask is None else self.mask[rows],
             later=tuple(each.take(rows) for each in self.later),
+            states=self.states,
         )

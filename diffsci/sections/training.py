@@ -76,7 +76,8 @@ class Train:
     Args:
         steps: Optimiser steps.
         from_: Run whose averaged weights are the first ones, as far as they fit: a folder, as seen
-            from here or from the file's. Channels are matched by their names. `from` in a file.
+            from here or from the file's; or `point:NAME`, an earlier point of the same sweep.
+            Channels are matched by their names. `from` in a file.
         freeze: Patterns such as `network.stem.*` of names of weights that are to stay as they are;
             one that begins with `!` takes back what those before it name.
         batch_size: Examples per step.
@@ -98,6 +99,9 @@ class Train:
         objective: What is trained for: which levels of noise, with which weight, or a score of
             members that are made by one call.
         rollout: Training on several forecast steps; null for one.
+        amplitude: Standard deviation of the logarithm of a factor on each example's target and
+            given states, about their means over the training part: examples that are stronger or
+            weaker than those that were seen. For few of them.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
         drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
         flip: Dims that may be mirrored at random in training, where the physics allows it.
@@ -135,6 +139,7 @@ class Train:
     snapshots: int = 32
     objective: Objective = member("objectives", "edm")
     rollout: Rollout | None = None
+    amplitude: float = 0.0
     condition_noise: float = 0.0
     drop_scalars: float = 0.0
     flip: tuple[str, ...] = ()
@@ -164,8 +169,9 @@ class Train:
         for name in ("hours", "spike", "patience"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "more than 0, or null for none")
-        for name in ("warmup", "weight_decay", "condition_noise"):
+        for name in ("warmup", "weight_decay", "amplitude", "condition_noise"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.amplitude <= 1, "amplitude", self.amplitude, "at most 1: a factor of e")
         for name in ("lr_end", "drop_scalars"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
         fits = self.schedule != "constant" or self.lr_end == 0

@@ -1,7 +1,9 @@
-"""Augmentation: symmetries of the physics, and noise on what is given, drawn anew in each step.
+"""Augmentation: symmetries, strength, and noise on what is given, drawn anew in each step.
 
 A mirrored or rolled example is another solution only where the equations and the boundary allow it:
 mirrors change the sign of vector components and of the Coriolis force, rolls need a periodic dim.
+A stronger or weaker example is another solution of linear dynamics alone; where examples are few it
+is a likely one all the same, and nearer to what comes than those that were seen.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from diffsci.batch import Batch
@@ -38,7 +40,7 @@ def check(section: Train, grid: Grid) -> None:
 
 
 def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Batch:
-    """The batch after the mirrors, rolls, noise and dropped scalars that `section` asks for."""
+    """The batch after the mirrors, rolls, strengths, noise and dropped scalars of `section`."""
     for dim in section.flip:
         axis = _axis(grid, dim)
         batch = _fields(batch, partial(mirror, chosen=draws.uniform() < 0.5, axis=axis))
@@ -47,6 +49,9 @@ def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Ba
         size = batch.target.shape[2 + axis]
         by = (draws.uniform() * size).long()
         batch = _fields(batch, partial(roll, by=by, axis=axis))
+    if section.amplitude:
+        logarithm = draws.normal(batch.target.flatten(1)[:, 0])
+        batch = stronger(batch, (section.amplitude * logarithm).exp())
     condition, scalars = batch.condition, batch.scalars
     if section.condition_noise and condition is not None:
         condition = condition + section.condition_noise * draws.normal(condition)
@@ -72,6 +77,25 @@ def roll(
     shape = [len(x), *[1] * (x.ndim - 1)]
     shape[2 + axis] = size
     return x.gather(2 + axis, source.reshape(shape).expand_as(x))
+
+
+def stronger(batch: Batch, factor: Float[Tensor, " batch"]) -> Batch:
+    """Each example's target and given states times its own factor, at every forecast step.
+
+    Both are departures from their means over the training part, so that what holds linearly between
+    them goes on to hold. Forcings, masks and what is the same at all times stay.
+    """
+    first, end = batch.states
+
+    def times(x: Tensor) -> Tensor:
+        return x * factor.reshape(-1, *[1] * (x.ndim - 1))
+
+    condition = batch.condition
+    if condition is not None and end > first:
+        scaled = times(condition[:, first:end])
+        condition = torch.cat([condition[:, :first], scaled, condition[:, end:]], dim=1)
+    later = tuple(stronger(each, factor) for each in batch.later)
+    return replace(batch, target=times(batch.target), condition=condition, later=later)
 
 
 def _kept(batch: Batch, kept: Bool[Tensor, " batch"]) -> Batch:

@@ -7,7 +7,7 @@ from diffsci.batch import Batch
 from diffsci.errors import FieldError
 from diffsci.grid import Grid
 from diffsci.sections import Train
-from diffsci.training.augment import augment, check, mirror, roll
+from diffsci.training.augment import augment, check, mirror, roll, stronger
 from diffsci.training.order import Draws
 
 GRID = Grid(
@@ -34,7 +34,8 @@ def test_nothing_asked_nothing_changed():
     after = run(given)
     for field in dataclasses.fields(Batch):
         one, other = getattr(after, field.name), getattr(given, field.name)
-        assert one == other == () if field.name == "later" else torch.equal(one, other)
+        plain = isinstance(one, tuple)
+        assert one == other if plain else torch.equal(one, other), field.name
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -67,6 +68,35 @@ def test_noise_is_on_the_condition_alone():
     assert torch.equal(after.target, given.target)
     added = after.condition - given.condition
     assert abs(added.std().item() - 0.5) < 5 * 0.5 / (2 * added.numel()) ** 0.5
+
+
+def test_strength_is_that_of_the_target_and_the_given_states_alone():
+    given = dataclasses.replace(batch(400), states=(0, 1), mask=None)
+    given = dataclasses.replace(given, condition=torch.randn(400, 3, *given.target.shape[2:]))
+    given = dataclasses.replace(given, later=(given,))
+    after = run(given, amplitude=0.3)
+    factor = (after.target / given.target).flatten(1)
+    assert (factor / factor[:, :1] - 1).abs().max() < 1e-5
+    found = (after.condition[:, :1] / given.condition[:, :1]).flatten(1)
+    assert (found / factor[:, :1] - 1).abs().max() < 1e-5
+    assert torch.equal(after.condition[:, 1:], given.condition[:, 1:])
+    assert torch.equal(after.scalars, given.scalars)
+    for name in ("target", "condition"):
+        assert torch.equal(getattr(after.later[0], name), getattr(after, name))
+    # Logarithms are normal: standard errors of mean and deviation of 400 are 0.3 / 20 and 0.3 / 28.
+    logarithm = factor[:, 0].log()
+    assert abs(logarithm.mean().item()) < 5 * 0.3 / 20
+    assert abs(logarithm.std().item() - 0.3) < 5 * 0.3 / 28
+
+
+def test_a_stronger_example_keeps_what_holds_linearly():
+    given = dataclasses.replace(batch(5), states=(0, 1))
+    linear = 3 * given.condition[:, :1] - 2 * given.condition[:, :1].roll(1, dims=-1)
+    given = dataclasses.replace(given, target=linear, mask=None)
+    after = stronger(given, torch.tensor([0.5, 1.0, 2.0, 3.0, 0.1]))
+    seen = after.condition[:, :1]
+    assert torch.allclose(after.target, 3 * seen - 2 * seen.roll(1, dims=-1), rtol=1e-5, atol=1e-5)
+    assert torch.equal(after.target[1], given.target[1])
 
 
 def test_dropped_scalars_are_zero():

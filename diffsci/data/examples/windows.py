@@ -178,6 +178,7 @@ class Examples:
             condition=self.statistics.scale_condition(pair.condition),
             scalars=self.inputs.scalars(own, pair.forced, part),
             mask=self._mask(rows, there, part),
+            states=self.task.given_states(self.channels),
         )
 
     def _mask(
@@ -222,6 +223,7 @@ def _joined(batches: list[Batch]) -> Batch:
         condition=torch.cat(conditions) if conditions else None,
         scalars=torch.cat(scalars) if scalars else None,
         mask=torch.cat(masks) if masks else None,
+        states=batches[0].states,
     )
 
 

@@ -103,6 +103,10 @@ class Task(ABC):
         """Channels of `condition` for a state of so many channels; 0 for none."""
         return 0
 
+    def given_states(self, channels: int) -> tuple[int, int]:
+        """First channel of `condition` that is one of a state, and the one after the last."""
+        return 0, self.condition_channels(channels)
+
     def last_given(self, channels: int) -> slice:
         """Channels of `condition` that are the last given frame, where targets follow from it."""
         return slice(0, 0)

@@ -74,6 +74,10 @@ class Infill(Task):
         """A mask and the known values of each channel."""
         return 2 * channels
 
+    def given_states(self, channels: int) -> tuple[int, int]:
+        """The known values, which come after the mask."""
+        return channels, 2 * channels
+
     def vectors(self, channels: tuple[Channel, ...]) -> tuple[int, ...]:
         """See `Task.vectors`: a mask is the same on both sides of a pole."""
         count = len(channels)

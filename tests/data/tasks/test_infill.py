@@ -81,6 +81,18 @@ def test_each_epoch_shows_every_field_with_every_mask():
     assert torch.equal(again.condition, batch.condition[[7, 2]])
 
 
+def test_given_states_are_the_values_beside_the_mask():
+    data = fields()
+    task = Infill()
+    examples = Examples(data, task, fit_statistics(data, task))
+    made = examples.batch(np.arange(8))
+    first, end = made.states
+    mask = made.condition[:, :first]
+    assert (first, end) == (2, made.condition.shape[1])
+    # A mask has two values, those that are known have as many as there are cells, and one.
+    assert len(mask.unique()) == 2 and len(made.condition[:, first:end].unique()) > 100
+
+
 def test_what_is_known_is_kept_bit_for_bit_and_the_rest_is_asked():
     task, data = Infill(share=(0.4, 0.4)), fields()
     found = cases_given(data, task, Pde(), fit_statistics(data, task))

@@ -209,7 +209,12 @@ def _write_one(
     parts = (
         [used] if stacked is None else [used.isel({stacked: i}) for i in range(used.sizes[stacked])]
     )
-    return {"sums": [Sums.of(each.values).to_dict() for each in parts], "scan": scan.to_dict()}
+    sums = [
+        # Field by field: what is summed with what does not depend on the size of a block.
+        Sums.merged(map(Sums.of, each.values.reshape(-1, *each.shape[len(LEADS) :]))).to_dict()
+        for each in parts
+    ]
+    return {"sums": sums, "scan": scan.to_dict()}
 
 
 def _write_shard(folder: Path, values: np.ndarray, chosen: dict[str, slice]) -> None:

@@ -1,10 +1,12 @@
 """Preparing: the same tensors out of a store, whatever the workers; stopped, it goes on."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -95,6 +97,34 @@ def test_a_small_spread_about_a_large_mean_costs_no_digits(pieces):
     exact = values.astype(np.longdouble)
     assert abs(merged.statistics()["std"] / float(exact.std()) - 1) < 1e-9
     assert abs(merged.mean / float(exact.mean()) - 1) < 1e-14
+
+
+def test_sums_of_fields_do_not_depend_on_their_order_or_on_blocks():
+    """To the last bit, of numbers from 1e-30 to 1e30."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 300)) * 10.0 ** rng.uniform(-30, 30, size=(40, 1))
+    fields = [Sums.of(each) for each in values]
+    whole = Sums.merged(fields)
+    order = rng.permutation(40)
+    again = Sums.merged([Sums.merged([fields[i] for i in part]) for part in np.split(order, 8)])
+    assert again == whole
+    assert Sums(**json.loads(json.dumps(again.to_dict()))) == whole
+    exact = [Fraction(x) for x in values.flatten()]
+    mean = sum(exact) / len(exact)
+    variance = sum((x - mean) ** 2 for x in exact) / len(exact)
+    # Each field's own sums are rounded, once: a few units in the last place of the largest.
+    assert whole.mean == pytest.approx(float(mean), rel=1e-13)
+    assert whole.std == pytest.approx(math.sqrt(variance), rel=1e-13)
+
+
+@pytest.mark.parametrize("memory", [700, 3000, 50_000])
+def test_statistics_do_not_depend_on_memory(tmp_path, memory):
+    ds = makers.weather(times=20)
+    told = [
+        dict(zarr.open_group(prepare(plan(tmp_path, ds, Weather(), **options)), mode="r").attrs)
+        for options in ({}, {"memory": memory, "target": tmp_path / "b.zarr"})
+    ]
+    assert told[0]["statistics"] == told[1]["statistics"]
 
 
 def test_several_workers_write_the_same_bytes(tmp_path):

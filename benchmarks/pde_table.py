@@ -135,12 +135,18 @@ def point_rows(task: Task, path: Path) -> dict[str, dict[str, object]]:
 
 
 def training_seconds(folder: Path) -> dict[str, float]:
-    """By point: those of `seconds.json` where it is there, else by the clock, from `run.json`."""
+    """By point: those of `seconds.json` where it is there, else by the clock, from `run.json`.
+
+    What a point began from is counted with it.
+    """
     kept = folder / "seconds.json"
-    if kept.exists():
-        return dict(json.loads(kept.read_text()))
     found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/run.json")}
-    return {name: each["stages"]["train"]["seconds"] for name, each in found.items()}
+    own = {name: each["stages"]["train"]["seconds"] for name, each in found.items()}
+    if kept.exists():
+        own |= json.loads(kept.read_text())
+    sources = {name: each.get("from") for name, each in found.items()}
+    begun = {name: Path(at["folder"]).parent.name for name, at in sources.items() if at}
+    return {name: seconds + own.get(begun.get(name, ""), 0.0) for name, seconds in own.items()}
 
 
 def main() -> None:

@@ -350,6 +350,34 @@ def test_what_is_kept_and_told_on_the_way_may_change(copied, caplog):
     assert "that was allowed" not in caplog.text  # nobody had to
 
 
+def test_a_run_of_before_there_were_some_keys_is_the_same_run(copied, caplog):
+    """With its digests of then: nothing is made anew, and what asks for more is another run."""
+    file, folder = copied("pde")
+    told = record(folder)
+    del told["config"]["train"]["amplitude"], told["config"]["sample"]["persistent_noise"]
+    for name, digest in owning.digests_of(told["config"]).items():
+        if name in told["stages"]:
+            assert told["stages"][name]["digest"] != digest
+            told["stages"][name]["digest"] = digest
+    (folder / "run.json").write_text(json.dumps(told))
+    before = tree(folder)
+    with caplog.at_level(logging.INFO):
+        run(file, out=folder)
+    assert "nothing to do" in caplog.text and tree(folder) == before
+    with pytest.raises(StorageError, match=r"train.amplitude: 0.0 -> 0.5"):
+        run(file, "train.amplitude=0.5", out=folder)
+    # What goes on has them in its record, and its model is that of before.
+    (folder / "scores.csv").unlink()
+    told["stages"].pop("evaluate")
+    (folder / "run.json").write_text(json.dumps(told | {"status": "stopped"}))
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        run(file, out=folder)
+    assert "was allowed" not in caplog.text
+    assert record(folder)["config"]["train"]["amplitude"] == 0.0
+    assert record(folder)["stages"]["train"]["seconds"] == told["stages"]["train"]["seconds"]
+
+
 def test_foreign_folders_and_files_are_left_alone(tmp_path):
     file = make(tmp_path, "pde")
     foreign = tmp_path / "thesis"

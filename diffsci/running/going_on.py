@@ -21,6 +21,12 @@ FREE = ("train.checkpoint_every", "train.keep", "train.log_every", "train.spike"
 `on_bad`, which decides whether a step is made.
 """
 
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "train": {"amplitude": 0.0},
+    "sample": {"persistent_noise": 0.0},
+}
+"""Keys that runs were made without, and the values by which these are what they would be today."""
+
 _FREE_SECTIONS = ("runtime", "tracking", "calibrate")
 """A calibration is one of them: what the model drew is kept beside what is made of it."""
 
@@ -39,7 +45,7 @@ def differences(record: Mapping[str, Any], plain: dict[str, Any]) -> list[Change
             free.append(stage)
         else:
             break
-    old, new = flatten(record.get("config", {})), flatten(plain)
+    old, new = flatten(of_later(record.get("config", {}))), flatten(plain)
     found = [each for each in changes(old, new) if each.key.split(".")[0] not in free]
     return found + other_code(record)[0]
 
@@ -62,6 +68,25 @@ def other_code(record: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
     return refused, [each for each in found if each not in refused]
 
 
+def of_later(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded pipeline with the keys that came after it, as it was without them."""
+    found = dict(plain)
+    for name, keys in LATER.items():
+        if found.get(name):
+            found[name] = {**keys, **found[name]}
+    return found
+
+
+def of_before(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A pipeline as one of before had it: without those keys, where they ask for nothing."""
+    found = dict(plain)
+    for name, keys in LATER.items():
+        if found.get(name):
+            own = found[name].items()
+            found[name] = {k: v for k, v in own if k not in keys or v != keys[k]}
+    return found
+
+
 def said_of(found: Sequence[Change]) -> list[str]:
     """What a call that goes on tells of changes: of those that somebody had to allow, a line each.
 
@@ -74,4 +99,5 @@ def said_of(found: Sequence[Change]) -> list[str]:
 
 def is_mended(before: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
     """Whether another model is asked for than by the call before."""
+    before = of_later(before)
     return any(before.get(key) != plain.get(key) for key in LEARNED)

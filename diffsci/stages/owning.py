@@ -10,7 +10,7 @@ from diffsci import config, families
 from diffsci.errors import ConfigError, StorageError
 from diffsci.running.changes import flatten
 from diffsci.running.folder import RunFolder, digest_of
-from diffsci.running.going_on import FREE
+from diffsci.running.going_on import FREE, of_before, of_later
 from diffsci.stages.sweep_status import RECORD, is_sweep
 
 
@@ -38,13 +38,14 @@ def digests_of(plain: dict[str, Any], free: Sequence[str] = FREE) -> dict[str, s
 
 
 def of_today(folder: RunFolder) -> RunFolder:
-    """The same with the digests of stages that an older version took of all keys, as of today's."""
+    """The same with the digests that an older version took of other keys, as of today's."""
     plain, stages = folder.record.get("config"), folder.record["stages"]
     if not plain or not {"data", "model", "train", "sample", "calibrate"} <= plain.keys():
         return folder
-    old, new = digests_of(plain, free=()), digests_of(plain)
+    before, new = of_before(plain), digests_of(of_later(plain))
+    old = [digests_of(plain, free=()), digests_of(before, free=()), digests_of(before)]
     for name, entry in stages.items():
-        if entry.get("digest") == old.get(name):
+        if name in new and entry.get("digest") in [each[name] for each in old]:
             entry["digest"] = new[name]
     return folder
 

@@ -34,6 +34,11 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
                 f"{', '.join(sorted({_head(name) for name in parameters}))}"
             )
         taken_back = set(found) if plain != pattern else set()
+        if taken_back and not taken_back & frozen.keys():
+            raise ConfigError(
+                f"train.freeze[{number}]: got {pattern!r}, which takes nothing back: no pattern "
+                'before it names any of these; to train them alone begin with "*"'
+            )
         frozen |= dict.fromkeys(found)
         frozen = {name: None for name in frozen if name not in taken_back}
     if patterns and len(frozen) == len(parameters):

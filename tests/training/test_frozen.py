@@ -78,6 +78,9 @@ def test_what_is_taken_back_is_trained():
     assert set(names) == {name for name, _ in denoiser.named_parameters()} - free
     with pytest.raises(ConfigError, match=r"got '!network.frist.\*', .* mean 'network.first.\*'"):
         freeze(tiny_denoiser(), ["*", "!network.frist.*"])
+    for patterns in (["!network.level.*"], ["network.first.*", "!network.level.*"]):
+        with pytest.raises(ConfigError, match=r"'!network.level.\*', which takes nothing back: no"):
+            freeze(tiny_denoiser(), patterns)
 
 
 def test_none_freezes_nothing():

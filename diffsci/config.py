@@ -166,11 +166,12 @@ def cross_check(pipeline: sections.Pipeline) -> None:
 
 
 def _check_persistent(pipeline: sections.Pipeline, share: float) -> None:
-    """Noise that persists needs noise, and leads."""
-    task = families.name_of(pipeline.data.task)
-    if not pipeline.data.task.has_leads:
+    """Noise that persists needs noise, and one draw after the other."""
+    task, word = pipeline.data.task, families.name_of(pipeline.data.task)
+    if not (task.has_leads and task.goes_on):
+        why = "samples all leads at once" if task.has_leads else "has no leads"
         raise ConfigError(
-            f"sample.persistent_noise: got {share:g}, expected 0: the task {task} has no leads"
+            f"sample.persistent_noise: got {share:g}, expected 0: the task {word} {why}"
         )
     train = pipeline.train
     if train is not None and not train.objective.varied:

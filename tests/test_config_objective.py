@@ -61,6 +61,10 @@ def test_what_fits(file):
             "* data.task=generate sample.persistent_noise=0.5",
             "sample.persistent_noise: got 0.5, expected 0: the task generate has no leads",
         ),
+        (
+            "* data.task=trajectory sample.persistent_noise=0.5",
+            "sample.persistent_noise: got 0.5, expected 0: the task trajectory samples all leads",
+        ),
         ("* sample.persistent_noise=1.5", "sample.persistent_noise: got 1.5, expected a share fro"),
         ("* train.objective.members=1", "train.objective.members: got 1, expected 2 or more"),
         ("* train.objective.error=squared", "train.objective.error: unknown key"),

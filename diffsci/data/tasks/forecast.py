@@ -36,7 +36,8 @@ class Forecast(Task):
             `residual`, which is what a linear regression misses (it has a mean and forcings of each
             cell, and slopes on the given frames that all cells share), or the `innovation`, which
             is what an autoregression misses: slopes alone, on how the given frames differ from
-            the last one, so that it knows no climate and works alike on warmer or colder data.
+            the last one, so that it knows no climate and works alike on warmer or colder data; it
+            needs several of them.
         climate: Whether mean and spread of each cell over the training part are given too.
         boundary: So many cells along each open side of a limited area are given of every later
             state, by the data or a host model, and are put back in what is made.
@@ -66,6 +67,11 @@ class Forecast(Task):
             "has one)"
         )
         require(alone or not self.boundary, "boundary", self.boundary, expected)
+        several = self.history > 1 or bool(self.recall)
+        expected = (
+            "`tendency`, which is the same where one frame is given; or `history: 2` or `recall`"
+        )
+        require(several or not self.anchored, "learn", self.learn, expected)
 
     @property
     def regressed(self) -> bool:  # type: ignore[override]

@@ -60,7 +60,7 @@ def test_ground_at_all_times_is_told_with_all_other_faults(tmp_path, monkeypatch
     [
         Forecast(),
         Forecast(learn="residual"),
-        Forecast(learn="innovation"),
+        Forecast(learn="innovation", history=2),
         Forecast(learn="state"),
         Downscale(),
         Generate(),

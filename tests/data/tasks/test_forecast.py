@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffsci.data.tasks.forecast import Forecast
-from diffsci.errors import ConfigError, DataError
+from diffsci.errors import ConfigError, DataError, FieldError
 from tests.data import makers
 
 
@@ -20,6 +20,16 @@ def test_history_and_stride_by_hand():
     assert Forecast(history=3, stride=2, learn="state").target(window, condition).item() == 6
     after = task.advance(given, torch.full((1, 1, 1, 1), 6.0))
     assert after.flatten().tolist() == [2, 4, 6]
+
+
+def test_an_innovation_needs_frames_to_differ_from_the_last_one():
+    """Of a single one it would be the tendency, without a word."""
+    with pytest.raises(
+        FieldError, match=r"learn: got 'innovation', expected `tendency`, which is th"
+    ):
+        Forecast(learn="innovation")
+    Forecast(learn="innovation", history=2)
+    Forecast(learn="innovation", recall=(3,))
 
 
 def test_data_without_a_usable_time_axis_is_refused():

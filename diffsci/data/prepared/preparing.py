@@ -4,8 +4,7 @@ The store is the canonical data set as Zarr v3: a field to a chunk, hundreds of 
 each with its crc32c, so that any reader of Zarr opens it, and the usual one gives the tensors of
 the source. A block is a shard of each variable: it is read, scanned, summed and written by one
 task, of a process here or of a dask cluster, and noted when it is done, so that a stopped run goes
-on. Sums of blocks are put together in their order: numbers do not depend on how many workers there
-were.
+on. Sums of blocks are exact: numbers do not depend on how many workers there were, nor on memory.
 """
 
 from __future__ import annotations
@@ -94,6 +93,7 @@ def _mark(plan: Plan, canonical: xr.Dataset, boxes: list[Box]) -> str:
         repr(plan.train),
         [[name, str(canonical[name].sizes)] for name in streaming.names(canonical)],
         [asdict(box) for box in boxes],
+        sorted(Sums().to_dict()),  # What is noted of a block: an older version noted other sums.
         [str(value) for value in canonical["time"].values[:1]] if "time" in canonical.coords else 0,
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -186,6 +186,33 @@ def test_stopped_it_goes_on_and_what_is_done_is_not_done_again(tmp_path, monkeyp
     assert prepare(asked) == store and written == []
 
 
+def test_blocks_that_an_older_version_noted_otherwise_are_done_again(tmp_path, monkeypatch):
+    asked = plan(tmp_path, makers.weather(times=6), Weather(), memory=1)
+    plain, older = preparing.write_block, {"count": 1, "mean": 0.0, "squares": 0.0}
+
+    class Older(Sums):
+        def to_dict(self):
+            return older
+
+    def stopped(*arguments):
+        if arguments[2].number == 3:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(preparing, "write_block", stopped)
+        patched.setattr(preparing, "Sums", Older)
+        patched.setattr("diffsci.data.prepared.blocks.Sums.to_dict", lambda _: older)
+        prepare(asked)
+    assert list(tmp_path.glob(".a.zarr.partial/*/0.json"))
+    prepare(asked)
+    again = prepare(
+        plan(tmp_path, makers.weather(times=6), Weather(), memory=1, target=tmp_path / "b.zarr")
+    )
+    told = [zarr.open_group(each).attrs["statistics"] for each in (asked.target, again)]
+    assert told[0] == told[1]
+
+
 def test_something_else_in_its_place_is_left_alone(tmp_path):
     asked = plan(tmp_path, makers.weather(), Weather())
     makers.weather().to_zarr(asked.target, consolidated=False)

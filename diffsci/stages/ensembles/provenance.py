@@ -7,6 +7,7 @@ from typing import Any
 
 import diffsci
 from diffsci.running.folder import digest_of
+from diffsci.running.going_on import of_before
 
 _EXTENT = ("members", "leads", "cases", "every", "store")
 """How much is sampled and how it is stored, not what: a store that grew says what it said."""
@@ -24,6 +25,7 @@ def provenance(plain: dict[str, Any], seed: int) -> dict[str, Any]:
         plain: The resolved pipeline.
         seed: Of the members' noise.
     """
+    plain = of_before(plain)  # So that a digest is that of before there were some keys.
     sampler = plain["sample"]["sampler"] or {"use": "none: one call a member"}
     kind = "diffusion model" if plain["sample"]["sampler"] else "model of one call"
     made_from = {key: plain[key] for key in ("data", "model", "train", "seed")}

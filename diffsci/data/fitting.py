@@ -222,8 +222,7 @@ def _autoregression(fields: Fields, inputs: Inputs) -> dict[str, Any]:
     expected.
     """
     task, count = inputs.task, len(fields.channels)
-    frames = task.condition_channels(count)
-    last = task.last_given(count)
+    frames, last = task.condition_channels(count), task.last_given(count)
     sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for number, pair in inputs.pairs(fields):
         assert pair.condition is not None
@@ -232,13 +231,17 @@ def _autoregression(fields: Fields, inputs: Inputs) -> dict[str, Any]:
         x = known - np.tile(anchor, (1, frames // count, 1))
         y = pair.target.flatten(2).numpy().astype(np.float64)
         y = y - np.tile(anchor, (1, y.shape[1] // count, 1))
-        xx, xy = (np.tensordot(x, other, axes=((0, 2), (0, 2))) for other in (x, y))
+        # Of each target where it is there; one product serves all where nothing is missing.
+        there = np.ones((1, 1, 1)) if pair.mask is None else pair.mask.flatten(2).numpy()
+        both = ((0, 2), (0, 2))
+        xx = np.stack([np.tensordot(x * w[:, None], x, axes=both) for w in there.swapaxes(0, 1)])
+        xy = np.tensordot(y * there, x, axes=both)
         before = sums.get(number, (np.zeros(()), np.zeros(())))
         sums[number] = before[0] + xx, before[1] + xy
     slopes = []
     for number in range(len(sums)):
         xx, xy = sums[number]
-        slope = (np.linalg.pinv(xx, hermitian=True) @ xy).T
+        slope = (np.linalg.pinv(xx, hermitian=True) @ xy[..., None])[..., 0]
         own = np.tile(np.eye(count), (len(slope) // count, 1))
         slope[:, last] = own - slope.reshape(len(slope), -1, count).sum(axis=1)
         slopes.append(slope)

@@ -173,6 +173,26 @@ def test_an_innovation_does_not_see_what_all_frames_share():
     assert plain.abs().max() > 0.1
 
 
+def test_an_autoregression_is_that_of_the_targets_that_are_there():
+    """By numpy, over those cells alone; the frames that are given have no gaps."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(60, 3, 2, 4))
+    values[:, 2] = 1.5 * values[:, 1] - 0.5 * values[:, 0] + 0.3 * rng.normal(size=(60, 2, 4))
+    gone = rng.random((60, 2, 4)) < [[[0.6], [0.1]]]
+    values[:, 2][gone] = np.nan
+    fields = makers.fields(space=(4,), channels=2, trajectories=60, times=3,
+                           values=values.astype("f4"))  # fmt: skip
+    gappy = tuple(replace(c, attributes=(("missing", "moving"),)) for c in fields.channels)
+    fields = replace(fields, channels=gappy)
+    statistics = fit_statistics(fields, Forecast(learn="innovation", history=2))
+    older, last, after = statistics.encode(fields.values).astype(np.float64).transpose(1, 0, 2, 3)
+    for channel in range(2):
+        there = ~gone[:, channel]
+        design = (older - last).transpose(0, 2, 1)[there]
+        wanted, *_ = np.linalg.lstsq(design, (after - last)[:, channel][there], rcond=None)
+        assert np.allclose(statistics.slope[channel, :2], wanted, atol=1e-9)
+
+
 def test_an_autoregression_finds_the_one_that_made_the_data():
     """x(t) = x(t-1) + 0.6 (x(t-3) - x(t-1)) + 0.1 noise, with a level of its own in each cell."""
     rng = np.random.default_rng(0)

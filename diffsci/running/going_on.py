@@ -45,7 +45,7 @@ def differences(record: Mapping[str, Any], plain: dict[str, Any]) -> list[Change
             free.append(stage)
         else:
             break
-    old, new = flatten(of_later(record.get("config", {}))), flatten(plain)
+    old, new = flatten(of_later(record.get("config", {}))), flatten(of_later(plain))
     found = [each for each in changes(old, new) if each.key.split(".")[0] not in free]
     return found + other_code(record)[0]
 
@@ -99,5 +99,5 @@ def said_of(found: Sequence[Change]) -> list[str]:
 
 def is_mended(before: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
     """Whether another model is asked for than by the call before."""
-    before = of_later(before)
+    before, plain = of_later(before), of_later(plain)
     return any(before.get(key) != plain.get(key) for key in LEARNED)

@@ -216,3 +216,14 @@ def test_a_mended_run_is_another_tracked_run(tmp_path):
     assert RunFolder.open(tmp_path / "run", plain, "name: a\n").record["mlflow"] == {"run_id": "1"}
     mended = {**plain, "train": {"lr": 0.1}}
     assert "mlflow" not in RunFolder.open(tmp_path / "run", mended, "name: a\n").record
+
+
+def test_keys_that_came_later_are_what_a_run_without_them_had(folder):
+    has_made(folder, "train", "sample")
+    now = changed(
+        train={"lr": 1e-3, "amplitude": 0.0}, sample={"members": 2, "persistent_noise": 0.0}
+    )
+    assert RunFolder.owner_check(folder.path, now) is not None
+    asked = changed(train={"lr": 1e-3, "amplitude": 0.5})
+    with pytest.raises(StorageError, match=r"holds another run \(train.amplitude: 0.0 -> 0.5\)"):
+        RunFolder.owner_check(folder.path, asked)

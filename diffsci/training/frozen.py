@@ -33,14 +33,15 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:
                 f"{did_you_mean(plain, _known(parameters))}; they begin with "
                 f"{', '.join(sorted({_head(name) for name in parameters}))}"
             )
-        taken_back = set(found) if plain != pattern else set()
-        if taken_back and not taken_back & frozen.keys():
+        if plain == pattern:
+            frozen |= dict.fromkeys(found)
+            continue
+        if not frozen.keys() & set(found):
             raise ConfigError(
                 f"train.freeze[{number}]: got {pattern!r}, which takes nothing back: no pattern "
                 'before it names any of these; to train them alone begin with "*"'
             )
-        frozen |= dict.fromkeys(found)
-        frozen = {name: None for name in frozen if name not in taken_back}
+        frozen = {name: None for name in frozen if name not in found}
     if patterns and len(frozen) == len(parameters):
         raise ConfigError(
             f"train.freeze: got {list(patterns)}, which leaves no weight to train; freeze fewer"

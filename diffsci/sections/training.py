@@ -103,6 +103,8 @@ class Train:
             given states, about their means over the training part: examples that are stronger or
             weaker than those that were seen. For few of them.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
+        scalar_noise: Standard deviation of Gaussian noise added to the scalars in training, where
+            theirs is 1: what is learned at few values then varies smoothly between them.
         drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
         flip: Dims that may be mirrored at random in training, where the physics allows it.
         shift: Dims along which periodic fields are rolled at random.
@@ -141,6 +143,7 @@ class Train:
     rollout: Rollout | None = None
     amplitude: float = 0.0
     condition_noise: float = 0.0
+    scalar_noise: float = 0.0
     drop_scalars: float = 0.0
     flip: tuple[str, ...] = ()
     shift: tuple[str, ...] = ()
@@ -169,7 +172,7 @@ class Train:
         for name in ("hours", "spike", "patience"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "more than 0, or null for none")
-        for name in ("warmup", "weight_decay", "amplitude", "condition_noise"):
+        for name in ("warmup", "weight_decay", "amplitude", "condition_noise", "scalar_noise"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.amplitude <= 1, "amplitude", self.amplitude, "at most 1: a factor of e")
         for name in ("lr_end", "drop_scalars"):

@@ -164,6 +164,9 @@ def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigEr
     if train.drop_scalars > 0 and not ports.scalars:
         expected = "0: the data has no class and no parameters that could be dropped"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)
+    if train.scalar_noise > 0 and not ports.scalars:
+        expected = "0: the data has no class and no parameters that noise could be added to"
+        yield FieldError("train.scalar_noise", train.scalar_noise, expected)
     if train.condition_noise > 0 and not ports.condition:
         expected = "0: this task gives nothing that noise could be added to"
         yield FieldError("train.condition_noise", train.condition_noise, expected)

@@ -55,6 +55,9 @@ def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Ba
     condition, scalars = batch.condition, batch.scalars
     if section.condition_noise and condition is not None:
         condition = condition + section.condition_noise * draws.normal(condition)
+    if section.scalar_noise and scalars is not None:
+        batch = other_numbers(batch, section.scalar_noise * draws.normal(scalars))
+        scalars = batch.scalars
     if section.drop_scalars and scalars is not None:
         kept = draws.uniform() >= section.drop_scalars
         return _kept(replace(batch, condition=condition), kept)
@@ -96,6 +99,13 @@ def stronger(batch: Batch, factor: Float[Tensor, " batch"]) -> Batch:
         condition = torch.cat([condition[:, :first], scaled, condition[:, end:]], dim=1)
     later = tuple(stronger(each, factor) for each in batch.later)
     return replace(batch, target=times(batch.target), condition=condition, later=later)
+
+
+def other_numbers(batch: Batch, change: Float[Tensor, "batch parameter"]) -> Batch:
+    """Scalars with their change added, the same at every forecast step."""
+    assert batch.scalars is not None
+    later = tuple(other_numbers(each, change) for each in batch.later)
+    return replace(batch, scalars=batch.scalars + change, later=later)
 
 
 def _kept(batch: Batch, kept: Bool[Tensor, " batch"]) -> Batch:

@@ -7,7 +7,7 @@ from diffsci.batch import Batch
 from diffsci.errors import FieldError
 from diffsci.grid import Grid
 from diffsci.sections import Train
-from diffsci.training.augment import augment, check, mirror, roll, stronger
+from diffsci.training.augment import augment, check, mirror, other_numbers, roll, stronger
 from diffsci.training.order import Draws
 
 GRID = Grid(
@@ -68,6 +68,34 @@ def test_noise_is_on_the_condition_alone():
     assert torch.equal(after.target, given.target)
     added = after.condition - given.condition
     assert abs(added.std().item() - 0.5) < 5 * 0.5 / (2 * added.numel()) ** 0.5
+
+
+def test_noise_on_scalars_is_the_same_at_every_forecast_step():
+    given = batch(400)
+    given = dataclasses.replace(
+        given, later=(dataclasses.replace(given, scalars=given.scalars * 2),)
+    )
+    after = run(given, scalar_noise=0.25)
+    for name in ("target", "condition", "mask"):
+        assert torch.equal(getattr(after, name), getattr(given, name))
+    added = after.scalars - given.scalars
+    assert torch.allclose(after.later[0].scalars - given.later[0].scalars, added, atol=1e-6)
+    # Each number of each example has its own: 1200 independent ones, standard error 0.25 / 49.
+    assert abs(added.std().item() - 0.25) < 5 * 0.25 / (2 * added.numel()) ** 0.5
+    assert abs(torch.corrcoef(added.T) - torch.eye(3)).max() < 5 / 400**0.5
+
+
+def test_noise_on_numbers_fills_what_lies_between_two_of_them():
+    # The best answer to a noisy number is the mean of the answers, weighted by how likely each is:
+    # halfway between two values that is the mean of both, whatever a network would have put there.
+    noise, low, high = 0.5, -1.0, 1.0
+    draw = torch.randn(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    number = torch.where(torch.arange(len(draw)) % 2 == 0, low, high).to(draw)
+    given = Batch(target=3 + 2 * number[:, None, None], condition=None, scalars=number[:, None])
+    seen = other_numbers(given, noise * draw[:, None]).scalars[:, 0]
+    near = (seen.abs() < 0.05).nonzero()[:, 0]
+    # Some 2000 lie there; the standard error of a mean of 3 +- 2 over n of them is 2 / sqrt(n).
+    assert abs(given.target[near].mean().item() - 3) < 5 * 2 / len(near) ** 0.5
 
 
 def test_strength_is_that_of_the_target_and_the_given_states_alone():

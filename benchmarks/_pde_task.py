@@ -77,10 +77,16 @@ def task_of(folder: Path) -> Task:
     )
 
 
-def members_of(folder: Path, model: Surrogate) -> np.ndarray:
+def members_of(folder: Path, model: Surrogate, store: str = "forecast.zarr") -> np.ndarray:
     """`[case, member, lead, channel, *space]` of a run's store."""
-    with xr.open_zarr(folder / "forecast.zarr") as stored:
+    with xr.open_zarr(folder / store) as stored:
         return model.pipeline.data.domain.unlabel(stored.load(), model.channels, model.grid)
+
+
+def as_drawn(model: Surrogate) -> Surrogate:
+    """The model without its calibration, which is of so many leads and takes more members."""
+    section = replace(model.pipeline.sample, calibrated=False)
+    return replace(model, pipeline=replace(model.pipeline, sample=section))
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:

@@ -61,7 +61,7 @@ def summary(every: list[dict[str, object]]) -> Iterator[str]:
     for made in every:
         for name, row in _scored(made["rows"]):
             own = name.partition(",")[0]
-            if own not in _OBJECTIVES or name.endswith("not constrained"):
+            if own not in _OBJECTIVES or name.endswith(("not constrained", "as drawn")):
                 continue
             cost = made["rows"][own]
             at = " / ".join(row["at"])

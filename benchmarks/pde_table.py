@@ -26,6 +26,7 @@ from benchmarks import _pde_scores as of
 from benchmarks._pde_task import (
     COARSE,
     Task,
+    as_drawn,
     freed,
     members_of,
     references,
@@ -117,15 +118,18 @@ def point_rows(task: Task, path: Path) -> dict[str, dict[str, object]]:
     """A trained model, without its constraints, and dressed where it makes one forecast."""
     model = diffsci.load(path)
     members = members_of(path, model)
+    raw = as_drawn(model)
     row = scores(task, members)
     row["calls"] = model.pipeline.sample.calls
-    row["ms_a_step"] = step_cost(task, model)
+    row["ms_a_step"] = step_cost(task, raw)
     row["train_steps"] = model.pipeline.train.steps
     if task.word == "kuramoto_sivashinsky":
-        row["stable"] = stable_share(task, model)
+        row["stable"] = stable_share(task, raw)
     if task.word == "gray_scott":
-        row["one_step_by_rate"] = _pde_rates.rows(model)
+        row["one_step_by_rate"] = _pde_rates.rows(raw)
     rows = {path.name: row}
+    if (path / "forecast-raw.zarr").exists():
+        rows[f"{path.name}, as drawn"] = scores(task, members_of(path, model, "forecast-raw.zarr"))
     if (free := freed(task, model)) is not None:
         rows[f"{path.name}, not constrained"] = scores(task, free)
     if members.shape[1] == 1:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import diffsci
 from diffsci import checking, cli, config, pipeline
 from diffsci.errors import ConfigError, DataError, NumericsError, StorageError
+from diffsci.running.going_on import LATER
 from diffsci.stages import owning
 from diffsci.stages.status import status_of
 from tests import tiny_runs
@@ -350,11 +351,14 @@ def test_what_is_kept_and_told_on_the_way_may_change(copied, caplog):
     assert "that was allowed" not in caplog.text  # nobody had to
 
 
-def test_a_run_of_before_there_were_some_keys_is_the_same_run(copied, caplog):
+@pytest.mark.parametrize("lacking", ["all", "the newest"])
+def test_a_run_of_before_there_were_some_keys_is_the_same_run(copied, caplog, lacking):
     """With its digests of then: nothing is made anew, and what asks for more is another run."""
     file, folder = copied("pde")
     told = record(folder)
-    del told["config"]["train"]["amplitude"], told["config"]["sample"]["persistent_noise"]
+    later = [(section, key) for section, keys in LATER.items() for key in keys]
+    for section, key in later if lacking == "all" else [("train", "scalar_noise")]:
+        del told["config"][section][key]
     for name, digest in owning.digests_of(told["config"]).items():
         if name in told["stages"]:
             assert told["stages"][name]["digest"] != digest

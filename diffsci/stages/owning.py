@@ -43,7 +43,7 @@ def of_today(folder: RunFolder) -> RunFolder:
     if not plain or not {"data", "model", "train", "sample", "calibrate"} <= plain.keys():
         return folder
     before, new = of_before(plain), digests_of(of_later(plain))
-    old = [digests_of(plain, free=()), digests_of(before, free=()), digests_of(before)]
+    old = [digests_of(each, free=free) for each in (plain, before) for free in ((), FREE)]
     for name, entry in stages.items():
         if name in new and entry.get("digest") in [each[name] for each in old]:
             entry["digest"] = new[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -17,7 +17,7 @@ class Batch:
         target: What the model learns to sample.
         condition: Fields it is given, on the target's grid.
         scalars: Numbers it is given: physical parameters, or a class as one-hot (zeros: none).
-        mask: True where a cell counts in the loss.
+        mask: Where a cell counts in the loss: true and false, or how much.
         later: The same trajectories at later forecast steps, where those are trained on.
         states: First channel of `condition` that is one of a state, and the one after the last; the
             others are forcings, masks, and what is the same at all times.
@@ -26,7 +26,7 @@ class Batch:
     target: Float[Tensor, "batch channel *space"]
     condition: Float[Tensor, "batch given *space"] | None = None
     scalars: Float[Tensor, "batch parameter"] | None = None
-    mask: Bool[Tensor, "batch channel *space"] | None = None
+    mask: Shaped[Tensor, "batch channel *space"] | None = None
     later: tuple[Batch, ...] = ()
     states: tuple[int, int] = (0, 0)
 

@@ -224,7 +224,7 @@ def _check_preparing(
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.checks.problems import problem_of
     from diffsci.stages import costs
-    from diffsci.stages.checks import averages_warning, check_constraints, faults, warnings
+    from diffsci.stages.checks import averages_warning, check_fields, faults, warnings
     from diffsci.stages.prepare import prepare
     from diffsci.stages.training import starting
 
@@ -239,7 +239,7 @@ def _check_preparing(
     faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
     faulty += starting.faults(loaded, prepared, source)
     try:
-        check_constraints(loaded.pipeline, prepared)
+        check_fields(loaded.pipeline, prepared)
     except DiffsciError as error:
         faulty.append(error)
     for fault in faulty:

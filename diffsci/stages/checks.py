@@ -16,6 +16,7 @@ from diffsci.data.examples.windows import Examples
 from diffsci.diffusion.augmentation import ends, level
 from diffsci.diffusion.basis import Basis
 from diffsci.diffusion.guidance.base import Guidance, Observed
+from diffsci.diffusion.objectives.base import Objective
 from diffsci.diffusion.schedules.edm import EDM
 from diffsci.diffusion.smallest_scale import smallest_scale, warning
 from diffsci.errors import ConfigError, FieldError
@@ -26,6 +27,7 @@ from diffsci.networks.base import Ports
 from diffsci.runtime import Device
 from diffsci.sections import Evaluate, Observing, Pipeline, Runtime, Sample, Train
 from diffsci.stages.prepare import Prepared
+from diffsci.stages.training.weighing import weights_of
 from diffsci.training import augment
 from diffsci.training.ema import same_after
 
@@ -69,13 +71,14 @@ def faults(
         yield from _of_scores(pipeline.evaluate, scalar_names)
 
 
-def check_constraints(pipeline: Pipeline, prepared: Prepared) -> None:
-    """Refuse constraints that do not fit the data, the task or each other.
+def check_fields(pipeline: Pipeline, prepared: Prepared) -> None:
+    """Refuse weights of fields, and constraints, that do not fit the data, the task or each other.
 
     Raises:
         ConfigError: With the key.
         DataError: For a file of conditions that does not fit.
     """
+    weights_of(pipeline, prepared.train.channels)
     if pipeline.sample is None or not pipeline.sample.constraints:
         return
     own = (prepared.train.channels, prepared.train.grid, prepared.statistics)
@@ -167,9 +170,16 @@ def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigEr
     if train.scalar_noise > 0 and not ports.scalars:
         expected = "0: the data has no class and no parameters that noise could be added to"
         yield FieldError("train.scalar_noise", train.scalar_noise, expected)
+    if train.field_weights and _learns(train.objective, ports):
+        expected = "{}: the objective learns itself how much each level and field counts"
+        yield FieldError("train.field_weights", dict(train.field_weights), expected)
     if train.condition_noise > 0 and not ports.condition:
         expected = "0: this task gives nothing that noise could be added to"
         yield FieldError("train.condition_noise", train.condition_noise, expected)
+
+
+def _learns(objective: Objective, ports: Ports) -> bool:
+    return objective.learned(ports.target, ports.grid) is not None
 
 
 def of_sampling(

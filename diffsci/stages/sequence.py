@@ -36,6 +36,7 @@ from diffsci.stages.training import deciding, following
 from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
 from diffsci.stages.training.starting import begin_of
+from diffsci.stages.training.weighing import weights_of
 from diffsci.stages.watching import watched
 from diffsci.tracking.tracker import NullTracker, Tracker
 from diffsci.training import distributed, memory
@@ -76,7 +77,7 @@ class Sequence:
             self._require_same_data(prepared.digests)
             examples, names = prepared.examples, prepared.train.scalar_names
             checks.check(pipeline, prepared.ports, names, len(examples))
-            checks.check_constraints(pipeline, prepared)
+            checks.check_fields(pipeline, prepared)
             for found in checks.warnings(pipeline, examples, prepared.channel_names):
                 log.warning("%s", found)
             if (same := checks.averages_warning(pipeline.train)) is not None:
@@ -198,6 +199,7 @@ class Sequence:
                     tracker=tracker,
                     allow=allow,
                     names=names_of(prepared.train, prepared.examples, pipeline.data),
+                    weights=weights_of(pipeline, prepared.train.channels),
                     begin=begin_of(self.loaded, prepared, self.folder),
                     ready=lambda: self._go_on(tracker),
                 )

@@ -62,6 +62,7 @@ def train(
     wish: Callable[[], bool] | None = None,
     workers: int = 0,
     names: Names | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Iterator[Step]:
     """Steps of a run from the beginning, or from `resume`, until it ends (see `ending.py`).
 
@@ -84,6 +85,7 @@ def train(
         wish: Whether this process wishes to stop; all learn of it in `Step.stop` of the same step.
         workers: Processes that assemble batches; 0 takes a thread. No number depends on it.
         names: What examples are, to tell of those that are not finite.
+        weights: How much each channel of the target counts; none for all alike.
 
     Raises:
         ConfigError: When there are no examples, or `resume` is of another run.
@@ -98,7 +100,7 @@ def train(
     if valid is None:
         section.refuse_without_validation()
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
-    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper)
+    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper, weights)
     run.wish, run.judge, run.workers, run.names = wish, judge, workers, names
     if resume is not None:
         require_same(resume.settings, run.live.settings, allow)
@@ -130,6 +132,7 @@ class _Run:
         grid: Grid | None,
         valid: Examples | None,
         stepper: Stepper | None,
+        weights: Sequence[float] | None,
     ) -> None:
         self.denoiser, self.examples, self.valid = device.laid_out(denoiser), examples, valid
         self.section, self.grid, self.seed = section, grid, seed
@@ -142,7 +145,7 @@ class _Run:
         self.errors = list[float]()
         self.stop = False
         backprop = None if section.rollout is None else section.rollout.backprop
-        self.loss = Loss(denoiser, objective, stepper, backprop)
+        self.loss = Loss(denoiser, objective, stepper, backprop, weights)
         # Before the average is begun: it makes the weights of all ranks equal, or shares them out.
         self.gradient = Gradient(self.loss, section, grid, seed, device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def choose(
     folder: Path,
     valid: Examples | None,
     seed: int,
+    counted: Sequence[float] | None = None,
 ) -> None:
     """Put the weights into the denoiser that are to be sampled with.
 
@@ -47,6 +48,7 @@ def choose(
         folder: The run's `checkpoints/`.
         valid: The validation set; needed where lengths are tried.
         seed: Of the validation.
+        counted: How much each channel of the target counts; none for all alike.
     """
     best = bool(section.keep_best) and last.best_step > 0
     weights = checkpoint.best(folder, last, log.warning) if best else last.model
@@ -58,7 +60,7 @@ def choose(
         # Of a validation that was the best by another score, the loss is in the rows.
         rows = dict(last.validations)
         found = rows.get(last.best_step if best else last.step)
-        tried = dict(_tried(denoiser, section, folder, valid, seed))
+        tried = dict(_tried(denoiser, section, folder, valid, seed, counted))
         length = min(tried, key=lambda each: tried[each])
         wins = found is None or tried[length] < found
         told = {"ema": found, "lengths": {str(each): loss for each, loss in tried.items()}}
@@ -112,11 +114,16 @@ def judge_of(pipeline: Pipeline, valid: Examples | None) -> Judge | None:
 
 
 def _tried(
-    denoiser: Denoiser, section: Train, folder: Path, valid: Examples, seed: int
+    denoiser: Denoiser,
+    section: Train,
+    folder: Path,
+    valid: Examples,
+    seed: int,
+    weights: Sequence[float] | None,
 ) -> Iterator[tuple[float, float]]:
     """Each length, and the validation loss of its average."""
     snapshots, device = Snapshots.of(folder, log.warning), next(denoiser.parameters()).device
-    loss = Loss(denoiser, section.objective)
+    loss = Loss(denoiser, section.objective, weights=weights)
     for length in TRIED:
         assign(denoiser, _on(snapshots.average(length), device))
         with deterministic(device.type == "cpu"), denoiser.unchanged(), as_written(denoiser):

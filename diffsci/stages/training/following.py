@@ -24,6 +24,7 @@ from diffsci.sections import Pipeline
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training.learning import Training, learn
 from diffsci.stages.training.naming import names_of
+from diffsci.stages.training.weighing import weights_of
 from diffsci.tracking.tracker import NullTracker
 from diffsci.training import distributed
 
@@ -90,6 +91,7 @@ def follow(loaded: config.Loaded, folder: Path) -> None:
             device=device,
             tracker=NullTracker(),
             names=names_of(prepared.train, prepared.examples, pipeline.data),
+            weights=weights_of(pipeline, prepared.train.channels),
             # The weights that a run begins with come from rank 0.
             allow=(*told["allow"], "train.from"),
         )

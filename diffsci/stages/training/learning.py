@@ -78,6 +78,7 @@ class Training:
         tracker: Told of losses.
         allow: Keys of settings that may differ from those of the checkpoint.
         names: What examples are, to tell of those that are not finite.
+        weights: How much each channel of the target counts; none for all alike.
         begin: Puts first weights of another model into a new denoiser, and gives their digest; none
             where they are not there any more.
         ready: Called when the first step may come: nothing of the settings is refused any more.
@@ -92,6 +93,7 @@ class Training:
     tracker: Tracker
     allow: Sequence[str] = ()
     names: Names | None = None
+    weights: tuple[float, ...] | None = None
     begin: Callable[[Denoiser], str | None] | None = None
     ready: Callable[[], None] | None = None
 
@@ -155,7 +157,7 @@ def _learn(training: Training) -> Denoiser:
     assert last is not None
     if device.sharded:  # the whole weights, in one process again
         denoiser = device.laid_out(build(pipeline, ports))
-    choose(denoiser, last, section, folder, training.valid, pipeline.seed)
+    choose(denoiser, last, section, folder, training.valid, pipeline.seed, training.weights)
     return Device().laid_out(denoiser).eval()
 
 
@@ -182,6 +184,7 @@ def _steps(
         resume=state,
         allow=_allowed(training.allow),
         names=training.names,
+        weights=training.weights,
         wish=None if ranks.world == 1 else lambda: stopping.wanted() != 0,
         workers=pipeline.runtime.workers if training.examples.on_disk else 0,
     )

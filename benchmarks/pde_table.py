@@ -81,12 +81,16 @@ def _moments(task: Task) -> tuple[float, ...]:
     return (task.leads[0], task.leads[min(9, len(task.leads) - 1)], task.leads[-1])
 
 
-def table_of(folder: Path, known: dict[str, dict[str, object]]) -> dict[str, object]:
+Rows = dict[str, dict[str, object]]
+
+
+def table_of(folder: Path, known: Rows, references: dict[str, Rows]) -> dict[str, object]:
     """All rows of a problem, and their costs.
 
     Args:
         folder: Of the sweep.
         known: Rows that were made before; those of finished points alone are added.
+        references: Rows without training, by problem, that were made for another training.
     """
     points = sorted(path.parent for path in folder.glob("*/report.html"))
     if not points:
@@ -97,13 +101,14 @@ def table_of(folder: Path, known: dict[str, dict[str, object]]) -> dict[str, obj
         return {}
     task = task_of(points[0])
     if "persistence" not in rows:
-        rows |= reference_rows(task)
+        rows |= references.setdefault(task.word, {}) or reference_rows(task)
+        references[task.word] = {name: row for name, row in rows.items() if name not in known}
     for path in lacking:
         rows |= point_rows(task, path)
     return {"problem": task.word, "step": task.leads[0], "rows": rows}
 
 
-def reference_rows(task: Task) -> dict[str, dict[str, object]]:
+def reference_rows(task: Task) -> Rows:
     """Those that need no network, and what a step of the equation costs."""
     rows = {
         name: scores(task, members, later=name == "linear extrapolation")
@@ -114,7 +119,7 @@ def reference_rows(task: Task) -> dict[str, dict[str, object]]:
     return rows
 
 
-def point_rows(task: Task, path: Path) -> dict[str, dict[str, object]]:
+def point_rows(task: Task, path: Path) -> Rows:
     """A trained model, without its constraints, and dressed where it makes one forecast."""
     model = diffsci.load(path)
     members = members_of(path, model)
@@ -161,8 +166,9 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, list[tuple[dict[str, object], dict[str, float]]]] = {}
+    references: dict[str, Rows] = {}
     for folder in asked.folders:
-        made = measured(folder)
+        made = measured(folder, references)
         found.setdefault(made["problem"], []).append((made, training_seconds(folder)))
     every = []
     for problem, trainings in found.items():
@@ -177,11 +183,11 @@ def main() -> None:
         put("\n".join(_pde_words.summary(every)), "summary", asked.summary)
 
 
-def measured(folder: Path) -> dict[str, object]:
+def measured(folder: Path, references: dict[str, Rows]) -> dict[str, object]:
     """What a folder's `pde.json` holds, with rows of points that have finished since."""
     kept = folder / "pde.json"
     known = json.loads(kept.read_text())["rows"] if kept.exists() else {}
-    if made := table_of(folder, known):
+    if made := table_of(folder, known, references):
         kept.write_text(json.dumps(made, indent=1))
     return dict(json.loads(kept.read_text()))
 

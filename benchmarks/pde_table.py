@@ -1,7 +1,7 @@
-"""The table of docs/problems.md from finished runs: three objectives and the rows to beat.
+"""The tables of the four problems from finished runs: three objectives and the rows to beat.
 
     diffsci run pipelines/pde/ks_objectives.yaml
-    python -m benchmarks.pde_table runs/ks_objectives [...] [--into docs/problems.md]
+    python -m benchmarks.pde_table runs/ks_objectives [...] [--into docs]
 
 Each folder holds the run folders of a sweep's points. Forecasts are read from them; reference
 rows, costs, the dressed forecast and long rollouts are computed here, on one thread, and kept in
@@ -161,7 +161,7 @@ def training_seconds(folder: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--into", type=Path, help="page whose marked tables are replaced")
+    parser.add_argument("--into", type=Path, help="folder of the pages whose tables are replaced")
     parser.add_argument("--summary", type=Path, help="page whose marked summary is replaced")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -177,7 +177,7 @@ def main() -> None:
         text = "\n".join(_pde_words.lines(made, seconds))
         print(f"{problem}\n\n{text}\n")
         if asked.into is not None:
-            put(text, problem, asked.into)
+            put(text, problem, asked.into / f"{problem}.md")
         every.append(made)
     if asked.summary is not None:
         put("\n".join(_pde_words.summary(every)), "summary", asked.summary)

@@ -26,6 +26,9 @@ FORMAT = 1
 
 Members = Float[np.ndarray, "case member lead channel *space"]
 
+_UNTOLD = {"sample.persistent_noise": "0"}
+"""What a key means that is told only where it is something else."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recalibration:
@@ -134,7 +137,7 @@ class Recalibration:
         """
         way = "; sample.calibrated=false leaves members as the model made them"
         for key in sorted({*self.made_for, *made_for}):
-            old, new = self.made_for.get(key), made_for.get(key)
+            old, new = (each.get(key, _UNTOLD.get(key)) for each in (self.made_for, made_for))
             if old != new:
                 raise ConfigError(
                     f"sample: the calibration of this model was fitted with {key} {old}, and it is "

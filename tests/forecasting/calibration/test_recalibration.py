@@ -227,6 +227,8 @@ def test_it_is_refused_for_what_it_was_not_fitted_for():
         found.require_for({}, 2)
     with pytest.raises(ConfigError, match="fitted with sample.sampler None, and it is ddim now"):
         found.require_for({"sample.sampler": "ddim"}, 1)
+    with pytest.raises(ConfigError, match="with sample.persistent_noise 0, and it is 0.5 now"):
+        found.require_for({"sample.persistent_noise": "0.5"}, 1)
 
 
 def test_too_few_cases_for_a_level_are_refused_when_the_file_is_read():

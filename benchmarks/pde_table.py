@@ -37,6 +37,8 @@ from benchmarks._pde_task import (
     task_of,
 )
 
+Rows = dict[str, dict[str, object]]
+
 
 def scores(task: Task, members: np.ndarray, later: bool = False) -> dict[str, object]:
     """What the problem asks of a row.
@@ -81,16 +83,13 @@ def _moments(task: Task) -> tuple[float, ...]:
     return (task.leads[0], task.leads[min(9, len(task.leads) - 1)], task.leads[-1])
 
 
-Rows = dict[str, dict[str, object]]
-
-
-def table_of(folder: Path, known: Rows, references: dict[str, Rows]) -> dict[str, object]:
+def table_of(folder: Path, known: Rows, references: dict[object, Rows]) -> dict[str, object]:
     """All rows of a problem, and their costs.
 
     Args:
         folder: Of the sweep.
         known: Rows that were made before; those of finished points alone are added.
-        references: Rows without training, by problem, that were made for another training.
+        references: Rows without training, by task, that were made for another training.
     """
     points = sorted(path.parent for path in folder.glob("*/report.html"))
     if not points:
@@ -100,9 +99,12 @@ def table_of(folder: Path, known: Rows, references: dict[str, Rows]) -> dict[str
     if not lacking and "persistence" in rows:
         return {}
     task = task_of(points[0])
+    # Trainings of the same cases share them.
+    same = (task.word, task.leads, task.prepared.digests["test"], len(task.truth))
     if "persistence" not in rows:
-        rows |= references.setdefault(task.word, {}) or reference_rows(task)
-        references[task.word] = {name: row for name, row in rows.items() if name not in known}
+        rows |= references.get(same) or reference_rows(task)
+    trained = {path.name for path in points}
+    references[same] = {n: row for n, row in rows.items() if n.partition(",")[0] not in trained}
     for path in lacking:
         rows |= point_rows(task, path)
     return {"problem": task.word, "step": task.leads[0], "rows": rows}
@@ -166,7 +168,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, list[tuple[dict[str, object], dict[str, float]]]] = {}
-    references: dict[str, Rows] = {}
+    references: dict[object, Rows] = {}
     for folder in asked.folders:
         made = measured(folder, references)
         found.setdefault(made["problem"], []).append((made, training_seconds(folder)))
@@ -183,7 +185,7 @@ def main() -> None:
         put("\n".join(_pde_words.summary(every)), "summary", asked.summary)
 
 
-def measured(folder: Path, references: dict[str, Rows]) -> dict[str, object]:
+def measured(folder: Path, references: dict[object, Rows]) -> dict[str, object]:
     """What a folder's `pde.json` holds, with rows of points that have finished since."""
     kept = folder / "pde.json"
     known = json.loads(kept.read_text())["rows"] if kept.exists() else {}
@@ -194,6 +196,8 @@ def measured(folder: Path, references: dict[str, Rows]) -> dict[str, object]:
 
 def put(text: str, problem: str, page: Path) -> None:
     """Replace what stands between the two marks of a word on a page."""
+    if not page.is_file():
+        sys.exit(f"{page}: is not there; --into takes the folder of the pages, --summary a page")
     first, last = f"<!-- pde_table {problem} -->", f"<!-- end {problem} -->"
     before, found, rest = page.read_text().partition(first)
     _, ended, after = rest.partition(last)

@@ -21,6 +21,7 @@ class Batch:
         later: The same trajectories at later forecast steps, where those are trained on.
         states: First channel of `condition` that is one of a state, and the one after the last; the
             others are forcings, masks, and what is the same at all times.
+        parameters: How many of the first scalars are the data's own; forcings and leads follow.
     """
 
     target: Float[Tensor, "batch channel *space"]
@@ -29,6 +30,7 @@ class Batch:
     mask: Shaped[Tensor, "batch channel *space"] | None = None
     later: tuple[Batch, ...] = ()
     states: tuple[int, int] = (0, 0)
+    parameters: int = 0
 
     def __len__(self) -> int:
         return len(self.target)
@@ -46,6 +48,7 @@ class Batch:
             mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
             later=tuple(each.to(device) for each in self.later),
             states=self.states,
+            parameters=self.parameters,
         )
 
     def take(self, rows: slice | Int[Tensor, " row"]) -> Batch:
@@ -57,4 +60,5 @@ class Batch:
             mask=None if self.mask is None else self.mask[rows],
             later=tuple(each.take(rows) for each in self.later),
             states=self.states,
+            parameters=self.parameters,
         )

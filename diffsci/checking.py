@@ -224,7 +224,13 @@ def _check_preparing(
     """What shows when the parts are put together: empty parts, leaks, windows, network size."""
     from diffsci.data.checks.problems import problem_of
     from diffsci.stages import costs
-    from diffsci.stages.checks import averages_warning, check_fields, faults, warnings
+    from diffsci.stages.checks import (
+        averages_warning,
+        check_constraints,
+        check_weights,
+        faults,
+        warnings,
+    )
     from diffsci.stages.prepare import prepare
     from diffsci.stages.training import starting
 
@@ -238,10 +244,11 @@ def _check_preparing(
         tell(_windows(loaded, prepared))
     faulty: list[DiffsciError] = list(faults(loaded.pipeline, prepared.ports, names, len(examples)))
     faulty += starting.faults(loaded, prepared, source)
-    try:
-        check_fields(loaded.pipeline, prepared)
-    except DiffsciError as error:
-        faulty.append(error)
+    for own in (check_weights, check_constraints):
+        try:
+            own(loaded.pipeline, prepared)
+        except DiffsciError as error:
+            faulty.append(error)
     for fault in faulty:
         yield problem_of(path, _placed(loaded, fault))
     told = [("sigma-min", w) for w in warnings(loaded.pipeline, examples, prepared.channel_names)]

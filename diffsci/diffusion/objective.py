@@ -151,12 +151,13 @@ def pair(objective: ByLevel, schedule: Schedule) -> tuple[PairRow, ...]:
 def mean_over_cells(
     squared: Float[Tensor, "batch channel *space"], mask: Tensor | None
 ) -> Float[Tensor, " batch"]:
-    """Mean of each example over the cells that count."""
+    """Mean of each example over the cells that count, each times how much where that is told."""
     if mask is None:
         return squared.flatten(1).mean(dim=1)
     counts = mask.to(squared.dtype).flatten(1)
+    number = (counts > 0).sum(dim=1) if mask.is_floating_point() else counts.sum(dim=1)
     # An example without a single cell that counts has loss 0, and no gradient.
-    return (squared.flatten(1) * counts).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
+    return (squared.flatten(1) * counts).sum(dim=1) / number.clamp(min=1)
 
 
 def _likelihood(

@@ -14,6 +14,9 @@ from typing import Any
 
 from diffsci.errors import DiffsciError, StorageError, shown
 
+_BY_NAME = ("field_weights", "accuracy")
+"""Keys whose values are mappings by names of variables, which are no keys of a pipeline."""
+
 _DIGEST = re.compile("[0-9a-f]{32,}")
 
 SHOWN = 4
@@ -43,10 +46,10 @@ class Change:
 
 
 def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as `a.b.c: value`."""
+    """Nested mappings as `a.b.c: value`; one by names of the user's is a value."""
     flat: dict[str, Any] = {}
     for key, value in plain.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key not in _BY_NAME:
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value

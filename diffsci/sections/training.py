@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from diffsci.errors import FieldError, require
@@ -104,9 +104,10 @@ class Train:
             weaker than those that were seen. For few of them.
         condition_noise: Standard deviation of Gaussian noise added to the condition in training.
         field_weights: How much each field counts in the loss, beside the others: by the name of a
-            variable, or of one level of it such as `t@850`; 1 where it is not named.
-        scalar_noise: Standard deviation of Gaussian noise added to the scalars in training, where
-            theirs is 1: what is learned at few values then varies smoothly between them.
+            variable, or of one level of it such as `t@850`; 1 where it is not named. Null counts
+            all alike.
+        scalar_noise: Standard deviation of Gaussian noise added to the data's parameters in
+            training, where theirs is 1: what is learned at few values then varies smoothly between.
         drop_scalars: Share of examples whose scalars are set to zero, for classifier-free guidance.
         flip: Dims that may be mirrored at random in training, where the physics allows it.
         shift: Dims along which periodic fields are rolled at random.
@@ -145,7 +146,7 @@ class Train:
     rollout: Rollout | None = None
     amplitude: float = 0.0
     condition_noise: float = 0.0
-    field_weights: dict[str, float] = field(default_factory=dict)
+    field_weights: dict[str, float] | None = None
     scalar_noise: float = 0.0
     drop_scalars: float = 0.0
     flip: tuple[str, ...] = ()
@@ -177,8 +178,11 @@ class Train:
             require(value is None or value > 0, name, value, "more than 0, or null for none")
         for name in ("warmup", "weight_decay", "amplitude", "condition_noise", "scalar_noise"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name, value in self.field_weights.items():
-            require(value >= 0, f"field_weights.{name}", value, "0 or more")
+        weights = self.field_weights
+        require(weights != {}, "field_weights", weights, "a weight by field, or null for all alike")
+        for name, value in (weights or {}).items():
+            expected = "more than 0: what counts nothing is not learned (data.variables leaves out)"
+            require(value > 0, f"field_weights.{name}", value, expected)
         require(self.amplitude <= 1, "amplitude", self.amplitude, "at most 1: a factor of e")
         for name in ("lr_end", "drop_scalars"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")

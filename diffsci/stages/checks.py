@@ -61,6 +61,7 @@ def faults(
             yield from _refused("model.noise", lambda: noise.check(ports.grid))
     if pipeline.train is not None:
         yield from _of_training(pipeline.train, ports, examples)
+        yield from _of_numbers(pipeline.train, scalar_names)
     if pipeline.sample is not None:
         yield from of_sampling(pipeline.sample, pipeline.train, scalar_names)
         yield from of_tiles(pipeline, ports)
@@ -71,14 +72,22 @@ def faults(
         yield from _of_scores(pipeline.evaluate, scalar_names)
 
 
-def check_fields(pipeline: Pipeline, prepared: Prepared) -> None:
-    """Refuse weights of fields, and constraints, that do not fit the data, the task or each other.
+def check_weights(pipeline: Pipeline, prepared: Prepared) -> None:
+    """Refuse weights of fields that the data has not.
+
+    Raises:
+        ConfigError: With the key.
+    """
+    weights_of(pipeline, prepared.train.channels)
+
+
+def check_constraints(pipeline: Pipeline, prepared: Prepared) -> None:
+    """Refuse constraints that do not fit the data, the task or each other.
 
     Raises:
         ConfigError: With the key.
         DataError: For a file of conditions that does not fit.
     """
-    weights_of(pipeline, prepared.train.channels)
     if pipeline.sample is None or not pipeline.sample.constraints:
         return
     own = (prepared.train.channels, prepared.train.grid, prepared.statistics)
@@ -167,15 +176,19 @@ def _of_training(train: Train, ports: Ports, examples: int) -> Iterator[ConfigEr
     if train.drop_scalars > 0 and not ports.scalars:
         expected = "0: the data has no class and no parameters that could be dropped"
         yield FieldError("train.drop_scalars", train.drop_scalars, expected)
-    if train.scalar_noise > 0 and not ports.scalars:
-        expected = "0: the data has no class and no parameters that noise could be added to"
-        yield FieldError("train.scalar_noise", train.scalar_noise, expected)
     if train.field_weights and _learns(train.objective, ports):
-        expected = "{}: the objective learns itself how much each level and field counts"
+        expected = "null: the objective learns itself how much each level and field counts"
         yield FieldError("train.field_weights", dict(train.field_weights), expected)
     if train.condition_noise > 0 and not ports.condition:
         expected = "0: this task gives nothing that noise could be added to"
         yield FieldError("train.condition_noise", train.condition_noise, expected)
+
+
+def _of_numbers(train: Train, scalar_names: tuple[str, ...]) -> Iterator[ConfigError]:
+    plain = scalar_names and not any(name.startswith("label=") for name in scalar_names)
+    if train.scalar_noise > 0 and not plain:
+        expected = "0: the data has no parameters that noise could be added to (a class is none)"
+        yield FieldError("train.scalar_noise", train.scalar_noise, expected)
 
 
 def _learns(objective: Objective, ports: Ports) -> bool:

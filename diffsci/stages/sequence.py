@@ -77,7 +77,8 @@ class Sequence:
             self._require_same_data(prepared.digests)
             examples, names = prepared.examples, prepared.train.scalar_names
             checks.check(pipeline, prepared.ports, names, len(examples))
-            checks.check_fields(pipeline, prepared)
+            checks.check_weights(pipeline, prepared)
+            checks.check_constraints(pipeline, prepared)
             for found in checks.warnings(pipeline, examples, prepared.channel_names):
                 log.warning("%s", found)
             if (same := checks.averages_warning(pipeline.train)) is not None:

@@ -56,7 +56,8 @@ def augment(batch: Batch, section: Train, grid: Grid | None, draws: Draws) -> Ba
     if section.condition_noise and condition is not None:
         condition = condition + section.condition_noise * draws.normal(condition)
     if section.scalar_noise and scalars is not None:
-        batch = other_numbers(batch, section.scalar_noise * draws.normal(scalars))
+        own = scalars[:, : batch.parameters]
+        batch = other_numbers(batch, section.scalar_noise * draws.normal(own))
         scalars = batch.scalars
     if section.drop_scalars and scalars is not None:
         kept = draws.uniform() >= section.drop_scalars
@@ -102,10 +103,11 @@ def stronger(batch: Batch, factor: Float[Tensor, " batch"]) -> Batch:
 
 
 def other_numbers(batch: Batch, change: Float[Tensor, "batch parameter"]) -> Batch:
-    """Scalars with their change added, the same at every forecast step."""
+    """The data's own scalars with their change added, the same at every forecast step."""
     assert batch.scalars is not None
     later = tuple(other_numbers(each, change) for each in batch.later)
-    return replace(batch, scalars=batch.scalars + change, later=later)
+    own, others = batch.scalars.tensor_split([change.shape[1]], dim=1)
+    return replace(batch, scalars=torch.cat([own + change, others], dim=1), later=later)
 
 
 def _kept(batch: Batch, kept: Bool[Tensor, " batch"]) -> Batch:

@@ -100,7 +100,9 @@ def train(
     if valid is None:
         section.refuse_without_validation()
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
-    run = _Run(denoiser, examples, section, objective, seed, device, grid, valid, stepper, weights)
+    backprop = None if section.rollout is None else section.rollout.backprop
+    loss = Loss(denoiser, objective, stepper, backprop, weights)
+    run = _Run(loss, examples, section, seed, device, grid, valid)
     run.wish, run.judge, run.workers, run.names = wish, judge, workers, names
     if resume is not None:
         require_same(resume.settings, run.live.settings, allow)
@@ -123,17 +125,15 @@ class _Run:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        loss: Loss,
         examples: Examples,
         section: Train,
-        objective: Objective,
         seed: int,
         device: Device,
         grid: Grid | None,
         valid: Examples | None,
-        stepper: Stepper | None,
-        weights: Sequence[float] | None,
     ) -> None:
+        self.loss, denoiser, objective = loss, loss.denoiser, loss.objective
         self.denoiser, self.examples, self.valid = device.laid_out(denoiser), examples, valid
         self.section, self.grid, self.seed = section, grid, seed
         self.way, self.device = device, next(denoiser.parameters()).device
@@ -144,8 +144,6 @@ class _Run:
         self.names: Names | None = None
         self.errors = list[float]()
         self.stop = False
-        backprop = None if section.rollout is None else section.rollout.backprop
-        self.loss = Loss(denoiser, objective, stepper, backprop, weights)
         # Before the average is begun: it makes the weights of all ranks equal, or shares them out.
         self.gradient = Gradient(self.loss, section, grid, seed, device, self.ranks)
         self.parameters = [p for p in denoiser.parameters() if p.requires_grad]

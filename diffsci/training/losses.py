@@ -57,7 +57,7 @@ class Loss(nn.Module):
 
 
 def weighted(batch: Batch, weights: Float[Tensor, " channel"]) -> Batch:
-    """The same examples, whose channels count so much beside each other; the loss stays a mean."""
+    """The same examples, whose channels count so much; with a mean of 1 the loss stays a mean."""
     shaped = weights.reshape(-1, *[1] * (batch.target.ndim - 2))
     counts = shaped.expand_as(batch.target) if batch.mask is None else batch.mask * shaped
     return replace(batch, mask=counts)

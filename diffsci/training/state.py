@@ -8,7 +8,7 @@ moments, the scale of the loss, what was skipped, and the record so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -179,14 +179,10 @@ def require_same(saved: dict[str, Any], now: dict[str, Any], allow: Sequence[str
     refuse_changes(found, allow, what=what, hint=hint, kind=ConfigError)
 
 
-def _default(of: Field[Any]) -> object:
-    return of.default if of.default_factory is MISSING else of.default_factory()
-
-
 _DEFAULTS: dict[str, Any] = {
-    _PREFIX + f.name.removesuffix("_"): _plain(_default(f))
+    _PREFIX + f.name.removesuffix("_"): _plain(f.default)
     for f in fields(Train)
-    if (f.default is not MISSING or f.default_factory is not MISSING) and f.name not in _FREE
+    if f.default is not MISSING and f.name not in _FREE
 }
 
 

@@ -50,6 +50,7 @@ GUIDED = "sample.guidance={use: classifier_free}"
         ),
         ("downscale", ["train.drop_scalars=0.1"], "train.drop_scalars: got 0.1, expected 0: "),
         ("downscale", ["train.scalar_noise=0.1"], "train.scalar_noise: got 0.1, expected 0: "),
+        ("image", ["train.scalar_noise=0.1"], "train.scalar_noise: got 0.1, expected 0: "),
         ("image", ["train.condition_noise=0.2"], "train.condition_noise: got 0.2, expected 0: "),
         (
             "downscale",

@@ -34,7 +34,7 @@ def test_nothing_asked_nothing_changed():
     after = run(given)
     for field in dataclasses.fields(Batch):
         one, other = getattr(after, field.name), getattr(given, field.name)
-        plain = isinstance(one, tuple)
+        plain = isinstance(one, tuple | int)
         assert one == other if plain else torch.equal(one, other), field.name
 
 
@@ -70,16 +70,19 @@ def test_noise_is_on_the_condition_alone():
     assert abs(added.std().item() - 0.5) < 5 * 0.5 / (2 * added.numel()) ** 0.5
 
 
-def test_noise_on_scalars_is_the_same_at_every_forecast_step():
-    given = batch(400)
+def test_noise_on_parameters_is_the_same_at_every_forecast_step():
+    """The last scalar is a lead, which stays what it is."""
+    given = dataclasses.replace(batch(400), scalars=torch.ones(400, 4), parameters=3)
     given = dataclasses.replace(
         given, later=(dataclasses.replace(given, scalars=given.scalars * 2),)
     )
     after = run(given, scalar_noise=0.25)
     for name in ("target", "condition", "mask"):
         assert torch.equal(getattr(after, name), getattr(given, name))
-    added = after.scalars - given.scalars
-    assert torch.allclose(after.later[0].scalars - given.later[0].scalars, added, atol=1e-6)
+    added = (after.scalars - given.scalars)[:, :3]
+    later = after.later[0].scalars - given.later[0].scalars
+    assert torch.allclose(later[:, :3], added, atol=1e-6)
+    assert torch.equal(after.scalars[:, 3], given.scalars[:, 3]) and not later[:, 3].any()
     # Each number of each example has its own: 1200 independent ones, standard error 0.25 / 49.
     assert abs(added.std().item() - 0.25) < 5 * 0.25 / (2 * added.numel()) ** 0.5
     assert abs(torch.corrcoef(added.T) - torch.eye(3)).max() < 5 / 400**0.5

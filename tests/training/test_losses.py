@@ -12,7 +12,7 @@ from diffsci.diffusion.objectives.crps import CRPS
 from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.diffusion.objectives.edm import EDM as Objective
 from diffsci.diffusion.schedules.edm import EDM as Schedule
-from diffsci.training.losses import Loss, weighted
+from diffsci.training.losses import Loss
 
 WEIGHTS = (0.5, 0.25, 2.25)
 
@@ -45,21 +45,23 @@ def loss_of(objective, given, weights=None):
 @pytest.mark.parametrize("objective", [Objective(), Deterministic(), CRPS(members=2)])
 def test_the_loss_is_the_weighted_mean_of_that_of_each_field(objective):
     given = batch()
-    only = [weighted(given, torch.eye(3)[k]) for k in range(3)]
-    alone = torch.stack([loss_of(objective, each)[1] for each in only])
+    only = torch.eye(3, dtype=torch.bool)[:, None, :, None].expand(3, 400, 3, 8)
+    alone = torch.stack([loss_of(objective, replace(given, mask=k))[1] for k in only])
     _, plain = loss_of(objective, given)
     _, found = loss_of(objective, given, WEIGHTS)
     assert torch.allclose(plain, alone.mean(dim=0), rtol=1e-5)
     assert torch.allclose(found, torch.tensor(WEIGHTS) @ alone / 3, rtol=1e-5)
 
 
-def test_what_counts_more_pulls_more_and_what_counts_nothing_not_at_all():
-    module, loss = loss_of(Deterministic(), batch(), (0.0, 1.0, 2.0))
+def test_what_counts_more_pulls_more():
+    module, loss = loss_of(Deterministic(), batch(), (0.5, 1.0, 1.5))
     loss.mean().backward()
     pulled = module.denoiser.network.value.grad[:, 0]
     module, loss = loss_of(Deterministic(), batch())
     loss.mean().backward()
-    assert torch.allclose(pulled, module.denoiser.network.value.grad[:, 0] * torch.arange(3.0))
+    assert torch.allclose(
+        pulled, module.denoiser.network.value.grad[:, 0] * torch.tensor([0.5, 1.0, 1.5])
+    )
 
 
 def test_missing_cells_go_on_to_count_nothing():
@@ -68,10 +70,9 @@ def test_missing_cells_go_on_to_count_nothing():
     _, before = loss_of(Deterministic(), given, WEIGHTS)
     _, after = loss_of(Deterministic(), replace(given, target=given.target.where(mask, 9)), WEIGHTS)
     assert torch.equal(before, after)
-    # Weights and cells: sum of w e^2 over those that count, through the sum of their w.
-    w = torch.tensor(WEIGHTS)[:, None] * mask
-    expected = (w * given.target**2).sum(dim=(1, 2)) / w.sum(dim=(1, 2))
-    assert torch.allclose(before, expected, rtol=1e-5)
+    # The mean over cells that count, of w e^2: a field counts as much where another one is missing.
+    squared = torch.tensor(WEIGHTS)[:, None] * given.target**2 * mask
+    assert torch.allclose(before, squared.sum(dim=(1, 2)) / mask.sum(dim=(1, 2)), rtol=1e-5)
 
 
 def test_weights_are_no_part_of_the_model():

@@ -179,6 +179,7 @@ class Examples:
             scalars=self.inputs.scalars(own, pair.forced, part),
             mask=self._mask(rows, there, part),
             states=self.task.given_states(self.channels),
+            parameters=0 if own is None else own.shape[1],
         )
 
     def _mask(
@@ -224,6 +225,7 @@ def _joined(batches: list[Batch]) -> Batch:
         scalars=torch.cat(scalars) if scalars else None,
         mask=torch.cat(masks) if masks else None,
         states=batches[0].states,
+        parameters=batches[0].parameters,
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from diffsci import config
 from diffsci.data.fields import Channel
-from diffsci.errors import ConfigError, FieldError
+from diffsci.errors import ConfigError
 from diffsci.forecasting.model_folder import read_weights
-from diffsci.stages.checks import check_fields, faults
+from diffsci.stages.checks import check_weights, faults
 from diffsci.stages.prepare import prepare
 from diffsci.stages.training.weighing import weights_of
 from tests import tiny_runs
@@ -37,7 +37,7 @@ def of(file, asked, ahead=1):
     ("asked", "weights"),
     [
         ({"ps": 4.0}, (0.5, 0.5, 2.0)),
-        ({"t": 2.0, "t@850": 0.0}, (2.0, 0.0, 1.0)),
+        ({"t": 2.0, "t@850": 0.5}, (12 / 7, 3 / 7, 6 / 7)),
         ({"t": 0.25, "ps": 0.25}, (1.0, 1.0, 1.0)),
     ],
 )
@@ -48,39 +48,42 @@ def test_a_variable_is_all_of_its_levels_and_the_mean_is_one(file, asked, weight
 
 
 def test_nothing_asked_nothing_weighed(file):
-    assert of(file, {}) is None
+    assert of(file, None) is None
 
 
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [
-        ({"q": 2.0}, r"train.field_weights.q: got 2.0, expected fields of the data, .*'ps', 't'"),
-        ({"t": 0.0, "ps": 0.0}, "train.field_weights: got .*, expected one field or more that"),
-    ],
-)
-def test_what_the_data_has_not_is_refused(file, asked, told):
-    with pytest.raises(FieldError, match=told):
-        of(file, asked)
+def test_what_the_data_has_not_is_refused(file):
+    told = (
+        "train.field_weights: 'tt' is no field of the data; did you mean 't'.; it has ps, t, t@500"
+    )
+    with pytest.raises(ConfigError, match=told):
+        of(file, {"tt": 2.0})
+
+
+def test_null_takes_them_away(file):
+    """Mappings are merged key by key, so that an empty one would leave what is below."""
+    given = ("train.field_weights={u: 2}", "train.field_weights=null")
+    assert config.load(file, given).pipeline.train.field_weights is None
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("train.field_weights={v: 2}", "train.field_weights.v: got 2.0, expected fields of the"),
-        ("train.field_weights={u: -1}", "train.field_weights.u: got -1.0, expected 0 or more"),
+        ("train.field_weights={v: 2}", "train.field_weights: 'v' is no field of the data"),
+        ("train.field_weights={}", "train.field_weights: got {}, expected a weight by field"),
+        ("train.field_weights={u: -1}", "train.field_weights.u: got -1.0, expected more than 0"),
     ],
 )
 def test_it_is_refused_before_training(file, override, told):
     with pytest.raises(ConfigError, match=told):
         loaded = config.load(file, (override,))
-        check_fields(loaded.pipeline, prepare(loaded.pipeline, loaded.roots))
+        check_weights(loaded.pipeline, prepare(loaded.pipeline, loaded.roots))
 
 
 def test_an_objective_that_learns_its_weights_takes_none(file):
     loaded = config.load(file, ("train.field_weights={u: 2}", "train.objective=uncertainty"))
     prepared = prepare(loaded.pipeline, loaded.roots)
     (fault,) = faults(loaded.pipeline, prepared.ports, (), len(prepared.examples))
-    assert str(fault).startswith("train.field_weights: got {u: 2.0}, expected {}: the objective")
+    assert str(fault).startswith("train.field_weights: got {u: 2.0}, expected null: the objective")
 
 
 def test_a_run_of_one_field_is_the_same_whatever_its_weight(file):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffsci.constraints._projection import Projection
-from diffsci.constraints.base import Constraint, Interval, Setting
+from diffsci.constraints.base import Constraint, Equations, Interval, Setting, Subspace
 from diffsci.constraints.bounds import Bounds as BoundsConstraint
 from diffsci.data.fields import Channel
 from diffsci.data.statistics import Statistics
@@ -136,6 +136,19 @@ def setting_of(channels: tuple[Channel, ...], grid: Grid, statistics: Statistics
         scale=np.asarray(statistics.state_std) * np.sqrt((spread**2).mean(axis=(0, 2))),
         units=tuple(channel.unit for channel in channels),
     )
+
+
+def couples(constraints: Sequence[Constraint], setting: Setting) -> bool:
+    """Whether one of them holds between channels, such as the components of a flow."""
+    space = tuple(range(2, 2 + len(setting.grid.sizes)))
+    for each in constraints:
+        if isinstance(each, Subspace):
+            return True
+        if isinstance(each, Equations):
+            touched = (each.rows(setting) != 0).any(axis=space)
+            if (touched.sum(axis=1) > 1).any():
+                return True
+    return False
 
 
 def _check(constraints: Sequence[Constraint], statistics: Statistics, task: Task) -> None:

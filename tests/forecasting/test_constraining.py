@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from diffsci.constraints._projection import Projection
+from diffsci.constraints.base import Setting
 from diffsci.constraints.bounds import Bounds
 from diffsci.constraints.divergence_free import DivergenceFree
 from diffsci.constraints.mean import Mean
@@ -15,7 +16,7 @@ from diffsci.data.tasks.downscale import Downscale
 from diffsci.data.tasks.forecast import Forecast
 from diffsci.diffusion.objectives.deterministic import Deterministic
 from diffsci.errors import ConfigError
-from diffsci.forecasting.constraining import Constrained, setting_of
+from diffsci.forecasting.constraining import Constrained, couples, setting_of
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.ledger import identity_of
 from diffsci.grid import Grid
@@ -152,3 +153,23 @@ def test_a_store_knows_what_its_states_meet():
     assert len({each.get("constraints") for each in told}) == len(sets)
     again = model_of(sets[1])
     assert identity_of(again, again.engine(), 0) == told[1]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "between"),
+    [
+        ((), False),
+        ((Mean(value=0.0),), False),
+        ((Bounds(minimum=0.0),), False),
+        ((Mean(value=0.0), DivergenceFree(velocity=("v", "u"))), True),
+    ],
+)
+def test_which_constraints_hold_between_channels(constraints, between):
+    fields = flow_fields()
+    scale = np.ones(len(fields.channels))
+    names = tuple(channel.name for channel in fields.channels)
+    setting = Setting(grid=fields.grid, channels=names, scale=scale)
+    assert couples(constraints, setting) == between
+    both = np.ones((1, 2, 8, 8))
+    row = type("Row", (Mean,), {"rows": lambda self, setting: both})(value=0.0)
+    assert couples((row,), setting)

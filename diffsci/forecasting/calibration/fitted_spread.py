@@ -51,10 +51,13 @@ class Fit:
     Args:
         section: What is asked for.
         grid: Whose cells weigh by their area.
+        shared_by: Scales of the channels, where one factor has to serve all of them, since a
+            constraint holds between them; none where each has its own.
     """
 
     section: Calibrate
     grid: Grid
+    shared_by: Float[np.ndarray, " channel"] | None = None
 
     def __call__(
         self,
@@ -104,6 +107,15 @@ class Fit:
     def _mean(self, values: Errors) -> Float[np.ndarray, "lead channel"]:
         return np.asarray(self._by_case(values).mean(axis=0))
 
+    def _shared(
+        self, squares: Float[np.ndarray, "lead channel"]
+    ) -> Float[np.ndarray, "lead channel"]:
+        """The mean over channels in units of their scales, where they share a factor."""
+        if self.shared_by is None:
+            return squares
+        mean = (squares / self.shared_by**2).mean(axis=1, keepdims=True)
+        return np.asarray(np.broadcast_to(mean, squares.shape))
+
     def _shift(
         self, error: Errors
     ) -> tuple[Float[np.ndarray, "lead channel"], Float[np.ndarray, "lead channel"]]:
@@ -142,16 +154,16 @@ class Fit:
             for band in range(bands):
                 alone = np.zeros_like(factor)
                 alone[..., band] = 1.0
-                wrong = self._mean(filtered(error - wide, alone, edges, basis) ** 2)
+                wrong = self._shared(self._mean(filtered(error - wide, alone, edges, basis) ** 2))
                 each = [filtered(off[:, k], alone, edges, basis) ** 2 for k in range(count)]
-                found = self._mean(np.sum(each, axis=0)) / (count - 1)
+                found = self._shared(self._mean(np.sum(each, axis=0))) / (count - 1)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     factor[..., band] = np.sqrt(wrong / found * count / (count + 1))
             factor = np.nan_to_num(factor, nan=1.0, posinf=1.0)
             off = np.stack([filtered(off[:, k], factor, edges, basis) for k in range(count)], 1)
         # What chance takes off the error here, it adds to that of other cases.
-        wrong = self._mean((error - wide) ** 2) + chance
-        found = self._mean(np.sum(off**2, axis=1)) / (count - 1)
+        wrong = self._shared(self._mean((error - wide) ** 2) + chance)
+        found = self._shared(self._mean(np.sum(off**2, axis=1))) / (count - 1)
         if not (found > 0).all():
             lead = int(np.argwhere(~(found > 0))[0][0])
             raise NumericsError(

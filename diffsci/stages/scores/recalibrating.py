@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from diffsci import config
+from diffsci.constraints.base import Equations
+from diffsci.constraints.mean import Mean
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
+from diffsci.errors import ConfigError
 from diffsci.forecasting.calibration.calibrated import made_for, warn_of_unusual
 from diffsci.forecasting.calibration.fitted_spread import Fit, require_levels
 from diffsci.forecasting.calibration.recalibration import Recalibration
+from diffsci.forecasting.constraining import couples, setting_of
 from diffsci.forecasting.ensemble import Engine
 from diffsci.forecasting.given import Given
 from diffsci.forecasting.store.disk import open_store
@@ -51,6 +55,7 @@ def recalibration_of(
     assert section is not None and sample is not None
     evaluation = _cases(model, loaded, sample)
     require_levels(section.levels, len(evaluation))
+    _require_whole(section.bands, sample)
     given, store = Given.of_tests(evaluation, sample.observed), folder / STORE
     # It is read once: what is rounded for the user's disk would be an error of the model here.
     whole = replace(sample.store, precision="float32", accuracy={})
@@ -67,12 +72,35 @@ def recalibration_of(
     )
     wanted = replace(Wanted.of(pipeline, exact=True), members=section.members)
     write_raw(model, engine, given, wanted, store)
-    fit, told = Fit(section=section, grid=model.grid), made_for(model, engine)
+    fit = Fit(section=section, grid=model.grid, shared_by=_shared_by(model, sample))
+    told = made_for(model, engine)
     parts = [fit(members, truth, told) for members, truth in _blocks(model, evaluation, store)]
     found = _joined(parts)
     _say(found, model)
     warn_of_unusual(replace(model, calibration=found))
     return found
+
+
+def _require_whole(bands: int, sample: Sample) -> None:
+    """Refuse factors by wavenumber beside conditions on single cells, which they would break."""
+    at = [each for each in sample.constraints if isinstance(each, Equations)]
+    if bands > 1 and any(not isinstance(each, Mean) for each in at):
+        raise ConfigError(
+            f"calibrate.bands: got {bands}, expected 1: sample.constraints hold at cells, and a "
+            "factor for each band of wavenumber would break them"
+        )
+
+
+def _shared_by(model: Surrogate, sample: Sample) -> np.ndarray | None:
+    """Scales of the channels, where a constraint between them asks for one factor for all.
+
+    With c + f (x - c) a member meets A x = b as c and x do; with a factor of its own for each
+    channel it does not, where a row of A has several of them.
+    """
+    setting = setting_of(model.channels, model.grid, model.statistics)
+    if not couples(sample.constraints, setting):
+        return None
+    return np.asarray(model.statistics.state_std, dtype=np.float64)
 
 
 def _cases(model: Surrogate, loaded: config.Loaded, sample: Sample) -> Evaluation:

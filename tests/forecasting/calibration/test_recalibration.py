@@ -57,6 +57,28 @@ def test_the_factor_is_that_of_the_closed_form():
     assert found.shift.item() == pytest.approx(0.7, abs=4 * 2.1 / math.sqrt(48000))
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_condition_between_channels_outlives_a_factor_that_they_share(bands):
+    """Both errors are as large as they are by the sum of their squares, each in its scale."""
+    scales = np.array([2.0, 1.0])
+    one, other = drawn(2000, 8, error=2.0, bias=0.0), drawn(2000, 8, error=1.0, bias=0.0, seed=1)
+    x, y = (np.concatenate([2 * a, b], axis=a.ndim - 2) for a, b in zip(one, other, strict=True))
+    section = Calibrate(members=8, cases=None, bias=False, bands=bands, levels=())
+    found = Fit(section=section, grid=ring(), shared_by=scales)(x, y)
+    assert (found.spread[:, 0] == found.spread[:, 1]).all()
+    exact = math.sqrt(((4 + 1 / 8) + (1 + 1 / 8)) / 2 / (1 + 1 / 8))
+    # 32,000 points of each channel, in three bands a third of them: four standard errors.
+    assert found.spread == pytest.approx(exact, rel=0.02 * math.sqrt(bands))
+    # Members that meet x_0 + 3 x_1 = 5 in each cell go on to; with a factor each they do not.
+    x[..., 0, :] = 5 - 3 * x[..., 1, :]
+    y[..., 0, :] = 5 - 3 * y[..., 1, :] + one[1][..., 0, :]
+    basis = Basis.of(ring()) if bands > 1 else None
+    for shared, met in ((scales, True), (None, False)):
+        made = Fit(section=section, grid=ring(), shared_by=shared)(x, y)(x, basis)
+        off = np.abs(made[..., 0, :] + 3 * made[..., 1, :] - 5).max()
+        assert (off < 1e-4) == met
+
+
 def test_cells_that_were_given_have_no_spread_that_could_be_wrong():
     """The truth is missing there, and members agree: the numbers are those of the rest."""
     x, y = drawn(40, 8)

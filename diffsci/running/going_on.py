@@ -23,6 +23,7 @@ FREE = ("train.checkpoint_every", "train.keep", "train.log_every", "train.spike"
 
 LATER: Mapping[str, Mapping[str, Any]] = {
     "train": {"amplitude": 0.0, "scalar_noise": 0.0, "field_weights": None},
+    "calibrate": {"every": 1},
     "sample": {"persistent_noise": 0.0},
 }
 """Keys that runs were made without, and the values by which these are what they would be today."""

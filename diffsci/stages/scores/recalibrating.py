@@ -110,7 +110,13 @@ def _cases(model: Surrogate, loaded: config.Loaded, sample: Sample) -> Evaluatio
     assert part is not None and section is not None
     fields = read_part(data, part, loaded.roots)
     return cases_given(
-        fields, data.task, data.domain, model.statistics, leads=sample.leads, cases=section.cases
+        fields,
+        data.task,
+        data.domain,
+        model.statistics,
+        leads=sample.leads,
+        every=section.every,
+        cases=section.cases,
     )
 
 

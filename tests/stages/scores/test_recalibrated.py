@@ -207,3 +207,15 @@ def test_verify_holds_both_stores_to_what_they_should_be(here):
     assert "comes out the same, bit by bit" in said and "forecast-raw.zarr" in said
     record = json.loads((run / "run.json").read_text())
     assert list(record["stages"]) == ["train", "calibrate", "sample", "evaluate"]
+
+
+def test_validation_cases_begin_where_test_cases_do(tmp_path):
+    """With as many starts between as there are, one is left of each trajectory: the first."""
+    file = tiny_runs.make(tmp_path, "pde")
+    split = ("data.split.train={samples: [0, 4]}", "data.split.valid={samples: [4, 6]}")
+    counts = {}
+    for every in (1, 2, 1000):
+        given = f"calibrate={{members: 2, cases: null, every: {every}, bias: false, levels: []}}"
+        run = tiny_runs.run(file, *split, given, "evaluate=null", out=tmp_path / "run")
+        counts[every] = kept(run).cases
+    assert counts[1000] == 2 and counts[2] == 2 * -(-(counts[1] // 2) // 2)

@@ -101,7 +101,8 @@ def train(
         section.refuse_without_validation()
     distributed.check_batch(section.batch_size, distributed.current(), section.accumulate)
     backprop = None if section.rollout is None else section.rollout.backprop
-    loss = Loss(denoiser, objective, stepper, backprop, weights)
+    # Laid out first: weights of fields lie where the denoiser computes.
+    loss = Loss(device.laid_out(denoiser), objective, stepper, backprop, weights)
     run = _Run(loss, examples, section, seed, device, grid, valid)
     run.wish, run.judge, run.workers, run.names = wish, judge, workers, names
     if resume is not None:
@@ -134,7 +135,7 @@ class _Run:
         valid: Examples | None,
     ) -> None:
         self.loss, denoiser, objective = loss, loss.denoiser, loss.objective
-        self.denoiser, self.examples, self.valid = device.laid_out(denoiser), examples, valid
+        self.denoiser, self.examples, self.valid = denoiser, examples, valid
         self.section, self.grid, self.seed = section, grid, seed
         self.way, self.device = device, next(denoiser.parameters()).device
         self.ranks = distributed.current()

@@ -9,7 +9,8 @@ from diffsci.diffusion.objectives.likelihood import Likelihood
 from diffsci.diffusion.schedules.edm import EDM as Schedule
 from diffsci.errors import ConfigError, FieldError, NumericsError
 from diffsci.runtime import Device
-from diffsci.training import checkpoint
+from diffsci.training import checkpoint, loop
+from diffsci.training.losses import Loss
 from diffsci.training.optimiser import learning_rate
 from tests.training.tiny import (
     TinyExamples,
@@ -276,3 +277,21 @@ def test_bad_arguments_are_refused_at_once():
         tiny_train(tiny_denoiser(), TinyExamples(0), tiny_section())
     with pytest.raises(FieldError, match="flip: got 'y', expected dims of the data"):
         tiny_train(tiny_denoiser(), TinyExamples(), tiny_section(flip=("y",)))
+
+
+def test_the_loss_is_made_of_the_denoiser_where_it_computes(monkeypatch):
+    """What it holds beside the denoiser, as weights of fields, goes where that is: here float64."""
+    seen = []
+
+    def made(denoiser, *others):
+        loss = Loss(denoiser, *others)
+        seen.append((next(denoiser.parameters()).dtype, loss.weights.dtype))
+        return loss
+
+    monkeypatch.setattr(loop, "Loss", made)
+    monkeypatch.setattr(Device, "laid_out", lambda self, module: module.double())
+    section = tiny_section(steps=1, validate_every=1)
+    examples = TinyExamples(dtype=torch.float64)
+    steps = tiny_train(tiny_denoiser(), examples, section, valid=examples, weights=(1.0,))
+    assert len(list(steps)) == 1
+    assert seen == [(torch.float64, torch.float64)]

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from diffsci import families
+from diffsci.constraints.base import Equations
+from diffsci.constraints.mean import Mean
 from diffsci.data.examples.windows import Examples
 from diffsci.diffusion.augmentation import ends, level
 from diffsci.diffusion.basis import Basis
@@ -90,6 +92,13 @@ def check_constraints(pipeline: Pipeline, prepared: Prepared) -> None:
     """
     if pipeline.sample is None or not pipeline.sample.constraints:
         return
+    calibrate, constraints = pipeline.calibrate, pipeline.sample.constraints
+    cells = [e for e in constraints if isinstance(e, Equations) and not isinstance(e, Mean)]
+    if calibrate is not None and calibrate.bands > 1 and cells:
+        expected = (
+            "1: sample.constraints hold at cells, and a factor for each band would break them"
+        )
+        raise FieldError("calibrate.bands", calibrate.bands, expected)
     own = (prepared.train.channels, prepared.train.grid, prepared.statistics)
     try:
         Constrained.of(pipeline.sample.constraints, *own, pipeline.data.task)

@@ -7,6 +7,7 @@ import pytest
 from diffsci import checking, config
 from diffsci.diffusion.smallest_scale import Scale
 from diffsci.errors import ConfigError, FieldError
+from diffsci.sections.calibrating import Calibrate
 from diffsci.stages import checks
 from diffsci.stages.checks import check, faults, warnings
 from diffsci.stages.prepare import prepare
@@ -89,6 +90,17 @@ def test_what_fits_passes(kinds, kind):
     scores = "evaluate.scores=[memorisation, class_accuracy]"
     if kind == "image":
         assert found(kinds, kind, scores, "train.drop_scalars=0.1") == []
+
+
+def test_bands_of_a_calibration_are_refused_beside_conditions_on_cells(kinds):
+    """A factor for each band moves the cells of an edge; the mean of a field is in no band."""
+    file, prepared = kinds("pde")
+    edge = "sample.constraints=[{use: dirichlet, sides: [x.low]}]"
+    loaded = replace(config.load(file, (edge,)).pipeline, calibrate=Calibrate(bands=2))
+    with pytest.raises(FieldError, match=r"calibrate.bands: got 2, expected 1: sample.constraints"):
+        checks.check_constraints(loaded, prepared)
+    other = config.load(file, ("sample.constraints=[mean]",)).pipeline
+    checks.check_constraints(replace(other, calibrate=Calibrate(bands=2)), prepared)
 
 
 def test_a_run_stops_at_the_first_before_anything_is_trained(kinds, tmp_path):

@@ -10,11 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from diffsci import config
-from diffsci.constraints.base import Equations
-from diffsci.constraints.mean import Mean
 from diffsci.data.examples.cases import Evaluation, cases_given
 from diffsci.data.examples.parts import read_part
-from diffsci.errors import ConfigError
 from diffsci.forecasting.calibration.calibrated import made_for, warn_of_unusual
 from diffsci.forecasting.calibration.fitted_spread import Fit, require_levels
 from diffsci.forecasting.calibration.recalibration import Recalibration
@@ -55,7 +52,6 @@ def recalibration_of(
     assert section is not None and sample is not None
     evaluation = _cases(model, loaded, sample)
     require_levels(section.levels, len(evaluation))
-    _require_whole(section.bands, sample)
     given, store = Given.of_tests(evaluation, sample.observed), folder / STORE
     # It is read once: what is rounded for the user's disk would be an error of the model here.
     whole = replace(sample.store, precision="float32", accuracy={})
@@ -79,16 +75,6 @@ def recalibration_of(
     _say(found, model)
     warn_of_unusual(replace(model, calibration=found))
     return found
-
-
-def _require_whole(bands: int, sample: Sample) -> None:
-    """Refuse factors by wavenumber beside conditions on single cells, which they would break."""
-    at = [each for each in sample.constraints if isinstance(each, Equations)]
-    if bands > 1 and any(not isinstance(each, Mean) for each in at):
-        raise ConfigError(
-            f"calibrate.bands: got {bands}, expected 1: sample.constraints hold at cells, and a "
-            "factor for each band of wavenumber would break them"
-        )
 
 
 def _shared_by(model: Surrogate, sample: Sample) -> np.ndarray | None:
